@@ -1,0 +1,1 @@
+"""Decision: evidence in, standings out."""

@@ -1,0 +1,1 @@
+"""Defence: what a request must satisfy before it is forwarded."""

@@ -1,0 +1,1 @@
+"""Detection: what looks wrong although no rule forbids it."""

@@ -1,0 +1,1 @@
+"""Dynamic response: what a standing cuts, as effects."""

@@ -1,0 +1,1 @@
+"""What nodes say to each other: sans-IO, one event in, effects out."""

@@ -1,0 +1,1 @@
+"""What was said: signed feeds, their entries, and what is admitted."""

@@ -1,0 +1,1 @@
+"""The post-quantum link: a handshake and a session, no sockets."""

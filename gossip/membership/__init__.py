@@ -1,0 +1,1 @@
+"""Who may speak: identities, the founders' file, the roster, operator acts."""

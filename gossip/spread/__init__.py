@@ -1,0 +1,1 @@
+"""How entries travel: the tree, the repair, whom to link."""

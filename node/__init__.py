@@ -1,0 +1,1 @@
+"""The daemon: all I/O lives here and nowhere else."""

@@ -1,0 +1,1 @@
+"""What a response does to the world outside the daemon."""

@@ -1,0 +1,1 @@
+"""The `picket` command: a client of the control socket."""

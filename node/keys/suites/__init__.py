@@ -1,0 +1,1 @@
+"""Providers of suite 1, byte-compatible with each other."""

@@ -1,0 +1,1 @@
+"""Where MCP bytes enter and leave: HTTP, stdio, mesh."""

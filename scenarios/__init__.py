@@ -1,0 +1,1 @@
+"""The simulator, the demo, and the library of scenarios."""

@@ -1,0 +1,33 @@
+"""A limit on everything that grows, in one file, units last in each name."""
+
+from typing import Final
+
+DAY_MS: Final = 86_400_000
+
+# What travels
+ENTRY_BODY_BYTES_MAX: Final = 65_536
+BATCH_ENTRIES_MAX: Final = 64
+BATCH_BYTES_MAX: Final = 262_144
+FRAME_BYTES_MAX: Final = 524_288
+CHAIN_BYTES_MAX: Final = 16_384
+ACT_BYTES_MAX: Final = 65_536
+
+# What is remembered
+AHEAD_PER_FEED_MAX: Final = 1_024
+PARKED_BATCHES_MAX: Final = 256
+INCARNATIONS_PER_AUTHOR_MAX: Final = 4_096
+
+# Time
+FUTURE_MS_MAX: Final = 120_000
+OPERATIONAL_LIFE_MS: Final = DAY_MS
+OPERATIONAL_LIFE_MS_MAX: Final = 2 * DAY_MS
+RENEWAL_LIFE_MS: Final = 90 * DAY_MS
+RENEWAL_LIFE_MS_MAX: Final = 100 * DAY_MS
+AGENT_LIFE_MS_MAX: Final = 2 * DAY_MS
+ACT_LIFE_MS_MAX: Final = 366 * DAY_MS
+
+# Names
+NAME_CHARS_MAX: Final = 64
+ROLES_MAX: Final = 16
+NODES_MAX: Final = 10_000
+OPERATORS_MAX: Final = 32

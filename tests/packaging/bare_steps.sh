@@ -1,0 +1,57 @@
+# What bare_root.sh runs inside the new root. The first step that fails ends it.
+set -euo pipefail
+cd /picket
+
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+# Import every module below the packages named; a __main__ would start something.
+import_all='
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for found in pkgutil.walk_packages(package.__path__, name + "."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+'
+
+step "nothing here can compile"
+for tool in cc gcc g++ clang; do
+  if command -v "$tool"; then echo "there is a compiler"; exit 1; fi
+done
+if [ -e /usr/include/gmp.h ]; then echo "there is libgmp-dev"; exit 1; fi
+
+step "make setup"
+make setup
+
+step "it starts"
+.venv/bin/picket --version
+.venv/bin/python -c "$import_all" gossip enforcement node
+.venv/bin/python -c 'from libp2p import new_host'
+
+step "make setup once more"
+make setup
+
+step "make dist, and a plain pip install of the wheel"
+make dist
+python3 -m venv /plain
+/plain/bin/pip install --quiet /picket/dist/picketd-*.whl
+cd /
+/plain/bin/picket --version
+
+step "without libp2p the daemon says in one sentence what to do"
+/plain/bin/python -c "$import_all" gossip enforcement
+if /plain/bin/python -c 'import libp2p' 2>/dev/null; then echo "libp2p came along"; exit 1; fi
+
+step "the libp2p extra needs a compiler"
+if /plain/bin/pip install --quiet "$(echo /picket/dist/picketd-*.whl)[libp2p]" >/extra.log 2>&1; then
+  echo "it did not: decision 0001 can be taken back"
+  exit 1
+fi
+grep -i -m 1 -A 2 'gcc\|compiler' /extra.log
+
+step "one more line and the daemon is complete"
+/plain/bin/pip install --quiet --no-deps libp2p==0.8.1
+/plain/bin/python -c "$import_all" gossip enforcement node
+/plain/bin/python -c 'from libp2p import new_host'
+
+step "done"

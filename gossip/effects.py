@@ -1,0 +1,97 @@
+"""Everything an engine may ask its driver to do."""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import attrs
+
+from gossip.domains import Domain
+from gossip.ledger.entries import Entry
+from gossip.ledger.feed import Batch
+from gossip.units import Incarnation, NodeId, UnixMs
+
+
+@attrs.frozen
+class Sign:
+    """Sign ``body`` with the operational key; answer with `events.Signed`."""
+
+    body: bytes = attrs.field(repr=False)
+    context: Domain
+
+
+@attrs.frozen
+class Store:
+    """Make ``batch`` durable. If ``own``, answer with `events.Stored`."""
+
+    batch: Batch
+    own: bool
+
+
+@attrs.frozen
+class Send:
+    """Put ``frame`` on the link to ``peer``; drop it if the link is gone."""
+
+    peer: NodeId = attrs.field(repr=bytes.hex)
+    frame: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
+
+
+@attrs.frozen
+class SendStored:
+    """Send batches ``first`` to ``last`` (included) of a feed from the store.
+
+    Each goes out as the frame that `gossip.spread.frames.push` makes of it.
+    """
+
+    peer: NodeId = attrs.field(repr=bytes.hex)
+    author: NodeId = attrs.field(repr=bytes.hex)
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    first: int
+    last: int
+
+
+@attrs.frozen
+class CloseLink:
+    """``peer`` broke the protocol: close the link to it."""
+
+    peer: NodeId = attrs.field(repr=bytes.hex)
+    why: str
+
+
+@attrs.frozen
+class Admitted:
+    """An entry entered the ledger: act on it. Each entry exactly once a run."""
+
+    entry: Entry
+
+
+@attrs.frozen
+class WakeAt:
+    """Send `events.Woken` at this time. A later one replaces an earlier one."""
+
+    at_ms: UnixMs
+
+
+class Fact(StrEnum):
+    """What happened, for metrics and logs."""
+
+    BATCH_ACCEPTED = "accepted"
+    BATCH_KNOWN = "known"
+    BATCH_IGNORED = "ignored"
+    BATCH_REJECTED = "rejected"
+    BATCH_PARKED = "parked"
+    BATCH_FORKED = "forked"
+
+
+@attrs.frozen
+class Note:
+    """Something worth counting; ``why`` is a sentence when there is one."""
+
+    fact: Fact
+    peer: NodeId | None
+    author: NodeId | None = None
+    why: str = ""
+
+
+Effect: TypeAlias = (
+    Sign | Store | Send | SendStored | CloseLink | Admitted | WakeAt | Note
+)

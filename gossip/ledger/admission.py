@@ -1,0 +1,97 @@
+"""Admission: may this batch enter our ledger? Cheapest question first.
+
+Three answers: *accept*; *ignore*, when whoever carried it may be innocent; and
+*reject*, when an honest carrier could not have passed it on. Nothing is
+remembered about a batch before its signature verified, so a forged id can
+never suppress a real one.
+"""
+
+from enum import Enum, auto
+
+import attrs
+
+from gossip import limits
+from gossip.domains import Domain
+from gossip.errors import PeerError
+from gossip.ledger.entries import EntryKind, read_keys_untrusted
+from gossip.ledger.feed import Batch, Ledger, Place
+from gossip.membership.identity import Chain, read_chain_untrusted
+from gossip.membership.roster import Roster
+from gossip.suite import Suite
+from gossip.units import UnixMs
+
+
+class Answer(Enum):
+    """What becomes of a batch."""
+
+    ACCEPT = auto()
+    KNOWN = auto()
+    IGNORE = auto()
+    REJECT = auto()
+    PARK = auto()
+    """Its key is not known yet: keep it aside and fetch the feed's beginning."""
+    FORK = auto()
+    """Properly signed, and contradicts what its author signed before."""
+
+
+@attrs.frozen
+class Verdict:
+    """An answer and the sentence that explains it."""
+
+    answer: Answer
+    why: str = ""
+
+
+@attrs.frozen
+class Admission:
+    """The doorman of one node's ledger."""
+
+    roster: Roster
+    ledger: Ledger
+    suite: Suite
+
+    def judge(self, batch: Batch, now: UnixMs) -> Verdict:
+        """Judge a batch that was read, without changing the ledger.
+
+        A chain that the batch itself introduces is learnt by the roster once it
+        verified; it is true whatever becomes of the batch.
+        """
+        if batch.cluster != self.roster.cluster:
+            return Verdict(Answer.REJECT, "a batch of another cluster")
+        if batch.author not in self.roster:
+            return Verdict(Answer.REJECT, "its author is not a member")
+        place = self.ledger.place(batch)
+        if place is Place.KNOWN:
+            return Verdict(Answer.KNOWN)
+        if place is Place.TOO_FAR:
+            return Verdict(Answer.IGNORE, "too far ahead of what is held")
+        if batch.issued_at_ms > now + limits.FUTURE_MS_MAX:
+            return Verdict(Answer.IGNORE, "stamped in the future")
+        try:
+            chain = self._chain(batch)
+            if chain is None:
+                return Verdict(Answer.PARK, "signed by a key not seen yet")
+            if not chain.covers(batch.issued_at_ms):
+                return Verdict(Answer.REJECT, "signed outside its key's life")
+            self.suite.verify(
+                chain.operational, batch.body, batch.signature, Domain.BATCH
+            )
+        except PeerError as wrong:
+            return Verdict(Answer.REJECT, str(wrong))
+        if place is Place.FORK:
+            return Verdict(Answer.FORK, "contradicts an earlier batch of its author")
+        return Verdict(Answer.ACCEPT)
+
+    def _chain(self, batch: Batch) -> Chain | None:
+        """The chain of the key that signed, from the roster or the batch itself."""
+        known = self.roster.chain(batch.author, batch.key)
+        if known is not None:
+            return known
+        first = batch.entries[0]
+        if first.kind != EntryKind.KEYS:
+            return None
+        chain = read_chain_untrusted(read_keys_untrusted(first.body).chain, self.suite)
+        if chain.node != batch.author or chain.key != batch.key:
+            raise PeerError("a batch that introduces somebody else's key")
+        self.roster.learn(chain)
+        return chain

@@ -1,0 +1,282 @@
+"""What can be said: the closed set of entry kinds, and how each is written.
+
+An entry is a kind and a body. A kind from a newer version is stored and passed
+on, and not acted upon, so that old nodes never break a feed.
+"""
+
+from enum import IntEnum
+
+import attrs
+
+from gossip import limits
+from gossip.errors import PeerError
+from gossip.units import (
+    ID_BYTES,
+    INCARNATION_BYTES,
+    UNIX_MS_MAX,
+    EntryId,
+    Incarnation,
+    NodeId,
+    UnixMs,
+)
+from gossip.wire import (
+    Value,
+    pack,
+    take_bytes,
+    take_int,
+    take_list,
+    take_str,
+    unpack_untrusted,
+)
+
+
+class EntryKind(IntEnum):
+    """Numbers on the wire; never reused."""
+
+    KEYS = 1
+    """The author's key chain: opens an incarnation, or rotates within one."""
+    REPORT = 2
+    """What the author says it saw a subject do."""
+    ACT = 3
+    """What a quorum of operators decided; the author only carries it."""
+    POLICY = 4
+    """The digest of the policy bundle the author enforces from here on."""
+
+
+class SubjectKind(IntEnum):
+    """What a report can be about."""
+
+    NODE = 1
+    AGENT = 2
+    ARTEFACT = 3
+    SESSION = 4
+
+
+@attrs.frozen(order=True)
+class Subject:
+    """Whom or what a report is about."""
+
+    kind: SubjectKind
+    id: bytes = attrs.field(repr=bytes.hex)
+
+    def __str__(self) -> str:
+        return f"{self.kind.name.lower()}:{self.id.hex()}"
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One entry in its place in its author's feed.
+
+    Attributes:
+        id: Digest over place and body; the same at every node.
+        index: Its position in its batch, from 0.
+        issued_at_ms: The batch's stamp by the author's clock. A claim.
+        kind: An `EntryKind`, or a number that a newer version defined.
+    """
+
+    id: EntryId = attrs.field(repr=bytes.hex)
+    author: NodeId = attrs.field(repr=bytes.hex)
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    number: int
+    index: int
+    issued_at_ms: UnixMs
+    kind: int
+    body: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
+
+    @property
+    def order(self) -> tuple[int, bytes, bytes, int, int]:
+        """The one order in which every node folds entries."""
+        return (
+            self.issued_at_ms,
+            self.author,
+            self.incarnation,
+            self.number,
+            self.index,
+        )
+
+
+# --- keys ---------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Closing:
+    """Where the author's previous incarnation ended, as far as it knows."""
+
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    next_number: int
+    head: bytes = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen(kw_only=True)
+class Keys:
+    """Body of `EntryKind.KEYS`. ``chain`` is still to be verified."""
+
+    chain: bytes = attrs.field(repr=False)
+    closes: Closing | None
+
+
+def write_keys(keys: Keys) -> bytes:
+    """The body of a keys entry."""
+    closes = keys.closes
+    return pack(
+        [
+            keys.chain,
+            None
+            if closes is None
+            else [closes.incarnation, closes.next_number, closes.head],
+        ]
+    )
+
+
+def read_keys_untrusted(body: bytes) -> Keys:
+    """Read a keys entry.
+
+    Raises:
+        PeerError: malformed.
+    """
+    chain, closing = take_list(
+        unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 2, 2
+    )
+    closes = None
+    if closing is not None:
+        parts = take_list(closing, 3, 3)
+        closes = Closing(
+            incarnation=Incarnation(
+                take_bytes(parts[0], INCARNATION_BYTES, INCARNATION_BYTES)
+            ),
+            next_number=take_int(parts[1], 0, UNIX_MS_MAX),
+            head=take_bytes(parts[2], ID_BYTES, ID_BYTES),
+        )
+    return Keys(chain=take_bytes(chain, 1, limits.CHAIN_BYTES_MAX), closes=closes)
+
+
+# --- reports ------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Witness:
+    """What the reporter itself saw; it proves nothing to others.
+
+    Attributes:
+        digest: Digest of what was seen. Never a payload.
+        count: How often, since the last report about this.
+        first_ms, last_ms: When, by the reporter's clock.
+    """
+
+    digest: bytes = attrs.field(repr=bytes.hex)
+    count: int
+    first_ms: UnixMs
+    last_ms: UnixMs
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """Evidence that convicts by itself; opaque here, read by `decide`."""
+
+    data: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """One reporter's claim about one subject.
+
+    Attributes:
+        category: A name from the published taxonomy, such as ``rate-abuse``.
+        severity: 1 (odd) to 9 (hostile).
+    """
+
+    subject: Subject
+    category: str
+    severity: int
+    evidence: Witness | Proof
+
+
+_REPORT_VERSION = 1
+_WITNESS, _PROOF = 0, 1
+
+
+def write_report(report: Report) -> bytes:
+    """The body of a report entry."""
+    match report.evidence:
+        case Witness() as w:
+            evidence: list[Value] = [
+                _WITNESS,
+                pack([w.digest, w.count, w.first_ms, w.last_ms]),
+            ]
+        case Proof() as p:
+            evidence = [_PROOF, p.data]
+    return pack(
+        [
+            _REPORT_VERSION,
+            int(report.subject.kind),
+            report.subject.id,
+            report.category,
+            report.severity,
+            *evidence,
+        ]
+    )
+
+
+def read_report_untrusted(body: bytes) -> Report:
+    """Read a report. A proof inside is still to be verified.
+
+    Raises:
+        PeerError: malformed.
+    """
+    fields = take_list(unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 7, 7)
+    take_int(fields[0], _REPORT_VERSION, _REPORT_VERSION)
+    kind = SubjectKind(take_int(fields[1], 1, max(SubjectKind)))
+    data = take_bytes(fields[6], 0, limits.ENTRY_BODY_BYTES_MAX)
+    is_proof = take_int(fields[5], _WITNESS, _PROOF) == _PROOF
+    return Report(
+        subject=Subject(kind, take_bytes(fields[2], ID_BYTES, ID_BYTES)),
+        category=take_str(fields[3], 1, limits.NAME_CHARS_MAX),
+        severity=take_int(fields[4], 1, 9),
+        evidence=Proof(data=data) if is_proof else _read_witness(data),
+    )
+
+
+def _read_witness(data: bytes) -> Witness:
+    fields = take_list(unpack_untrusted(data, limits.ENTRY_BODY_BYTES_MAX), 4, 4)
+    first = take_int(fields[2], 0, UNIX_MS_MAX)
+    return Witness(
+        digest=take_bytes(fields[0], ID_BYTES, ID_BYTES),
+        count=take_int(fields[1], 1, 2**32),
+        first_ms=UnixMs(first),
+        last_ms=UnixMs(take_int(fields[3], first, UNIX_MS_MAX)),
+    )
+
+
+# --- policy digest ------------------------------------------------------------
+
+
+def write_policy(bundle_digest: bytes) -> bytes:
+    """The body of a policy entry."""
+    return pack([bundle_digest])
+
+
+def read_policy_untrusted(body: bytes) -> bytes:
+    """Read a policy entry: the 32-byte digest of a bundle.
+
+    Raises:
+        PeerError: malformed.
+    """
+    (value,) = take_list(unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 1, 1)
+    return take_bytes(value, ID_BYTES, ID_BYTES)
+
+
+def check_known_untrusted(kind: int, body: bytes) -> None:
+    """Refuse a malformed body of a kind we know.
+
+    Raises:
+        PeerError: malformed. An act's and a chain's signatures, and a proof,
+            are judged by those who act on them.
+    """
+    if kind == EntryKind.KEYS:
+        read_keys_untrusted(body)
+    elif kind == EntryKind.REPORT:
+        read_report_untrusted(body)
+    elif kind == EntryKind.POLICY:
+        read_policy_untrusted(body)
+    elif kind < 1:
+        raise PeerError("entry kinds are positive")

@@ -1,0 +1,269 @@
+"""Feeds: each node's append-only log of numbered, chained, signed batches.
+
+::
+
+    incarnation  ┌─ batch 0 ─┐  previous  ┌─ batch 1 ─┐  previous  ┌─ batch 2 …
+                 │ KEYS, …   │◀───────────│ entries   │◀───────────│ entries
+                 └ signature ┘            └ signature ┘            └ signature
+
+One signature covers one batch. Two different batches for one (author,
+incarnation, number) prove that their author lies.
+"""
+
+from enum import Enum, auto
+
+import attrs
+
+from gossip import limits
+from gossip.domains import Domain
+from gossip.ledger.entries import Entry, check_known_untrusted
+from gossip.suite import SIGNATURE_BYTES, digest
+from gossip.units import (
+    ID_BYTES,
+    INCARNATION_BYTES,
+    UNIX_MS_MAX,
+    ClusterId,
+    EntryId,
+    Incarnation,
+    KeyId,
+    NodeId,
+    UnixMs,
+)
+from gossip.wire import Value, pack, take_bytes, take_int, take_list, unpack_untrusted
+
+_VERSION = 1
+NO_PREVIOUS = bytes(ID_BYTES)
+FeedId = tuple[NodeId, Incarnation]
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """One batch as read; its signature may or may not have been verified.
+
+    Attributes:
+        id: Digest of the body, never of the (randomised) signature.
+        previous: Id of the batch before it, zeros for number 0.
+        key: Reference to the operational key that signed.
+        encoded: The bytes that travel: body and signature.
+    """
+
+    id: bytes = attrs.field(repr=bytes.hex)
+    cluster: ClusterId = attrs.field(repr=False)
+    author: NodeId = attrs.field(repr=bytes.hex)
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    number: int
+    previous: bytes = attrs.field(repr=False)
+    issued_at_ms: UnixMs
+    key: KeyId = attrs.field(repr=False)
+    entries: tuple[Entry, ...] = attrs.field(repr=lambda e: f"<{len(e)} entries>")
+    body: bytes = attrs.field(repr=False)
+    signature: bytes = attrs.field(repr=False)
+    encoded: bytes = attrs.field(repr=False)
+
+    @property
+    def feed(self) -> FeedId:
+        """Which feed it belongs to."""
+        return (self.author, self.incarnation)
+
+
+def draft_batch(
+    *,
+    cluster: ClusterId,
+    author: NodeId,
+    incarnation: Incarnation,
+    number: int,
+    previous: bytes,
+    issued_at_ms: UnixMs,
+    key: KeyId,
+    entries: list[tuple[int, bytes]],
+) -> bytes:
+    """The body that the author signs (context `Domain.BATCH`)."""
+    said: list[Value] = [[kind, body] for kind, body in entries]
+    return pack(
+        [
+            _VERSION,
+            cluster,
+            author,
+            incarnation,
+            number,
+            previous,
+            issued_at_ms,
+            key,
+            said,
+        ]
+    )
+
+
+def join_batch(body: bytes, signature: bytes) -> bytes:
+    """A body and its signature, as they travel and are stored."""
+    return pack([body, signature])
+
+
+def read_batch_untrusted(data: bytes) -> Batch:
+    """Read a batch. Verifies nothing but its form.
+
+    Raises:
+        PeerError: malformed, too large, or a known entry kind is malformed.
+    """
+    parts = take_list(unpack_untrusted(data, limits.BATCH_BYTES_MAX), 2, 2)
+    body = take_bytes(parts[0], 1, limits.BATCH_BYTES_MAX)
+    signature = take_bytes(parts[1], SIGNATURE_BYTES, SIGNATURE_BYTES)
+    fields = take_list(unpack_untrusted(body, limits.BATCH_BYTES_MAX), 9, 9)
+    take_int(fields[0], _VERSION, _VERSION)
+    author = NodeId(take_bytes(fields[2], ID_BYTES, ID_BYTES))
+    incarnation = Incarnation(
+        take_bytes(fields[3], INCARNATION_BYTES, INCARNATION_BYTES)
+    )
+    number = take_int(fields[4], 0, UNIX_MS_MAX)
+    issued_at_ms = UnixMs(take_int(fields[6], 0, UNIX_MS_MAX))
+    batch_id = digest(Domain.BATCH_ID, body)
+    entries = tuple(
+        _read_entry(item, batch_id, index, author, incarnation, number, issued_at_ms)
+        for index, item in enumerate(take_list(fields[8], 1, limits.BATCH_ENTRIES_MAX))
+    )
+    return Batch(
+        id=batch_id,
+        cluster=ClusterId(take_bytes(fields[1], ID_BYTES, ID_BYTES)),
+        author=author,
+        incarnation=incarnation,
+        number=number,
+        previous=take_bytes(fields[5], ID_BYTES, ID_BYTES),
+        issued_at_ms=issued_at_ms,
+        key=KeyId(take_bytes(fields[7], ID_BYTES, ID_BYTES)),
+        entries=entries,
+        body=body,
+        signature=signature,
+        encoded=data,
+    )
+
+
+def _read_entry(
+    item: Value,
+    batch_id: bytes,
+    index: int,
+    author: NodeId,
+    incarnation: Incarnation,
+    number: int,
+    issued_at_ms: UnixMs,
+) -> Entry:
+    kind_value, body_value = take_list(item, 2, 2)
+    kind = take_int(kind_value, 1, 2**16)
+    body = take_bytes(body_value, 0, limits.ENTRY_BODY_BYTES_MAX)
+    check_known_untrusted(kind, body)
+    return Entry(
+        id=EntryId(digest(Domain.ENTRY_ID, batch_id, index.to_bytes(4, "big"))),
+        author=author,
+        incarnation=incarnation,
+        number=number,
+        index=index,
+        issued_at_ms=issued_at_ms,
+        kind=kind,
+        body=body,
+    )
+
+
+class Place(Enum):
+    """What a batch is to a feed."""
+
+    NEW = auto()
+    KNOWN = auto()
+    FORK = auto()
+    """Another batch holds this number, or the chain contradicts it."""
+    TOO_FAR = auto()
+    """Further ahead than we remember gaps for."""
+
+
+@attrs.define
+class Feed:
+    """What is held of one feed: ids only, 32 bytes a batch.
+
+    Batches that arrive early wait in ``_ahead`` until the gap closes; they are
+    acted on at once all the same.
+    """
+
+    _ids: bytearray = attrs.field(init=False, factory=bytearray, repr=False)
+    _ahead: dict[int, tuple[bytes, bytes]] = attrs.field(init=False, factory=dict)
+    last_issued_at_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
+
+    @property
+    def next_number(self) -> int:
+        """The first number that is missing."""
+        return len(self._ids) // ID_BYTES
+
+    @property
+    def head(self) -> bytes:
+        """Id of the last batch before the first gap; zeros if none."""
+        return bytes(self._ids[-ID_BYTES:]) or NO_PREVIOUS
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether batches beyond `next_number` are held."""
+        return bool(self._ahead)
+
+    def place(self, batch: Batch) -> Place:
+        """Say what ``batch`` is to this feed. Changes nothing."""
+        known = self._id_at(batch.number)
+        if known is not None:
+            return Place.KNOWN if known == batch.id else Place.FORK
+        if batch.number - self.next_number >= limits.AHEAD_PER_FEED_MAX:
+            return Place.TOO_FAR
+        before = self._id_at(batch.number - 1) if batch.number else NO_PREVIOUS
+        if before is not None and before != batch.previous:
+            return Place.FORK
+        after = self._ahead.get(batch.number + 1)
+        if after is not None and after[0] != batch.id:
+            return Place.FORK
+        return Place.NEW
+
+    def add(self, batch: Batch) -> None:
+        """Take in a verified batch whose place is `Place.NEW`."""
+        assert self.place(batch) is Place.NEW
+        self._ahead[batch.number] = (batch.previous, batch.id)
+        while (following := self._ahead.pop(self.next_number, None)) is not None:
+            self._ids += following[1]
+        self.last_issued_at_ms = max(self.last_issued_at_ms, batch.issued_at_ms)
+
+    def _id_at(self, number: int) -> bytes | None:
+        if number < self.next_number:
+            start = number * ID_BYTES
+            return bytes(self._ids[start : start + ID_BYTES])
+        waiting = self._ahead.get(number)
+        return waiting[1] if waiting else None
+
+
+@attrs.define
+class Ledger:
+    """All feeds held, by author and incarnation."""
+
+    _feeds: dict[FeedId, Feed] = attrs.field(init=False, factory=dict)
+    _count: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+
+    def feed(self, feed: FeedId) -> Feed | None:
+        """One feed, if anything of it is held."""
+        return self._feeds.get(feed)
+
+    def place(self, batch: Batch) -> Place:
+        """Say what a batch is to its feed. Changes nothing."""
+        held = self._feeds.get(batch.feed)
+        if held is not None:
+            return held.place(batch)
+        if self._count.get(batch.author, 0) >= limits.INCARNATIONS_PER_AUTHOR_MAX:
+            return Place.TOO_FAR
+        return Feed().place(batch)
+
+    def add(self, batch: Batch) -> None:
+        """Take in a verified batch whose place is `Place.NEW`."""
+        held = self._feeds.get(batch.feed)
+        if held is None:
+            held = self._feeds[batch.feed] = Feed()
+            self._count[batch.author] = self._count.get(batch.author, 0) + 1
+        held.add(batch)
+
+    def heads(self) -> list[tuple[FeedId, Feed]]:
+        """Every feed in one order, so that equal ledgers list alike."""
+        return sorted(self._feeds.items(), key=lambda item: item[0])
+
+    def latest(self, author: NodeId) -> tuple[FeedId, Feed] | None:
+        """The author's most recently written feed."""
+        own = [item for item in self._feeds.items() if item[0][0] == author]
+        return max(own, key=lambda i: (i[1].last_issued_at_ms, i[0]), default=None)

@@ -8,15 +8,19 @@ import attrs
 from gossip.domains import Domain
 from gossip.ledger.entries import Entry
 from gossip.ledger.feed import Batch
-from gossip.units import Incarnation, NodeId, UnixMs
+from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
 
 @attrs.frozen
 class Sign:
-    """Sign ``body`` with the operational key; answer with `events.Signed`."""
+    """Sign ``body`` with the operational key ``key``; answer with `events.Signed`.
+
+    After a rotation one batch may still be under way with the key before it.
+    """
 
     body: bytes = attrs.field(repr=False)
     context: Domain
+    key: KeyId = attrs.field(repr=bytes.hex)
 
 
 @attrs.frozen
@@ -39,7 +43,8 @@ class Send:
 class SendStored:
     """Send batches ``first`` to ``last`` (included) of a feed from the store.
 
-    Each goes out as the frame that `gossip.spread.frames.push` makes of it.
+    Each goes out as the frame that `gossip.spread.frames.push` makes of it. All
+    of them were handed to `Store` before; wait for those still on their way.
     """
 
     peer: NodeId = attrs.field(repr=bytes.hex)

@@ -1,0 +1,147 @@
+"""What a gate asks for: bytes to move, bodies to sign, things to tell.
+
+Effects are performed in the order returned. None of them carries parameters of
+a call except `ToServer` and `ToClient`, which are the call itself, and `Proof`,
+which opens only what a hostile rule read.
+"""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import attrs
+
+from gossip.units import AgentId, NodeId, UnixMs
+
+
+class Position(StrEnum):
+    """Where a gate stands between an agent and a server."""
+
+    LOCAL = "local"
+    """Agent and server are both on this node."""
+    EGRESS = "egress"
+    """The agent is here, the server on another node: decide, then sign."""
+    INGRESS = "ingress"
+    """The server is here, the agent on another node: verify, then decide."""
+
+
+class SubjectKind(StrEnum):
+    """Of whom something can be said."""
+
+    NODE = "node"
+    AGENT = "agent"
+
+
+@attrs.frozen
+class Subject:
+    """Of whom something is said; ``id`` is a `NodeId` or an `AgentId`."""
+
+    kind: SubjectKind
+    id: bytes = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen
+class ToServer:
+    """Forward to the server, or to its node.
+
+    Attributes:
+        data: The client's bytes, unchanged.
+        envelope: Only at `Position.EGRESS`, only with requests: what travels
+            beside the message and enters the provider's gate as
+            `ClientMessage.envelope`. About 7.1 KB.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    envelope: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class ToClient:
+    """Forward to the agent: the server's bytes unchanged, or a denial."""
+
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class SignRequest:
+    """Sign ``body`` twice and come back with `RequestSigned`.
+
+    The agent's key signs under `Domain.REQUEST_AGENT`, the node's operational
+    key under `Domain.REQUEST_NODE`. Messages that follow wait behind it.
+    """
+
+    ticket: int
+    body: bytes = attrs.field(repr=False)
+
+
+class Verdict(StrEnum):
+    """What became of a message."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    DROPPED = "dropped"
+    """Not a request, so nobody could be told: it went no further."""
+
+
+@attrs.frozen(kw_only=True)
+class Audit:
+    """One decision, for the append-only trail. One for every request.
+
+    Attributes:
+        method: Empty if the message could not be parsed.
+        tool: Empty unless the method is ``tools/call``.
+        rule: Id of the deciding rule; empty if no rule decided.
+        reason: Machine-readable, see `enforcement.mcp.jsonrpc.Reason`.
+        request_id: 16 random bytes of the envelope; empty without one.
+        digest: SHA-256 based digest of the message's bytes.
+    """
+
+    at_ms: UnixMs
+    position: Position
+    agent: AgentId = attrs.field(repr=bytes.hex)
+    node: NodeId = attrs.field(repr=bytes.hex)
+    server: str
+    method: str
+    tool: str
+    verdict: Verdict
+    rule: str
+    reason: str
+    request_id: bytes = attrs.field(repr=bytes.hex)
+    digest: bytes = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen(kw_only=True)
+class Witness:
+    """This node saw ``subject`` misbehave: one voice, if the court passes it on.
+
+    At most one per subject and second leaves all gates that share one
+    `WitnessBudget`; ``count`` says how many it stands for.
+
+    Attributes:
+        severity: 1 to 9.
+        digest: Digest of the message that was seen; never the message.
+    """
+
+    subject: Subject
+    category: str
+    severity: int
+    digest: bytes = attrs.field(repr=bytes.hex)
+    count: int
+    at_ms: UnixMs
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """A signed request that its own policy bundle denies: convicts both.
+
+    ``data`` is what `enforcement.decide.evidence.read_proof_untrusted` reads on
+    any node of the cluster.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    agent: AgentId = attrs.field(repr=bytes.hex)
+    node: NodeId = attrs.field(repr=bytes.hex)
+    rule: str
+    severity: int
+
+
+Effect: TypeAlias = ToServer | ToClient | SignRequest | Audit | Witness | Proof

@@ -1,0 +1,364 @@
+"""A small HTTP/1.1 server on raw sockets: requests in, answers out, no routes.
+
+::
+
+    reading ──whole request──▶ handler ──answered──▶ reading …
+                                  └──not yet──▶ somebody answers later; meanwhile
+                                     the end of the client is noticed at once
+
+A handler may return before its `Exchange` is answered, so whoever holds the
+answer writes it straight to the socket: no task waits in between.
+"""
+
+import contextlib
+import math
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+
+import attrs
+import httptools
+import trio
+
+from gossip.errors import UserError
+from node.proxy import limits
+from node.proxy.raw import SocketWire
+
+_ONCE = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "mcp-protocol-version",
+        "mcp-session-id",
+        "origin",
+    }
+)
+"""Headers that mean nothing, or two things, when they come twice."""
+
+
+@attrs.frozen
+class Request:
+    """One request, complete. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """One request and its answer, given once, now or later, from any task."""
+
+    request: Request
+    keep_alive: bool
+    _connection: "_Connection" = attrs.field(repr=False)
+    done: trio.Event = attrs.field(init=False, factory=trio.Event, repr=False)
+    streaming: bool = attrs.field(init=False, default=False)
+    gone: bool = attrs.field(init=False, default=False)
+    """The client ended before the answer did."""
+    on_gone: Callable[[], None] | None = attrs.field(init=False, default=None)
+
+    async def answer(
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Send a whole answer. Nothing happens when the client is gone."""
+        if self.done.is_set():
+            return
+        named = [*headers, ("content-length", str(len(body)))]
+        if body:
+            named.append(("content-type", content_type))
+        await self._send(_head(status, named, self.keep_alive) + body)
+        self._finish()
+
+    async def start_events(self, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Begin an answer of server-sent events."""
+        if self.done.is_set():
+            return
+        self.streaming = True
+        named = [
+            *headers,
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-store"),
+            ("transfer-encoding", "chunked"),
+        ]
+        await self._send(_head(200, named, self.keep_alive))
+
+    async def event(self, data: bytes) -> None:
+        """Send one event; ``data`` has no line end in it, or gets several lines."""
+        lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        body = b"event: message\n%b\n" % b"".join(b"data: %b\n" % n for n in lines)
+        await self._send(b"%x\r\n%b\r\n" % (len(body), body))
+
+    async def comment(self) -> None:
+        """Send a sign of life that no client takes for a message."""
+        await self._send(b"3\r\n:\n\n\r\n")
+
+    async def end_events(self) -> None:
+        """End an answer of server-sent events."""
+        if not self.done.is_set():
+            await self._send(b"0\r\n\r\n")
+            self._finish()
+
+    async def _send(self, data: bytes) -> None:
+        if not self.gone:
+            await self._connection.send(data)
+
+    def _finish(self) -> None:
+        if not self.done.is_set():
+            self.done.set()
+            self._connection.answered(self.keep_alive)
+
+    def abandon(self) -> None:
+        """The client is gone: whoever would answer is told."""
+        if not self.done.is_set():
+            self.gone = True
+            self.done.set()
+            if self.on_gone is not None:
+                self.on_gone()
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class _Parser:
+    """Collects httptools' callbacks into requests, refusing what is too much."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self.ready: list[tuple[Request, bool]] = []
+        self.refusal: tuple[int, str] | None = None
+        self.begun = self.expects = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._head_bytes = self._body_bytes = 0
+        self._head_done = False
+
+    def feed(self, data: bytes) -> None:
+        """Parse; look at ``refusal`` first, then at ``ready``."""
+        if self.refusal is not None:
+            return
+        head_bytes = self._head_bytes + len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(400, "this is not an HTTP/1.1 request")
+        if self.begun and not self._head_done:
+            self._head_bytes = head_bytes
+            self._limit_head()
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        if self.refusal is None:
+            self.refusal = (status, sentence)
+
+    def _limit_head(self) -> None:
+        if self._head_bytes > limits.HEADER_BYTES_MAX:
+            self._refuse(431, f"headers over {limits.HEADER_BYTES_MAX} bytes")
+
+    # what httptools calls
+
+    def on_message_begin(self) -> None:
+        self._reset()
+        self.begun = True
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # a trailer says nothing we would believe
+        key = name.decode("latin-1").lower()
+        text = value.strip(b" \t").decode("latin-1")
+        if key not in self._headers:
+            self._headers[key] = text
+        elif key in _ONCE:
+            self._refuse(400, f"header `{key}` appears twice")
+        else:
+            self._headers[key] += ", " + text
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+        named = sum(len(k) + len(v) + 4 for k, v in self._headers.items())
+        self._head_bytes = len(self._target) + named
+        self._limit_head()
+        length = self._headers.get("content-length", "0")
+        if not length.isdigit() or len(length) > 12 or int(length) > limits.BODY_MAX:
+            self._refuse(413, f"body over {limits.BODY_MAX} bytes")
+        self.expects = self._headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, part: bytes) -> None:
+        self._body_bytes += len(part)
+        if self._body_bytes > limits.BODY_MAX:
+            self._refuse(413, f"body over {limits.BODY_MAX} bytes")
+        elif self.refusal is None:
+            self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        self.begun = self.expects = False
+        path = self._target.partition(b"?")[0].decode("latin-1")
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            path,
+            self._headers,
+            b"".join(self._body),
+        )
+        self.ready.append((request, bool(self._parser.should_keep_alive())))
+        if len(self.ready) > limits.PIPELINED_MAX:
+            self._refuse(400, "too many requests at once")
+
+
+class _Connection:
+    """One client's connection: reads requests, runs the handler, in order."""
+
+    def __init__(self, wire: SocketWire, handler: Handler) -> None:
+        self._wire = wire
+        self._handler = handler
+        self._scope = trio.CancelScope()
+        self._parser = _Parser()
+        self._open: Exchange | None = None
+        self._last = False
+
+    async def send(self, data: bytes) -> None:
+        """Send, giving up on a client that takes nothing for too long."""
+        waiting = self._scope.deadline
+        self._scope.deadline = trio.current_time() + limits.IDLE_S
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._wire.send_all(data)
+        self._scope.deadline = waiting
+
+    def answered(self, keep_alive: bool) -> None:
+        """An exchange is complete: wait for the next request, but not for ever."""
+        self._open = None
+        self._scope.deadline = trio.current_time() + limits.IDLE_S
+        if not keep_alive:
+            self._last = True
+            self._scope.deadline = trio.current_time() + limits.LINGER_S
+            self._wire.close_write()
+
+    async def run(self) -> None:
+        """Serve until either side ends."""
+        self._scope.deadline = trio.current_time() + limits.IDLE_S
+        try:
+            with self._scope:
+                while data := await self._wire.receive_some():
+                    if not self._last:
+                        await self._take(data)
+        except trio.ClosedResourceError:
+            pass
+        finally:
+            if self._open is not None:
+                self._open.abandon()
+            self._wire.close()
+
+    async def _take(self, data: bytes) -> None:
+        parser, begun = self._parser, self._parser.begun
+        parser.feed(data)
+        if parser.refusal is not None:
+            await self._wait_answered()
+            status, sentence = parser.refusal
+            parser.ready.clear()
+            await self.send(_refusal(status, sentence))
+            self.answered(keep_alive=False)
+            return
+        if parser.begun and not begun and self._open is None:
+            self._scope.deadline = trio.current_time() + limits.REQUEST_S
+        if parser.expects:
+            parser.expects = False
+            await self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while parser.ready and not self._last:
+            await self._wait_answered()
+            request, keep_alive = parser.ready.pop(0)
+            self._scope.deadline = math.inf
+            self._open = exchange = Exchange(request, keep_alive, self)
+            await self._handler(exchange)
+
+    async def _wait_answered(self) -> None:
+        if self._open is not None:
+            await self._open.done.wait()
+
+
+def _head(status: int, headers: Sequence[tuple[str, str]], keep_alive: bool) -> bytes:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
+    if not keep_alive:
+        lines.append("connection: close\r\n")
+    return ("".join(lines) + "\r\n").encode("latin-1")
+
+
+def _refusal(status: int, sentence: str) -> bytes:
+    body = sentence.encode() + b"\n"
+    headers = [("content-type", "text/plain"), ("content-length", str(len(body)))]
+    return _head(status, headers, keep_alive=False) + body
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Bind and listen; port 0 takes any free one.
+
+    Raises:
+        UserError: the address is taken or not ours; names it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(limits.CONNECTIONS_MAX)
+    except OSError as refused:
+        sock.close()
+        raise UserError(
+            f"cannot listen on `{host}:{port}`: {refused.strerror};"
+            " choose another address or stop what uses it"
+        ) from refused
+    sock.setblocking(False)
+    return sock
+
+
+async def serve_http(
+    sock: socket.socket, handler: Handler, on_fault: Callable[[BaseException], None]
+) -> None:
+    """Serve until cancelled. Owns ``sock``.
+
+    A fault of the handler ends its connection, and ``on_fault`` is told; nothing
+    a client sends can end the server.
+    """
+    listener = trio.socket.from_stdlib_socket(sock)
+    room = trio.CapacityLimiter(limits.CONNECTIONS_MAX)
+    with listener:
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    accepted, _ = await listener.accept()
+                except OSError:
+                    await trio.sleep(0.05)  # out of descriptors: wait for some
+                    continue
+                wire = SocketWire(socket.socket(fileno=accepted.detach()))
+                try:
+                    room.acquire_on_behalf_of_nowait(wire)
+                except trio.WouldBlock:
+                    wire.close()
+                    continue
+                nursery.start_soon(_serve, wire, handler, room, on_fault)
+
+
+async def _serve(
+    wire: SocketWire,
+    handler: Handler,
+    room: trio.CapacityLimiter,
+    on_fault: Callable[[BaseException], None],
+) -> None:
+    try:
+        await _Connection(wire, handler).run()
+    except* Exception as faults:  # one connection never takes the daemon down
+        on_fault(faults)
+    finally:
+        room.release_on_behalf_of(wire)

@@ -1,0 +1,30 @@
+"""A limit on everything a client or server may make the proxies hold."""
+
+from typing import Final
+
+# HTTP
+BODY_MAX: Final = 4_194_304
+HEADER_BYTES_MAX: Final = 32_768
+CONNECTIONS_MAX: Final = 1_024
+PIPELINED_MAX: Final = 16
+IDLE_S: Final = 60.0
+"""Nothing to do, or a client that takes no byte: closed after this."""
+REQUEST_S: Final = 60.0
+"""From a request's first byte to its last."""
+LINGER_S: Final = 2.0
+EVENTS_PING_S: Final = 30.0
+
+# MCP
+MESSAGE_BYTES_MAX: Final = 4_194_304
+SESSIONS_MAX: Final = 1_024
+SESSIONS_PER_AGENT_MAX: Final = 64
+SESSION_IDLE_S: Final = 1_800.0
+PENDING_MAX: Final = 1_024
+"""Requests of one session that wait for their answers."""
+PARKED_MESSAGES_MAX: Final = 256
+"""Server messages of one session that wait for a stream to travel on."""
+
+# Mesh and wrap
+OPENING_BYTES_MAX: Final = 65_536
+FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 65_536
+OPENING_S: Final = 5.0

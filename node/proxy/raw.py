@@ -1,0 +1,140 @@
+"""Bytes in and out of sockets and pipes, with no hop that is not needed.
+
+trio's own streams checkpoint on each send and wrap each receive; between an
+agent and its tool that is most of what a guard would cost. A `Wire` reads
+after one wait and writes at once whatever the kernel takes.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+
+import trio
+
+READ_BYTES = 65_536
+_NOT_POLLABLE = (errno.EPERM, errno.EINVAL)  # regular files and /dev/null
+
+
+class Wire:
+    """One or two file descriptors as a two-way byte stream.
+
+    Owns what it is given: `close` closes it. Several tasks may send (each
+    message stays in one piece); one task receives.
+    """
+
+    def __init__(self, read_fd: int | None, write_fd: int | None) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._turn = trio.Lock()
+        self._torn = False
+        for fd in {read_fd, write_fd} - {None}:
+            assert fd is not None
+            os.set_blocking(fd, False)
+
+    async def receive_some(self, size_max: int = READ_BYTES) -> bytes:
+        """The next bytes; ``b""`` when the other side has ended.
+
+        Raises:
+            trio.ClosedResourceError: closed here, perhaps meanwhile.
+        """
+        while True:
+            fd = self._read_fd
+            if fd is None:
+                raise trio.ClosedResourceError
+            await _readable(fd)
+            if self._read_fd is None:
+                raise trio.ClosedResourceError
+            try:
+                return os.read(fd, size_max)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything; checkpoints only when the kernel's buffer is full.
+
+        Raises:
+            trio.BrokenResourceError: the other side is gone, or an earlier send
+                was cancelled half-way.
+            trio.ClosedResourceError: closed here, perhaps meanwhile.
+        """
+        if self._turn.locked():
+            await self._turn.acquire()
+        else:
+            self._turn.acquire_nowait()
+        try:
+            await self._send(data)
+        finally:
+            self._turn.release()
+
+    async def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        if self._torn:
+            raise trio.BrokenResourceError("an earlier message was cut")
+        while rest:
+            if self._write_fd is None:
+                raise trio.ClosedResourceError
+            try:
+                rest = rest[os.write(self._write_fd, rest) :]
+            except BlockingIOError:
+                self._torn = len(rest) != len(data)
+                await trio.lowlevel.wait_writable(self._write_fd)
+                self._torn = False
+            except OSError as broken:
+                raise trio.BrokenResourceError from broken
+
+    def close_write(self) -> None:
+        """Say that nothing follows; reading goes on."""
+        fd, self._write_fd = self._write_fd, None
+        if fd is not None and fd != self._read_fd:
+            _close(fd)
+
+    def close(self) -> None:
+        """Close both ways; whoever waits gets ``trio.ClosedResourceError``."""
+        read_fd, self._read_fd = self._read_fd, None
+        write_fd, self._write_fd = self._write_fd, None
+        for fd in {read_fd, write_fd} - {None}:
+            assert fd is not None
+            _close(fd)
+
+
+class SocketWire(Wire):
+    """A connected socket as a `Wire`; `close_write` is a shutdown."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._fd = sock.detach()
+        super().__init__(self._fd, self._fd)
+
+    def close_write(self) -> None:
+        """Say that nothing follows; reading goes on."""
+        if self._write_fd is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=self._fd) as sock:
+                try:
+                    sock.shutdown(socket.SHUT_WR)
+                finally:
+                    sock.detach()
+        self._write_fd = None
+
+
+def wire_of_stdio() -> Wire:
+    """This process's own stdin and stdout."""
+    return Wire(os.dup(0), os.dup(1))
+
+
+async def _readable(fd: int) -> None:
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    except OSError as refused:
+        if refused.errno not in _NOT_POLLABLE:
+            raise
+        await trio.lowlevel.checkpoint()
+
+
+def _close(fd: int) -> None:
+    trio.lowlevel.notify_closing(fd)
+    os.close(fd)

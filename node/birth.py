@@ -1,0 +1,242 @@
+"""How a cluster is born: nodes, operators and agents are made, cards are joined.
+
+A *card* is the public half of a node or an operator: one TOML table, handed to
+whoever writes the founders' file. Nothing in it is secret.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from gossip.errors import UserError
+from gossip.membership.founders import parse_founders
+from gossip.units import NodeId, UnixMs
+from node.config import (
+    FILE_NAME,
+    Address,
+    Config,
+    load_config,
+    load_founders,
+    read_text,
+    show_address,
+)
+from node.keys.keystore import (
+    ROOT,
+    Keystore,
+    load_secret,
+    make_private_folder,
+    replace_file,
+    write_new,
+)
+from node.keys.node_keys import agent_secret, bear_node
+from node.keys.suites.registry import SuiteWithKeys
+
+CARD: Final = "card.toml"
+_TOKEN_BYTES: Final = 32
+
+
+@attrs.frozen(kw_only=True)
+class NewNode:
+    """What `make_node` is asked for."""
+
+    name: str
+    listen: tuple[Address, ...]
+    advertise: tuple[Address, ...] = ()
+    grants: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    http: Address | None = None
+    metrics: Address | None = None
+
+
+def make_node(
+    folder: Path,
+    new: NewNode,
+    policy: dict[str, str],
+    suite: SuiteWithKeys,
+    now: UnixMs,
+) -> NodeId:
+    """Make a state directory with keys, card, configuration and policy.
+
+    Raises:
+        UserError: something of it exists already.
+    """
+    for name in (FILE_NAME, CARD):
+        if (folder / name).exists():
+            raise UserError(f"{folder / name}: exists already; choose another folder")
+    make_private_folder(folder)
+    node = bear_node(folder, suite, now)
+    addresses = new.advertise or tuple(a for a in new.listen if a[1])
+    card = _toml(
+        "[[node]]",
+        name=new.name,
+        id=node.hex(),
+        addresses=[show_address(a) for a in addresses],
+        grants=sorted(set(new.grants)),
+        servers=sorted(set(new.servers)),
+    )
+    write_new(folder / CARD, card.encode())
+    make_private_folder(folder / "policy")
+    for name, text in policy.items():
+        write_new(folder / "policy" / name, text.encode())
+    write_new(folder / FILE_NAME, _config_text(new).encode())
+    return node
+
+
+def make_operator(folder: Path, name: str, suite: SuiteWithKeys) -> tuple[Path, Path]:
+    """Make an operator's key and card; returns their paths.
+
+    Raises:
+        UserError: they exist already.
+    """
+    make_private_folder(folder)
+    key, card = folder / f"{name}.key", folder / f"{name}.card.toml"
+    seed = suite.generate_seed()
+    public_key = suite.signing_key_from_seed(seed).public_key
+    write_new(key, seed, mode=0o600)
+    text = _toml(
+        "[[operator]]", name=name, public_key=base64.b64encode(public_key).decode()
+    )
+    write_new(card, text.encode())
+    return key, card
+
+
+def join_founders(
+    name: str, nodes: Sequence[Path], operators: Sequence[Path], output: Path
+) -> None:
+    """Join cards into a founders' file, checked before it is written.
+
+    Raises:
+        UserError: a card is broken, or together they make no cluster.
+    """
+    cards = [read_text(path, "the card").strip() for path in (*nodes, *operators)]
+    text = "\n\n".join([_toml("", cluster=name).strip(), *cards]) + "\n"
+    parse_founders(text, str(output))
+    write_new(output, text.encode())
+
+
+def add_agent(
+    config: Config, name: str, roles: Sequence[str], suite: SuiteWithKeys
+) -> str:
+    """Make an agent's key and write it into the configuration.
+
+    Returns:
+        Its bearer token, which is stored nowhere.
+
+    Raises:
+        UserError: it exists, or this node may not grant one of the roles.
+    """
+    if name in config.agents:
+        raise UserError(f"{config.file}: agent `{name}` exists already")
+    if config.founders_file.exists():
+        check_grants(config, roles)
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    table = _toml(
+        f"[agents.{_key(name)}]",
+        roles=sorted(set(roles)),
+        token_sha256=token_digest(token).hex(),
+    )
+    text = read_text(config.file, "the configuration").rstrip() + "\n\n" + table
+    Keystore(config.keys).store(agent_secret(name), suite.generate_seed())
+    replace_file(config.file, text.encode())
+    load_config(config.file)
+    return token
+
+
+def starter_policy() -> dict[str, str]:
+    """The policy a new node starts from: file names and their Cedar texts."""
+    folder = resources.files("enforcement.defend") / "starter"
+    if not folder.is_dir():
+        return {}
+    return {
+        entry.name: entry.read_text("utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".cedar")
+    }
+
+
+def check_grants(config: Config, roles: Sequence[str]) -> None:
+    """Refuse roles that the founders' file does not let this node grant.
+
+    Raises:
+        UserError: naming the role.
+    """
+    founders = load_founders(config)
+    mine = next(node for node in founders.nodes if node.name == config.name)
+    for role in roles:
+        if role not in mine.grants:
+            raise UserError(
+                f"{config.founders_file}: node `{config.name}` may not grant role"
+                f" `{role}`; its grants are {', '.join(sorted(mine.grants)) or 'none'}"
+            )
+
+
+def token_digest(token: str) -> bytes:
+    """What is kept of a bearer token; it has 256 random bits, so no salt."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def operator_seed(path: Path) -> bytes:
+    """Read an operator's key file.
+
+    Raises:
+        UserError: missing, readable by others, or not a key.
+    """
+    seed = load_secret(path)
+    if len(seed) != 64:
+        raise UserError(f"{path}: not an operator's key file")
+    return seed
+
+
+def root_path(folder: Path) -> Path:
+    """Where `make_node` left the root key."""
+    return Keystore(folder / "keys").path(ROOT)
+
+
+def _config_text(new: NewNode) -> str:
+    lines = [
+        "# One node of a Picket cluster. docs/reference/config.md explains each key.",
+        _toml(
+            "",
+            name=new.name,
+            founders="founders.toml",
+            policy="policy",
+            listen=[show_address(a) for a in new.listen],
+        ).strip(),
+    ]
+    if new.http is not None:
+        lines.append(_toml("", http=show_address(new.http)).strip())
+    if new.metrics is not None:
+        lines.append(_toml("", metrics=show_address(new.metrics)).strip())
+    lines.append(
+        "# auto: for the first day quarantines by voices are shown, not enforced."
+    )
+    lines.append(_toml("", mode="auto").strip())
+    return "\n".join(lines) + "\n"
+
+
+def _toml(header: str, **values: str | list[str]) -> str:
+    lines = [header] if header else []
+    for key, value in values.items():
+        shown = (
+            _quote(value)
+            if isinstance(value, str)
+            else f"[{', '.join(map(_quote, value))}]"
+        )
+        lines.append(f"{key} = {shown}")
+    return "\n".join(lines) + "\n"
+
+
+def _quote(text: str) -> str:
+    if not text.isprintable() or '"' in text or "\\" in text:
+        raise UserError(f"{text!r} is not plain text")
+    return f'"{text}"'
+
+
+def _key(name: str) -> str:
+    return _quote(name) if "." in name else name

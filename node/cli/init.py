@@ -1,0 +1,182 @@
+"""`picket init | renew | operator | founders | agent`: making keys and files."""
+
+from pathlib import Path
+
+import click
+
+from gossip.errors import UserError
+from node import birth
+from node.cli.common import (
+    address_option,
+    config_option,
+    json_option,
+    read_config,
+    say_json,
+    say_table,
+)
+from node.clock import SystemClock
+from node.config import FILE_NAME, is_name, load_config, locate
+from node.keys.keystore import load_secret
+from node.keys.node_keys import renew_node
+from node.keys.suites.registry import load_suite
+
+_SOLO_ROLES = ("admin", "agent")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the cluster calls this node.")
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option(
+    "--advertise", multiple=True, metavar="HOST:PORT", help="Where peers reach it."
+)
+@click.option("--grant", multiple=True, metavar="ROLE", help="A role it may grant.")
+@click.option("--server", multiple=True, metavar="NAME", help="A server it provides.")
+@click.option("--http", metavar="HOST:PORT", help="Where agents reach MCP servers.")
+@click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus scrapes.")
+@click.option("--solo", is_flag=True, help="A working cluster of one, with an agent.")
+def init(
+    folder: Path,
+    name: str,
+    listen: tuple[str, ...],
+    advertise: tuple[str, ...],
+    grant: tuple[str, ...],
+    server: tuple[str, ...],
+    http: str | None,
+    metrics: str | None,
+    solo: bool,
+) -> None:
+    """Make a node in DIR: keys, card.toml, config.toml, a policy to start from."""
+    for text in (name, *grant, *server):
+        _check_name(text)
+    suite, now = load_suite(), SystemClock().unix_ms()
+    default = "127.0.0.1:0" if solo else "0.0.0.0:7946"
+    new = birth.NewNode(
+        name=name,
+        listen=tuple(map(address_option, listen or (default,))),
+        advertise=tuple(map(address_option, advertise)),
+        grants=grant or (_SOLO_ROLES if solo else ("agent",)),
+        servers=server,
+        http=address_option(http) if http else None,
+        metrics=address_option(metrics) if metrics else None,
+    )
+    node = birth.make_node(folder, new, birth.starter_policy(), suite, now)
+    click.echo(f"node {name} {node.hex()}")
+    click.echo(
+        f"Move {birth.root_path(folder)} to a place that is offline; only `picket"
+        " renew` needs it, within 90 days."
+    )
+    if not solo:
+        click.echo(
+            f"Hand {folder / birth.CARD} to whoever runs `picket founders`, and put"
+            f" the founders.toml you get back into {folder}."
+        )
+        return
+    key, card = birth.make_operator(folder / "operator", name, suite)
+    birth.join_founders(name, [folder / birth.CARD], [card], folder / "founders.toml")
+    config = load_config(folder / FILE_NAME)
+    token = birth.add_agent(config, "me", _SOLO_ROLES, suite)
+    click.echo(f"operator key {key}")
+    click.echo(f"agent me, token (shown once): {token}")
+
+
+@click.command()
+@config_option
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="The root key, if it is not in the keystore.",
+)
+def renew(config: str, root: Path | None) -> None:
+    """Let the root key vouch for this node's renewal key for another 90 days."""
+    node = read_config(config)
+    seed = load_secret(root or birth.root_path(node.state))
+    suite = load_suite(node.provider)
+    renew_node(node.state, seed, suite, SystemClock().unix_ms())
+    click.echo("renewed for 90 days; the next start of the node uses it")
+
+
+@click.group()
+def operator() -> None:
+    """Make operators' keys: whoever holds enough of them may overrule."""
+
+
+@operator.command("init")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="The operator's name.")
+def operator_init(folder: Path, name: str) -> None:
+    """Make an operator's key and card in DIR."""
+    _check_name(name)
+    key, card = birth.make_operator(folder, name, load_suite())
+    click.echo(f"key {key} (keep it offline)")
+    click.echo(f"card {card} (hand it to whoever runs `picket founders`)")
+
+
+@click.command()
+@click.argument(
+    "cards", metavar="CARD...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--operator",
+    "operators",
+    metavar="CARD",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="An operator's card; repeat it.",
+)
+@click.option("--name", required=True, help="The cluster's name.")
+@click.option(
+    "--output",
+    "-o",
+    default="founders.toml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+)
+def founders(
+    cards: tuple[Path, ...], operators: tuple[Path, ...], name: str, output: Path
+) -> None:
+    """Join the nodes' and operators' cards into the file every node holds."""
+    _check_name(name)
+    birth.join_founders(name, cards, operators, output)
+    click.echo(f"{output}: {len(cards)} nodes, {len(operators)} operators")
+
+
+@click.group()
+def agent() -> None:
+    """The agents that work beside this node."""
+
+
+@agent.command("add")
+@click.argument("name")
+@click.option("--role", "roles", multiple=True, required=True, help="Repeat it.")
+@config_option
+def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
+    """Make a key for agent NAME; prints its bearer token once."""
+    for text in (name, *roles):
+        _check_name(text)
+    node = read_config(config)
+    click.echo(birth.add_agent(node, name, roles, load_suite(node.provider)))
+    click.echo(
+        f"this token is shown once; `kill -HUP` or restart the node to admit {name}",
+        err=True,
+    )
+
+
+@agent.command("list")
+@config_option
+@json_option
+def agent_list(config: str, as_json: bool) -> None:
+    """List the agents of the configuration."""
+    agents = load_config(locate(config)).agents.values()
+    if as_json:
+        say_json([{"name": a.name, "roles": [*a.roles]} for a in agents])
+        return
+    say_table(
+        "agents", ["name", "roles"], [[a.name, " ".join(a.roles)] for a in agents]
+    )
+
+
+def _check_name(text: str) -> None:
+    if not is_name(text):
+        raise UserError(f"`{text}` must be 1 to 64 of a-z, 0-9, `-_.`")

@@ -1,0 +1,341 @@
+"""The node's own file, `config.toml`: read once, checked whole, then frozen.
+
+Every complaint is one sentence that names the file and the key. Unknown keys
+are mistakes: a misspelt limit must not silently be no limit.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from gossip import limits
+from gossip.errors import UserError
+from gossip.membership.founders import Founders, parse_founders
+
+FILE_NAME: Final = "config.toml"
+MODES: Final = ("auto", "observe", "enforce")
+PROVIDERS: Final = ("auto", "openssl", "liboqs")
+_SIZE_BYTES_MAX: Final = 1 << 20
+_RATE_MAX: Final = 1_000_000
+
+Address = tuple[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class AgentConfig:
+    """An agent that works beside this node.
+
+    Attributes:
+        token_sha256: Digest of its bearer token; None if it may only use
+            `picket wrap`.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    token_sha256: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ServerConfig:
+    """An MCP server that this node provides: a command to start, or a URL."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    url: str | None = None
+    env: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    calls_per_second: int | None = None
+    burst: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """`config.toml`, read and checked; paths are absolute."""
+
+    file: Path
+    name: str
+    founders_file: Path
+    state: Path
+    policy: Path
+    listen: tuple[Address, ...]
+    advertise: tuple[Address, ...]
+    http: Address | None
+    metrics: Address | None
+    mode: str
+    provider: str
+    log_level: str
+    agents: Mapping[str, AgentConfig]
+    servers: Mapping[str, ServerConfig]
+
+    @property
+    def control_socket(self) -> Path:
+        """Where `picket status` and its like ask."""
+        return self.state / "control.sock"
+
+    @property
+    def wrap_socket(self) -> Path:
+        """Where `picket wrap` brings the bytes it guards."""
+        return self.state / "wrap.sock"
+
+    @property
+    def store_file(self) -> Path:
+        """Feeds, audit and meta."""
+        return self.state / "picket.db"
+
+    @property
+    def keys(self) -> Path:
+        """The keystore's folder."""
+        return self.state / "keys"
+
+
+def locate(path: str) -> Path:
+    """The configuration meant by ``path``: a file, or the folder it is in."""
+    given = Path(path)
+    return given / FILE_NAME if given.is_dir() else given
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a small text file that a person is responsible for.
+
+    Raises:
+        UserError: missing, unreadable, too large, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SIZE_BYTES_MAX + 1)
+        if len(data) > _SIZE_BYTES_MAX:
+            raise UserError(f"{path}: {what} is larger than {_SIZE_BYTES_MAX} bytes")
+        return data.decode()
+    except FileNotFoundError:
+        raise UserError(f"{path}: {what} is missing") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: {what} is not UTF-8 text") from None
+    except OSError as wrong:
+        raise UserError(f"{path}: cannot read {what}: {wrong.strerror}") from None
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration.
+
+    Raises:
+        UserError: one sentence that names the file and the key.
+    """
+    file = path.absolute()
+    try:
+        text = read_text(file, "the configuration")
+    except UserError as wrong:
+        raise UserError(
+            f"{wrong}; make one with `picket init DIR --name NAME`, or name it with"
+            " --config"
+        ) from None
+    return parse_config(text, file)
+
+
+def parse_config(text: str, file: Path) -> Config:
+    """Check the text of a configuration; see `load_config`."""
+    try:
+        document: Mapping[str, object] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        raise UserError(f"{file}: not valid TOML: {wrong}") from None
+    top = _Table(str(file), "", document)
+    top.only(*(_TOP_KEYS))
+    crypto = top.table("crypto")
+    crypto.only("provider")
+    home = file.parent
+    return Config(
+        file=file,
+        name=top.name("name"),
+        founders_file=home / top.text("founders", "founders.toml"),
+        state=home / top.text("state", "."),
+        policy=home / top.text("policy", "policy"),
+        listen=top.addresses("listen"),
+        advertise=top.addresses("advertise"),
+        http=top.address("http"),
+        metrics=top.address("metrics"),
+        mode=top.choice("mode", MODES),
+        provider=crypto.choice("provider", PROVIDERS),
+        log_level=top.choice("log", ("info", "debug", "warn", "error")),
+        agents={name: _agent(name, t) for name, t in top.tables("agents")},
+        servers={name: _server(name, t) for name, t in top.tables("servers")},
+    )
+
+
+def load_founders(config: Config) -> Founders:
+    """Read the founders' file that a configuration names.
+
+    Raises:
+        UserError: missing, broken, or this node is not in it by its name.
+    """
+    text = read_text(config.founders_file, "the founders' file")
+    founders = parse_founders(text, str(config.founders_file))
+    if config.name not in {node.name for node in founders.nodes}:
+        raise UserError(
+            f"{config.founders_file}: no [[node]] is called `{config.name}`, the name"
+            f" in {config.file}"
+        )
+    return founders
+
+
+_TOP_KEYS: Final = (
+    "name",
+    "founders",
+    "state",
+    "policy",
+    "listen",
+    "advertise",
+    "http",
+    "metrics",
+    "mode",
+    "log",
+    "crypto",
+    "agents",
+    "servers",
+)
+
+
+def _agent(name: str, table: "_Table") -> AgentConfig:
+    table.only("roles", "token_sha256")
+    token = table.text("token_sha256", "")
+    if token and (len(token) != 64 or set(token) - set("0123456789abcdef")):
+        raise table.wrong("token_sha256", "must be 64 hex digits")
+    roles = table.texts("roles")
+    if len(roles) > limits.ROLES_MAX or not all(map(is_name, roles)):
+        raise table.wrong("roles", f"must be at most {limits.ROLES_MAX} plain names")
+    return AgentConfig(
+        name=name,
+        roles=tuple(sorted(set(roles))),
+        token_sha256=bytes.fromhex(token) if token else None,
+    )
+
+
+def _server(name: str, table: "_Table") -> ServerConfig:
+    table.only("command", "url", "env", "calls_per_second", "burst")
+    command, url = table.texts("command"), table.text("url", "")
+    if bool(command) == bool(url):
+        raise table.wrong("command", "or `url` is needed, and not both")
+    if url and not url.startswith(("http://", "https://")):
+        raise table.wrong("url", "must start with http:// or https://")
+    rate = table.number("calls_per_second", _RATE_MAX)
+    burst = table.number("burst", _RATE_MAX)
+    if burst is not None and rate is None:
+        raise table.wrong("burst", "needs `calls_per_second` beside it")
+    return ServerConfig(
+        name=name,
+        command=command,
+        url=url or None,
+        env=table.table("env").all_texts(),
+        calls_per_second=rate,
+        burst=burst if burst is not None else rate,
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a node, an agent, a role or a server."""
+    return 1 <= len(text) <= limits.NAME_CHARS_MAX and all(
+        c.isascii() and (c.isalnum() or c in "-_.") for c in text
+    )
+
+
+def parse_address(text: str) -> Address | None:
+    """``host:port`` or ``[::1]:port``; None if it is neither."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host != bare
+    if not colon or not bare or (":" in bare) != bracketed:
+        return None
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        return None
+    return bare, int(port)
+
+
+def show_address(address: Address) -> str:
+    """The text `parse_address` reads."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@attrs.frozen
+class _Table:
+    """One TOML table that knows where it stands, for its complaints."""
+
+    file: str
+    where: str
+    values: Mapping[str, object]
+
+    def only(self, *known: str) -> None:
+        for key in self.values:
+            if key not in known:
+                raise self.wrong(key, f"is unknown; known are {', '.join(known)}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            missing = "is missing" if value is None else "must be a string"
+            raise self.wrong(key, missing)
+        return value
+
+    def name(self, key: str) -> str:
+        value = self.text(key)
+        if not is_name(value):
+            raise self.wrong(
+                key, f"must be 1 to {limits.NAME_CHARS_MAX} of a-z, 0-9, `-_.`"
+            )
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.text(key, choices[0])
+        if value not in choices:
+            raise self.wrong(key, f"is `{value}`; choose one of {', '.join(choices)}")
+        return value
+
+    def number(self, key: str, high: int) -> int | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if type(value) is not int or not 1 <= value <= high:
+            raise self.wrong(key, f"must be a whole number, 1 to {high}")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise self.wrong(key, "must be a list of strings")
+        return tuple(value)
+
+    def all_texts(self) -> dict[str, str]:
+        return {key: self.text(key) for key in self.values}
+
+    def address(self, key: str) -> Address | None:
+        if key not in self.values:
+            return None
+        return self._address(key, self.text(key))
+
+    def addresses(self, key: str) -> tuple[Address, ...]:
+        return tuple(self._address(key, text) for text in self.texts(key))
+
+    def _address(self, key: str, text: str) -> Address:
+        address = parse_address(text)
+        if address is None:
+            raise self.wrong(
+                key, f"address `{text}` is not `host:port` (IPv6 as `[::1]:7946`)"
+            )
+        return address
+
+    def table(self, key: str) -> "_Table":
+        value = self.values.get(key, {})
+        where = f"{self.where}{key}."
+        if not isinstance(value, dict):
+            raise self.wrong(key, f"must be a table, written as [{where[:-1]}]")
+        return _Table(self.file, where, value)
+
+    def tables(self, key: str) -> list[tuple[str, "_Table"]]:
+        outer = self.table(key)
+        for name in outer.values:
+            if not is_name(name):
+                raise outer.wrong(name, "is not a plain name")
+        return [(name, outer.table(name)) for name in sorted(outer.values)]
+
+    def wrong(self, key: str, what: str) -> UserError:
+        return UserError(f"{self.file}: `{self.where}{key}` {what}")

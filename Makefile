@@ -95,7 +95,8 @@ bare-root: ## As root: prove that a Debian 12 without a compiler can set Picket 
 
 .PHONY: dist
 dist: setup ## Build the wheel and the sdist into dist/
-	@$(PY) -c 'from setuptools import build_meta as b; print(b.build_sdist("dist"), b.build_wheel("dist"))' | tail -n 1
+	@$(PY) -c 'from setuptools import build_meta as b; b.build_sdist("dist"); b.build_wheel("dist")' >/dev/null
+	@ls dist
 
 # Generating locks is a maintainer's act. It needs uv, keeps what is locked already, and
 # ARGS=--upgrade takes the newest.
@@ -105,8 +106,8 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 .PHONY: lock
 lock: ## Write the locks anew (maintainers; needs uv; ARGS=--upgrade)
 	@$(LOCK) --group build --output-file requirements.build.lock
-	@$(LOCK) pyproject.toml --extra libp2p --output-file requirements.lock
-	@$(LOCK) pyproject.toml --extra libp2p --group dev --constraint requirements.lock \
+	@$(LOCK) pyproject.toml --group libp2p --output-file requirements.lock
+	@$(LOCK) pyproject.toml --group libp2p --group dev --constraint requirements.lock \
 	  --constraint requirements.build.lock --output-file requirements.dev.lock
 	@for name in $(SERVERS); do \
 	  $(LOCK) scenarios/demo/servers/$$name.in --output-file scenarios/demo/servers/$$name.lock; done

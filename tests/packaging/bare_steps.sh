@@ -1,6 +1,8 @@
 # What bare_root.sh runs inside the new root. The first step that fails ends it.
 set -euo pipefail
 cd /picket
+# A folder of wheels that stayed outside would only make pip warn for every package.
+case "${PIP_FIND_LINKS:-}" in /*) unset PIP_FIND_LINKS ;; esac
 
 step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
@@ -38,16 +40,16 @@ python3 -m venv /plain
 cd /
 /plain/bin/picket --version
 
-step "without libp2p the daemon says in one sentence what to do"
+step "it came without libp2p"
 /plain/bin/python -c "$import_all" gossip enforcement
 if /plain/bin/python -c 'import libp2p' 2>/dev/null; then echo "libp2p came along"; exit 1; fi
 
-step "the libp2p extra needs a compiler"
-if /plain/bin/pip install --quiet "$(echo /picket/dist/picketd-*.whl)[libp2p]" >/extra.log 2>&1; then
-  echo "it did not: decision 0001 can be taken back"
+step "left to itself, pip would compile to get libp2p"
+if /plain/bin/pip install --quiet libp2p==0.8.1 >/libp2p.log 2>&1; then
+  echo "it does not any more: decision 0001 can be taken back"
   exit 1
 fi
-grep -i -m 1 -A 2 'gcc\|compiler' /extra.log
+grep -m 1 'error: command' /libp2p.log
 
 step "one more line and the daemon is complete"
 /plain/bin/pip install --quiet --no-deps libp2p==0.8.1

@@ -1,0 +1,38 @@
+//! Turns the static liboqs that `oqs-sys` built into one shared library.
+//!
+//! A Rust `cdylib` would hide liboqs' own C symbols behind its version script,
+//! so the C compiler links the archive, whole, and `compat.c` with it.
+
+use std::{env, path::PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=PICKET_LIBOQS_OUT");
+    println!("cargo:rerun-if-changed=compat.c");
+    let root = PathBuf::from(env::var("DEP_OQS_ROOT").expect("oqs-sys names its root"));
+    let out = PathBuf::from(env::var("PICKET_LIBOQS_OUT").expect("run build.sh, not cargo"));
+    let archive = ["lib", "lib64"]
+        .iter()
+        .map(|lib| root.join(lib).join("liboqs.a"))
+        .find(|path| path.is_file())
+        .expect("oqs-sys built liboqs.a");
+
+    let mut link = cc::Build::new()
+        .opt_level(2)
+        .include(root.join("include"))
+        .get_compiler()
+        .to_command();
+    link.arg("-shared").arg("-o").arg(&out).arg("compat.c");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
+        link.arg("-Wl,-force_load").arg(&archive);
+    } else {
+        link.args(["-Wl,--whole-archive"]).arg(&archive).args([
+            "-Wl,--no-whole-archive",
+            "-Wl,-soname,liboqs.so",
+            "-Wl,-z,now,-z,relro,-z,noexecstack",
+            "-Wl,--no-undefined",
+        ]);
+        link.args(["-lpthread", "-lc"]);
+    }
+    let status = link.status().expect("the C compiler runs");
+    assert!(status.success(), "linking {} failed", out.display());
+}

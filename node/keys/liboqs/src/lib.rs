@@ -1,0 +1,1 @@
+//! Empty: the shared library is what `build.rs` makes.

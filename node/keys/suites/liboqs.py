@@ -1,0 +1,326 @@
+"""The fast provider: liboqs, by way of `liboqs-python`.
+
+`liboqs-python` brings the library up and describes it; the six functions that
+work on peers' bytes are then called through prototypes of our own, which take
+`bytes` as they are (the wrapper copies each argument, and zero-pads what is
+too short). See docs/decisions/0011-liboqs-python.md.
+
+ctypes releases the GIL during each call; all functions used are reentrant.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import importlib
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
+
+from gossip.errors import LocalError, PeerError
+from node.keys.suites.hybrid import HybridSuite
+from node.keys.suites.lattice import (
+    MLDSA_PUBLIC_BYTES,
+    MLDSA_SEED_BYTES,
+    MLDSA_SIGNATURE_BYTES,
+    MLKEM_CIPHERTEXT_BYTES,
+    MLKEM_ENCAPSULATION_KEY_BYTES,
+    MLKEM_SECRET_BYTES,
+    MLKEM_SEED_BYTES,
+)
+from node.keys.suites.openssl import OpensslLattice
+
+MLDSA_EXPANDED_BYTES: Final = 4032
+MLKEM_EXPANDED_BYTES: Final = 2400
+_SUCCESS: Final = 0
+_SELF_TEST_SEED: Final = bytes(range(MLKEM_SEED_BYTES))
+
+_bytes, _out, _size = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
+_Signature = ctypes.c_char * MLDSA_SIGNATURE_BYTES
+_Ciphertext = ctypes.c_char * MLKEM_CIPHERTEXT_BYTES
+_Secret = ctypes.c_char * MLKEM_SECRET_BYTES
+
+
+class LiboqsRefused(Exception):
+    """This liboqs must not be used; the message says why."""
+
+
+class _Random:
+    """liboqs' source of randomness while an ML-DSA key is made from its seed.
+
+    liboqs has no public function for that; it asks its source for the seed.
+    While this one is installed, every thread gets the operating system's
+    entropy, but the thread inside `serving`: its first request is answered
+    with the seed. So a signature made meanwhile elsewhere is as good as ever.
+    The callback lives as long as the process: another thread may be about to
+    call it when it is taken out again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._here = threading.local()
+        self.callback = ctypes.CFUNCTYPE(None, _out, _size)(self._fill)
+
+    @contextlib.contextmanager
+    def serving(self, seed: bytes, library: ctypes.CDLL) -> Iterator[None]:
+        """Install the source, answer one request with ``seed``, take it out.
+
+        Raises:
+            LocalError: liboqs did not ask for exactly these bytes.
+        """
+        with self._lock:
+            self._here.seed = seed
+            library.OQS_randombytes_custom_algorithm(self.callback)
+            try:
+                yield
+            finally:
+                library.OQS_randombytes_switch_algorithm(b"system")
+                unused, self._here.seed = self._here.seed is not None, None
+        if unused:
+            raise LocalError("liboqs did not ask for the seed of an ML-DSA key")
+
+    def _fill(self, buffer: int, size: int) -> None:
+        # ctypes would swallow an exception and leave the buffer as it was:
+        # better no process than a signature with predictable randomness.
+        try:
+            seed = getattr(self._here, "seed", None)
+            if seed is not None and size == len(seed):
+                self._here.seed = None
+                ctypes.memmove(buffer, seed, size)
+            else:
+                ctypes.memmove(buffer, os.urandom(size), size)
+        except BaseException:
+            os.abort()
+
+
+_random: Final = _Random()
+
+
+@attrs.frozen
+class _Public:
+    _verify: Callable[[bytes, int, bytes, int, bytes, int, bytes], int] = attrs.field(
+        repr=False
+    )
+    _key: bytes = attrs.field(repr=False)
+
+    def verify(self, message: bytes, signature: bytes, context: bytes) -> bool:
+        length, key = len(signature), self._key
+        code = self._verify(
+            message, len(message), signature, length, context, len(context), key
+        )
+        return code == _SUCCESS
+
+
+class _MldsaSecret:
+    def __init__(self, calls: "_Calls", seed: bytes) -> None:
+        public = ctypes.create_string_buffer(MLDSA_PUBLIC_BYTES)
+        self._expanded = _secret_buffer(self, MLDSA_EXPANDED_BYTES, calls)
+        with _random.serving(seed, calls.library):
+            code = calls.mldsa_keypair(public, self._expanded)
+        self.public_key = public.raw
+        expected = MLDSA65PrivateKey.from_seed_bytes(seed).public_key()
+        if code != _SUCCESS or self.public_key != expected.public_bytes_raw():
+            raise LocalError("liboqs made another ML-DSA key of a seed than OpenSSL")
+        self._sign = calls.mldsa_sign
+
+    def __repr__(self) -> str:
+        return "_MldsaSecret(<SECRET>)"
+
+    def sign(self, message: bytes, context: bytes) -> bytes:
+        signature, length = _Signature(), _size(MLDSA_SIGNATURE_BYTES)
+        code = self._sign(
+            signature,
+            ctypes.byref(length),
+            message,
+            len(message),
+            context,
+            len(context),
+            self._expanded,
+        )
+        if code != _SUCCESS or length.value != MLDSA_SIGNATURE_BYTES:
+            raise LocalError("liboqs could not sign")
+        return signature.raw
+
+
+class _MlkemSecret:
+    def __init__(self, calls: "_Calls", seed: bytes) -> None:
+        public = ctypes.create_string_buffer(MLKEM_ENCAPSULATION_KEY_BYTES)
+        self._expanded = _secret_buffer(self, MLKEM_EXPANDED_BYTES, calls)
+        if calls.mlkem_keypair(public, self._expanded, seed) != _SUCCESS:
+            raise LocalError("liboqs could not make an ML-KEM key")
+        self.encapsulation_key = public.raw
+        self._decapsulate = calls.mlkem_decapsulate
+
+    def __repr__(self) -> str:
+        return "_MlkemSecret(<SECRET>)"
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        secret = _Secret()
+        if self._decapsulate(secret, ciphertext, self._expanded) != _SUCCESS:
+            raise LocalError("liboqs could not decapsulate")
+        return secret.raw
+
+
+class _Calls:
+    """Prototypes of the functions used, all of them exported and documented."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        def call(name: str, *arguments: type) -> "ctypes._CFunctionType":
+            return ctypes.CFUNCTYPE(ctypes.c_int, *arguments)((name, library))
+
+        sig, kem = "OQS_SIG_ml_dsa_65", "OQS_KEM_ml_kem_768"
+        text = (_bytes, _size)
+        self.library = library
+        self.mldsa_keypair = call(f"{sig}_keypair", _out, _out)
+        self.mldsa_sign = call(
+            f"{sig}_sign_with_ctx_str", _out, _out, *text, *text, _out
+        )
+        self.mldsa_verify = call(
+            f"{sig}_verify_with_ctx_str", *text, *text, *text, _bytes
+        )
+        self.mlkem_keypair = call(f"{kem}_keypair_derand", _out, _out, _bytes)
+        self.mlkem_encapsulate = call(f"{kem}_encaps", _out, _out, _bytes)
+        self.mlkem_decapsulate = call(f"{kem}_decaps", _out, _bytes, _out)
+        self.cleanse = ctypes.CFUNCTYPE(None, _out, _size)(("OQS_MEM_cleanse", library))
+
+
+class LiboqsLattice:
+    """ML-DSA-65 and ML-KEM-768 by liboqs; see `lattice.Lattice`."""
+
+    name = "liboqs"
+
+    def __init__(self, calls: _Calls, version: str) -> None:
+        self._calls = calls
+        self.version = version
+
+    def mldsa_public(self, public_key: bytes) -> _Public:
+        _check_length(public_key, MLDSA_PUBLIC_BYTES)
+        return _Public(self._calls.mldsa_verify, public_key)
+
+    def mldsa_secret(self, seed: bytes) -> _MldsaSecret:
+        _check_length(seed, MLDSA_SEED_BYTES)
+        return _MldsaSecret(self._calls, seed)
+
+    def mlkem_secret(self, seed: bytes) -> _MlkemSecret:
+        _check_length(seed, MLKEM_SEED_BYTES)
+        return _MlkemSecret(self._calls, seed)
+
+    def mlkem_encapsulate(self, encapsulation_key: bytes) -> tuple[bytes, bytes]:
+        _check_length(encapsulation_key, MLKEM_ENCAPSULATION_KEY_BYTES)
+        ciphertext, secret = _Ciphertext(), _Secret()
+        code = self._calls.mlkem_encapsulate(ciphertext, secret, encapsulation_key)
+        if code != _SUCCESS:
+            raise PeerError("an ML-KEM-768 key with coefficients above q")
+        return ciphertext.raw, secret.raw
+
+
+class LiboqsSuite(HybridSuite):
+    """Suite 1 on the liboqs that lies at ``path``.
+
+    Raises:
+        LiboqsRefused: it does not load, or fails its self-test.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(load_lattice(path))
+
+
+def load_lattice(path: Path) -> LiboqsLattice:
+    """Bring liboqs up from a file that `probe` accepted, and test it.
+
+    Raises:
+        LiboqsRefused: see the message.
+    """
+    try:
+        library, version = _import_oqs(path)
+        lattice = LiboqsLattice(_Calls(library), version)
+        _self_test(lattice)
+    except (AttributeError, OSError, RuntimeError, LocalError, PeerError) as error:
+        raise LiboqsRefused(f"{path}: {error}") from error
+    return lattice
+
+
+def _import_oqs(path: Path) -> tuple[ctypes.CDLL, str]:
+    """Import `oqs` so that it loads this file, says nothing, and installs nothing."""
+    with _guarded(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # A version difference; the self-test decides.
+        try:
+            oqs = importlib.import_module("oqs")
+        except ImportError as error:
+            raise LiboqsRefused("liboqs-python is missing: install it") from error
+        except (SystemExit, ValueError) as error:
+            raise LiboqsRefused(f"liboqs-python cannot load {path}") from error
+    library: ctypes.CDLL = oqs.native()
+    if Path(library._name) != path:
+        raise LiboqsRefused(f"liboqs-python has already loaded {library._name}")
+    return library, str(oqs.oqs_version())
+
+
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Answer the three questions `oqs` asks the world while it is imported."""
+
+    def find_library(name: str) -> str | None:
+        return str(path)
+
+    log = logging.getLogger("oqs.oqs")
+    found, version = ctypes.util.find_library, os.environ.get("PYOQS_VERSION")
+    # It would take whatever the linker finds, running a compiler to ask it.
+    ctypes.util.find_library = find_library
+    # Should its loading fail all the same, this ends its download at once.
+    os.environ["PYOQS_VERSION"] = "never"
+    log.disabled = True  # It logs to stdout, where a wrapped MCP server speaks.
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = found
+        del os.environ["PYOQS_VERSION"]
+        if version is not None:
+            os.environ["PYOQS_VERSION"] = version
+        log.handlers.clear()
+
+
+def _self_test(lattice: LiboqsLattice) -> None:
+    """Refuse a library that does not agree with OpenSSL, or does not check keys."""
+    other, message, context = OpensslLattice(), b"picket self-test", b"context"
+    mldsa = lattice.mldsa_secret(_SELF_TEST_SEED[:MLDSA_SEED_BYTES])
+    public = mldsa.public_key
+    signature = mldsa.sign(message, context)
+    if not other.mldsa_public(public).verify(message, signature, context):
+        raise LiboqsRefused("OpenSSL does not verify what it signs")
+    mine = lattice.mldsa_public(public)
+    if not mine.verify(message, signature, context):
+        raise LiboqsRefused("it does not verify what it signs")
+    if mine.verify(message, signature, b"") or mine.verify(b"", signature, context):
+        raise LiboqsRefused("it verifies what was not signed")
+    mlkem = lattice.mlkem_secret(_SELF_TEST_SEED)
+    if mlkem.encapsulation_key != other.mlkem_secret(_SELF_TEST_SEED).encapsulation_key:
+        raise LiboqsRefused("it makes another ML-KEM key of a seed than OpenSSL")
+    ciphertext, secret = other.mlkem_encapsulate(mlkem.encapsulation_key)
+    if mlkem.decapsulate(ciphertext) != secret:
+        raise LiboqsRefused("it does not decapsulate what OpenSSL encapsulated")
+    with contextlib.suppress(PeerError):
+        lattice.mlkem_encapsulate(b"\xff" * MLKEM_ENCAPSULATION_KEY_BYTES)
+        raise LiboqsRefused("it does not check encapsulation keys")
+
+
+def _secret_buffer(
+    owner: object, size: int, calls: _Calls
+) -> "ctypes.Array[ctypes.c_char]":
+    """Memory that is wiped as soon as its owner goes."""
+    buffer = ctypes.create_string_buffer(size)
+    weakref.finalize(owner, calls.cleanse, buffer, size)
+    return buffer
+
+
+def _check_length(value: bytes, length: int) -> None:
+    # `hybrid` has checked; but here a wrong length reads beyond the bytes.
+    if len(value) != length:
+        raise LocalError(f"{len(value)} bytes handed to liboqs, not {length}")

@@ -3,15 +3,15 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import ParamSpec, TypeVar
 
 import click
 
 from gossip.errors import UserError
 from node.config import Address, Config, load_config, locate, parse_address
+from node.jsonlines import Json
 from node.log import printable
 
-Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 P = ParamSpec("P")
 R = TypeVar("R")
 

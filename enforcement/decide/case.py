@@ -1,0 +1,336 @@
+"""The case of one subject: remarks go in, a standing comes out.
+
+::
+
+    clear ──a voice──▶ watch ──Σ > t/2──▶ suspect ──Σ > t, or a proof──▶ quarantined
+      ▲                  │                   │                              │
+      └──── voices fade ─┴───────────────────┘   term over and Σ ≤ t/2 ◀────┘
+                                                  or operators' release
+
+The standing is a fold over the set of remarks in one order that every node
+shares, so equal sets give equal standings, whatever the order of arrival; a
+late remark folds again. All arithmetic is on integers: two machines must not
+disagree about the last bit of a logarithm.
+"""
+
+import hashlib
+from bisect import insort
+from decimal import Decimal, localcontext
+from enum import IntEnum, StrEnum
+from typing import Final, TypeAlias
+
+import attrs
+
+from gossip.ledger.entries import Subject
+from gossip.units import NodeId, UnixMs
+
+MICRO: Final = 1_000_000
+"""Voices and thresholds are counted in millionths."""
+
+HALF_LIFE_MS: Final = 15 * 60_000
+TERM_MS: Final = 5 * 60_000
+TERM_MS_MAX: Final = 24 * 3_600_000
+DAY_MS: Final = 86_400_000
+PARDON_SLACK_MS: Final = 120_000
+"""A release covers requests signed this long before it, however late reported."""
+REMARKS_PER_REPORTER_MAX: Final = 64
+
+
+def _decay_table() -> tuple[int, ...]:
+    """2^(-s/900) for each second of a half-life, in billionths, exactly rounded."""
+    with localcontext() as exact:
+        exact.prec = 40
+        step = Decimal(2) ** (Decimal(-1) / Decimal(HALF_LIFE_MS // 1000))
+        return tuple(
+            int((step**second * 1_000_000_000).to_integral_value())
+            for second in range(HALF_LIFE_MS // 1000)
+        )
+
+
+_DECAY: Final = _decay_table()
+
+
+class Level(IntEnum):
+    """How a subject stands, from harmless to cut off."""
+
+    CLEAR = 0
+    WATCH = 1
+    SUSPECT = 2
+    QUARANTINED = 3
+
+
+class Basis(StrEnum):
+    """What a quarantine rests on."""
+
+    PROOF = "proof"
+    VOICES = "voices"
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """How many voices it takes, from the size of the cluster.
+
+    Attributes:
+        members: N, the members with a voice, the quarantined included.
+        colluders: f, how many may lie together; None means floor((N-1)/3).
+    """
+
+    members: int
+    colluders: int | None = None
+
+    @property
+    def f(self) -> int:
+        """How many colluding liars are tolerated."""
+        return (self.members - 1) // 3 if self.colluders is None else self.colluders
+
+    @property
+    def m(self) -> int:
+        """How many honest mistakes are tolerated: 5 % of N, from N = 7 on."""
+        return -(-self.members * 5 // 100) if self.members >= 7 else 0
+
+    @property
+    def threshold(self) -> int:
+        """What the sum of voices must exceed, in millionths."""
+        return (self.f + self.m) * MICRO
+
+    @property
+    def voices_convict(self) -> bool:
+        """Below four nodes only proofs do."""
+        return self.members >= 4
+
+    @property
+    def valve(self) -> int:
+        """How many nodes voices may cut off at once: min(10 % of N, f), at least 1."""
+        return max(1, min(self.members // 10, self.f))
+
+
+Order: TypeAlias = tuple[int, bytes, bytes, int, int]
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Voice:
+    """A report without proof: one reporter's word, worth at most one voice."""
+
+    order: Order
+    reporter: NodeId = attrs.field(repr=bytes.hex)
+    category: str
+    severity: int
+    weight_ppm: int
+    """The reporter's weight, from its snapshot; a founder's begins at 900 000."""
+
+    @property
+    def at_ms(self) -> int:
+        """When it was issued, by the reporter's clock."""
+        return self.order[0]
+
+    def micro(self, at_ms: int) -> int:
+        """What it is worth at ``at_ms``: min(1, w·(severity/9)·2^(-age/15 min))."""
+        halvings, rest_s = divmod(
+            max(0, at_ms - self.at_ms) // 1000, HALF_LIFE_MS // 1000
+        )
+        if halvings > 60:
+            return 0
+        fresh = self.weight_ppm * self.severity // 9
+        return min(MICRO, (fresh * _DECAY[rest_s] // 1_000_000_000) >> halvings)
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Conviction:
+    """A valid proof of one offence, as first reported."""
+
+    order: Order
+    reporter: NodeId = attrs.field(repr=bytes.hex)
+    offence: bytes = attrs.field(repr=bytes.hex)
+    """What makes two proofs one offence: the request's id."""
+    rule: str
+    severity: int
+    committed_at_ms: int
+    """The stamp that the offender itself signed."""
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Release:
+    """Operators let the subject go. Takes effect at the act's own stamp."""
+
+    order: Order
+    act: bytes = attrs.field(repr=bytes.hex)
+    signers: tuple[str, ...]
+    reason: str
+
+
+Remark: TypeAlias = Voice | Conviction | Release
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Where a subject stands at one moment, and what that rests on."""
+
+    level: Level
+    basis: Basis | None = None
+    since_ms: UnixMs | None = None
+    until_ms: UnixMs | None = None
+    """The earliest end of the quarantine, if nothing more is said."""
+    times: int = 0
+    """How many quarantines so far, forgiven ones taken off."""
+    conviction: Conviction | None = None
+    sum_micro: int = 0
+
+
+@attrs.define
+class _Track:
+    """The state of the fold."""
+
+    live: dict[NodeId, Voice] = attrs.field(factory=dict)
+    offences: set[bytes] = attrs.field(factory=set)
+    basis: Basis | None = None
+    since_ms: int = 0
+    until_ms: int = 0
+    ended_ms: int | None = None
+    released_ms: int | None = None
+    times: int = 0
+    conviction: Conviction | None = None
+
+
+@attrs.define
+class Case:
+    """All remarks about one subject that this node holds."""
+
+    subject: Subject
+    rules: Rules
+    _remarks: list[tuple[Order, Remark]] = attrs.field(init=False, factory=list)
+    _track: _Track | None = attrs.field(init=False, default=None)
+
+    def hear(self, remark: Remark) -> None:
+        """Add one remark; saying it again changes nothing."""
+        if any(order == remark.order for order, _ in self._remarks):
+            return
+        insort(self._remarks, (remark.order, remark), key=_order)
+        if isinstance(remark, Voice):
+            self._forget_oldest(remark.reporter)
+        self._track = None
+
+    def standing(self, now: int) -> Standing:
+        """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
+        track = self._folded()
+        total = self._sum(track, now)
+        if track.basis is not None and now < self._end(track):
+            return Standing(
+                level=Level.QUARANTINED,
+                basis=track.basis,
+                since_ms=UnixMs(track.since_ms),
+                until_ms=UnixMs(self._end(track)),
+                times=track.times,
+                conviction=track.conviction,
+                sum_micro=total,
+            )
+        level = Level.CLEAR
+        if total > 0:
+            suspect = self.rules.voices_convict and total * 2 > self.rules.threshold
+            level = Level.SUSPECT if suspect else Level.WATCH
+        return Standing(level=level, times=track.times, sum_micro=total)
+
+    def voices(self) -> tuple[Voice, ...]:
+        """The live voices, one a reporter, oldest first."""
+        return tuple(sorted(self._folded().live.values(), key=lambda v: v.order))
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """Everything held about the subject, in the common order."""
+        return tuple(remark for _, remark in self._remarks)
+
+    # --- the fold -------------------------------------------------------------
+
+    def _folded(self) -> _Track:
+        if self._track is None:
+            track = _Track()
+            for _, remark in self._remarks:
+                self._fold(track, remark)
+            self._track = track
+        return self._track
+
+    def _fold(self, track: _Track, remark: Remark) -> None:
+        at = remark.order[0]
+        self._close_if_over(track, at)
+        match remark:
+            case Release():
+                track.live.clear()
+                track.released_ms = at
+                if track.basis is not None:
+                    track.basis, track.conviction, track.ended_ms = None, None, at
+            case Conviction():
+                self._fold_conviction(track, remark, at)
+            case Voice():
+                track.live[remark.reporter] = remark
+                if (
+                    track.basis is None
+                    and self.rules.voices_convict
+                    and self._sum(track, at) > self.rules.threshold
+                ):
+                    self._begin(track, Basis.VOICES, at)
+
+    def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
+        if proof.offence in track.offences:
+            return
+        track.offences.add(proof.offence)
+        released = track.released_ms
+        if released is not None and proof.committed_at_ms <= released - PARDON_SLACK_MS:
+            return
+        if track.basis is Basis.PROOF:
+            return  # already out for it; a burst of offences is one quarantine
+        if track.basis is Basis.VOICES:
+            track.times -= 1  # the same quarantine, on better grounds
+        self._begin(track, Basis.PROOF, at)
+        track.conviction = proof
+
+    def _begin(self, track: _Track, basis: Basis, at: int) -> None:
+        if track.ended_ms is not None:
+            track.times = max(0, track.times - (at - track.ended_ms) // DAY_MS)
+        track.times += 1
+        track.basis, track.since_ms = basis, at
+        track.until_ms = at + term_ms(self.subject, track.times)
+
+    def _close_if_over(self, track: _Track, at: int) -> None:
+        if track.basis is not None and at >= (end := self._end(track)):
+            track.basis, track.conviction, track.ended_ms = None, None, end
+
+    def _end(self, track: _Track) -> int:
+        """When the quarantine ends if nothing more is said."""
+        if track.basis is Basis.PROOF:
+            return track.until_ms
+        # By voices: the term is over *and* what is said has faded to half.
+        low, high = 0, 64 * HALF_LIFE_MS // 1000
+        while low < high:
+            middle = (low + high) // 2
+            faded = self._sum(track, track.until_ms + middle * 1000)
+            if faded * 2 <= self.rules.threshold:
+                high = middle
+            else:
+                low = middle + 1
+        return track.until_ms + low * 1000
+
+    def _sum(self, track: _Track, at: int) -> int:
+        return sum(voice.micro(at) for voice in track.live.values())
+
+    def _forget_oldest(self, reporter: NodeId) -> None:
+        """Bound what one reporter can make us hold; its newest words remain."""
+        own = [
+            order
+            for order, remark in self._remarks
+            if isinstance(remark, Voice) and remark.reporter == reporter
+        ]
+        if len(own) > REMARKS_PER_REPORTER_MAX:
+            self._remarks = [pair for pair in self._remarks if pair[0] != own[0]]
+
+
+def _order(pair: tuple[Order, Remark]) -> Order:
+    return pair[0]
+
+
+def term_ms(subject: Subject, times: int) -> int:
+    """How long the ``times``-th quarantine lasts: 5 min, doubling, at most a day.
+
+    The ±10 % jitter is a hash, so that every node draws the same.
+    """
+    base: int = min(TERM_MS * 2 ** min(times - 1, 20), TERM_MS_MAX)
+    seed = hashlib.sha256(str(subject).encode() + times.to_bytes(8, "big")).digest()
+    spread = int.from_bytes(seed[:4], "big") % 200_001 - 100_000
+    return base + base * spread // MICRO

@@ -1,0 +1,171 @@
+"""The story of a standing: who said what, what it weighed, how to undo it.
+
+Answers `picket quarantine why`. Plain words for a person, and the same facts as
+JSON for a program; both come from one place, so they cannot disagree.
+"""
+
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import attrs
+
+from enforcement.decide.case import (
+    MICRO,
+    Basis,
+    Conviction,
+    Level,
+    Release,
+    Remark,
+    Standing,
+    Voice,
+)
+from enforcement.decide.court import Court
+from gossip.ledger.entries import Subject, SubjectKind
+from gossip.membership.founders import ActKind
+from gossip.units import NodeId
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+
+@attrs.frozen(kw_only=True)
+class Story:
+    """Why a subject stands as it does.
+
+    Attributes:
+        sentences: For a person, in order, without line breaks.
+        facts: The same for a program; times are Unix ms, voices are 0 to 1.
+    """
+
+    sentences: tuple[str, ...]
+    facts: dict[str, Json]
+
+
+def tell(court: Court, subject: Subject, name: str, now: int) -> Story:
+    """Tell the whole story of ``subject``, known to people as ``name``."""
+    standing = court.standing(subject, now)
+    case = court.case(subject)
+    remarks = case.remarks() if case else ()
+    live = {voice.order for voice in case.voices()} if case else set()
+    held_back = court.held_back(subject)
+    sentences = [
+        _headline(name, standing, held_back),
+        *(_say(court, remark, live, now) for remark in remarks),
+        _weighing(court, standing),
+    ]
+    if standing.level is Level.QUARANTINED:
+        needed = court.roster.founders.quorum[ActKind.RELEASE]
+        sentences.append(
+            f"To undo it: `picket quarantine release {subject} --reason TEXT` with"
+            f" {needed} operator key{'s' if needed > 1 else ''}."
+        )
+    return Story(
+        sentences=tuple(sentences),
+        facts={
+            "subject": str(subject),
+            "name": name,
+            "standing": standing.level.name.lower(),
+            "basis": standing.basis.value if standing.basis else None,
+            "since_ms": standing.since_ms,
+            "until_ms": standing.until_ms,
+            "times": standing.times,
+            "enforced": standing.level is Level.QUARANTINED and not held_back,
+            "voices": standing.sum_micro / MICRO,
+            "threshold": court.rules.threshold / MICRO,
+            "remarks": [_fact(court, remark, live, now) for remark in remarks],
+        },
+    )
+
+
+def _headline(name: str, standing: Standing, held_back: bool) -> str:
+    if standing.level is not Level.QUARANTINED:
+        return f"{name} is {_WORDS[standing.level]}."
+    assert standing.until_ms is not None
+    grounds = "a proof" if standing.basis is Basis.PROOF else "the voices of witnesses"
+    tail = ""
+    if held_back:
+        tail = "; decided but not enforced (observe mode, or the safety valve)"
+    return f"{name} is quarantined until {clock(standing.until_ms)} by {grounds}{tail}."
+
+
+_WORDS = {
+    Level.CLEAR: "clear: nothing stands against it",
+    Level.WATCH: "watched: somebody complained, nothing is blocked",
+    Level.SUSPECT: "suspect: more than half of the voices it takes, nothing is blocked",
+}
+
+
+def _say(court: Court, remark: Remark, live: set[object], now: int) -> str:
+    at = clock(remark.order[0])
+    match remark:
+        case Conviction():
+            who = court.roster.name(remark.reporter)
+            return (
+                f"{at} {who} showed a proof: a signed request that rule"
+                f" `{remark.rule}` (severity {remark.severity}) denies."
+            )
+        case Release():
+            by = ", ".join(remark.signers)
+            return f"{at} released by operators {by}: {remark.reason or 'no reason given'}."
+        case Voice():
+            who = court.roster.name(remark.reporter)
+            worth = (
+                f"worth {remark.micro(now) / MICRO:.2f} of a voice now"
+                if remark.order in live
+                else "no longer counted"
+            )
+            return (
+                f"{at} {who} reported {remark.category}, severity"
+                f" {remark.severity}; {worth}."
+            )
+
+
+def _weighing(court: Court, standing: Standing) -> str:
+    rules = court.rules
+    if not rules.voices_convict:
+        return f"With {rules.members} members only a proof convicts."
+    return (
+        f"Voices now sum to {standing.sum_micro / MICRO:.2f}; a quarantine takes more"
+        f" than {rules.threshold / MICRO:.0f}, since {rules.f} of {rules.members} may"
+        f" lie and {rules.m} may be mistaken."
+    )
+
+
+def _fact(court: Court, remark: Remark, live: set[object], now: int) -> dict[str, Json]:
+    fact: dict[str, Json] = {"at_ms": remark.order[0]}
+    match remark:
+        case Conviction():
+            fact |= {
+                "kind": "proof",
+                "reporter": court.roster.name(remark.reporter),
+                "rule": remark.rule,
+                "severity": remark.severity,
+                "request_id": remark.offence.hex(),
+            }
+        case Release():
+            fact |= {
+                "kind": "release",
+                "operators": [*remark.signers],
+                "reason": remark.reason,
+            }
+        case Voice():
+            fact |= {
+                "kind": "voice",
+                "reporter": court.roster.name(remark.reporter),
+                "category": remark.category,
+                "severity": remark.severity,
+                "weight": remark.weight_ppm / MICRO,
+                "voice": remark.micro(now) / MICRO if remark.order in live else 0,
+            }
+    return fact
+
+
+def name_of(court: Court, subject: Subject) -> str:
+    """What people call a subject: a node's name, else its kind and first digits."""
+    if subject.kind is SubjectKind.NODE:
+        return f"node {court.roster.name(NodeId(subject.id))}"
+    return f"{subject.kind.name.lower()} {subject.id.hex()[:16]}"
+
+
+def clock(at_ms: int) -> str:
+    """A time as people in every place read it alike: UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

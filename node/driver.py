@@ -1,0 +1,245 @@
+"""The driver: performs what the engine asks for, and tells it what happened.
+
+One event at a time, in order, all in the event loop; only the disk and the
+links work beside it. What the engine admits is handed on, each entry once.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from gossip import effects, events
+from gossip.engine import Engine
+from gossip.errors import LocalError
+from gossip.ledger.entries import Entry, EntryKind, Report, write_report
+from gossip.spread import frames
+from gossip.suite import SigningKey
+from gossip.units import KeyId, MonoMs, NodeId, UnixMs
+from node.clock import Clock
+from node.log import Log
+from node.metrics import Metrics
+from node.store import PutBatch, Store
+
+BACKLOG_REQUESTS_MAX: Final = 256
+_BACKLOG_PIECE: Final = 16
+_BACKLOG_RETRY_S: Final = 0.01
+
+
+class Frames(Protocol):
+    """What the driver needs of the links."""
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        """Queue a frame; False if there is no link, or no room."""
+        ...
+
+    def drop(self, peer: NodeId) -> None:
+        """Close the link soon."""
+        ...
+
+
+@attrs.define
+class Alarm:
+    """Rings once at a time that may be moved."""
+
+    clock: Clock
+    _at: MonoMs | None = attrs.field(init=False, default=None)
+    _moved: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def set(self, at_ms: UnixMs) -> None:
+        """Ring at ``at_ms``, whatever was asked for before."""
+        delay = max(0, at_ms - self.clock.unix_ms())
+        self._at = MonoMs(self.clock.mono_ms() + delay)
+        self._moved.set()
+
+    async def run(self, ring: Callable[[], None]) -> None:
+        """Ring until cancelled."""
+        while True:
+            self._moved = trio.Event()
+            at = self._at
+            if at is None:
+                await self._moved.wait()
+                continue
+            delay = (at - self.clock.mono_ms()) / 1_000
+            with trio.move_on_after(max(0.0, delay)) as early:
+                await self._moved.wait()
+            if early.cancelled_caught:
+                self._at = None
+                ring()
+
+
+@attrs.define(kw_only=True)
+class Driver:
+    """Runs one engine.
+
+    Args:
+        on_entry: Called for each admitted entry, exactly once a run.
+    """
+
+    engine: Engine
+    store: Store
+    links: Frames
+    clock: Clock
+    log: Log
+    metrics: Metrics
+    on_entry: Callable[[Entry], None]
+    keys: dict[KeyId, SigningKey] = attrs.field(factory=dict, repr=False)
+    _waiting: deque[events.Event] = attrs.field(init=False, factory=deque)
+    _busy: bool = attrs.field(init=False, default=False)
+    _alarm: Alarm = attrs.field(init=False)
+    _backlog: deque[effects.SendStored] = attrs.field(init=False, factory=deque)
+    _more: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self._alarm = Alarm(self.clock)
+
+    def handle(self, event: events.Event) -> None:
+        """Give the engine an event and perform what follows from it.
+
+        May be called from within itself: events are handled in order of arrival.
+        """
+        self._waiting.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                happened = self._waiting.popleft()
+                for effect in self.engine.handle(happened, self.clock.unix_ms()):
+                    self._perform(effect)
+        finally:
+            self._busy = False
+
+    def restore(self) -> int:
+        """Tell the engine all that is in the store; returns how many batches."""
+        count = 0
+        for encoded in self.store.load():
+            self.handle(events.Restored(encoded))
+            count += 1
+        return count
+
+    def receive(self, peer: NodeId, frame: bytes) -> None:
+        """A frame arrived."""
+        began = perf_counter()
+        self.metrics.received_bytes.inc(len(frame))
+        self.handle(events.Frame(peer, frame))
+        self.metrics.frame_seconds.observe(perf_counter() - began)
+
+    def report(self, report: Report) -> None:
+        """Say in our own feed what we saw."""
+        self.handle(events.Say(EntryKind.REPORT, write_report(report)))
+
+    async def run(self) -> None:
+        """Wake the engine when it asked for it, and send what is stored."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._alarm.run, lambda: self.handle(events.Woken()))
+            nursery.start_soon(self._send_backlog)
+
+    def _perform(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Send():
+                self._send(effect.peer, effect.frame)
+            case effects.Sign():
+                self._sign(effect)
+            case effects.Store():
+                self._store(effect)
+            case effects.SendStored():
+                self._send_stored(effect)
+            case effects.Admitted():
+                self._admit(effect.entry)
+            case effects.Note():
+                self._note(effect)
+            case effects.CloseLink():
+                self.log.warn(
+                    f"closed the link to {self._name(effect.peer)}: {effect.why}"
+                )
+                self.links.drop(effect.peer)
+            case effects.WakeAt():
+                self._alarm.set(effect.at_ms)
+
+    def _send(self, peer: NodeId, frame: bytes) -> None:
+        if self.links.send(peer, frame):
+            self.metrics.sent_bytes.inc(len(frame))
+            return
+        # A peer that does not keep up is linked anew, and then catches up from
+        # the store; nobody else waits for it.
+        self.metrics.unsent.inc()
+        self.links.drop(peer)
+
+    def _sign(self, effect: effects.Sign) -> None:
+        key = self.keys.get(effect.key)
+        if key is None:
+            raise LocalError("asked to sign with a key this node does not hold")
+        began = perf_counter()
+        signature = key.sign(effect.body, effect.context)
+        self.metrics.sign_seconds.observe(perf_counter() - began)
+        self.handle(events.Signed(effect.body, signature))
+
+    def _store(self, effect: effects.Store) -> None:
+        batch = effect.batch
+        self.store.submit(
+            PutBatch(batch, self.clock.unix_ms()),
+            (lambda: self.handle(events.Stored(batch.id))) if effect.own else None,
+        )
+
+    def _admit(self, entry: Entry) -> None:
+        self.metrics.entries.labels(_kind_name(entry.kind)).inc()
+        self.on_entry(entry)
+
+    def _note(self, note: effects.Note) -> None:
+        self.metrics.batches.labels(note.fact.value).inc()
+        if note.why:
+            self.log.debug(
+                f"a batch was {note.fact.value}: {note.why}",
+                peer=note.peer,
+                author=note.author,
+            )
+
+    def _send_stored(self, effect: effects.SendStored) -> None:
+        if len(self._backlog) >= BACKLOG_REQUESTS_MAX:
+            self.links.drop(effect.peer)
+            return
+        self._backlog.append(effect)
+        self._more.set()
+
+    async def _send_backlog(self) -> None:
+        """Send what was asked for from the store, as fast as each link takes it."""
+        while True:
+            await self._more.wait()
+            self._more = trio.Event()
+            while self._backlog:
+                moved = False
+                for _ in range(len(self._backlog)):
+                    moved |= self._send_piece(self._backlog.popleft())
+                await trio.sleep(0 if moved else _BACKLOG_RETRY_S)
+
+    def _send_piece(self, asked: effects.SendStored) -> bool:
+        """Send some of ``asked`` and put the rest back; whether any went out."""
+        if asked.peer not in self.engine.linked():
+            return False
+        last = min(asked.last, asked.first + _BACKLOG_PIECE - 1)
+        sent = 0
+        held = self.store.range(asked.author, asked.incarnation, asked.first, last)
+        for encoded in held:
+            frame = frames.push(encoded)
+            if not self.links.send(asked.peer, frame):
+                break
+            self.metrics.sent_bytes.inc(len(frame))
+            sent += 1
+        rest = asked.first + sent
+        if rest <= asked.last and held:
+            self._backlog.append(attrs.evolve(asked, first=rest))
+        return sent > 0
+
+    def _name(self, node: NodeId) -> str:
+        return self.engine.roster.name(node)
+
+
+def _kind_name(kind: int) -> str:
+    try:
+        return EntryKind(kind).name.lower()
+    except ValueError:
+        return "unknown"

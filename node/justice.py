@@ -1,0 +1,196 @@
+"""Justice: performs what the court rules, and brings it what was seen here.
+
+Links are closed and refused, changes are told to the log and the counters, and
+what the gates of this node witnessed becomes an entry of its feed.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from enforcement import effects as gate
+from enforcement.decide import court as rulings
+from enforcement.decide.case import Level
+from enforcement.decide.court import Court, Ruling
+from enforcement.decide.story import clock as show_time
+from enforcement.decide.story import name_of
+from gossip.ledger.entries import (
+    Entry,
+    EntryKind,
+    Proof,
+    Report,
+    Subject,
+    SubjectKind,
+    Witness,
+    read_report_untrusted,
+)
+from gossip.units import NodeId
+from node.clock import Clock
+from node.driver import Alarm
+from node.log import Log
+from node.metrics import Metrics
+
+HOSTILE_REQUEST = "hostile-request"
+
+
+class Doors(Protocol):
+    """What justice needs of the links."""
+
+    def refuse(self, peer: NodeId, refused: bool) -> None:
+        """Close the link to ``peer`` and let it make none, or let it again."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class Justice:
+    """Runs one court.
+
+    Args:
+        publish: Puts a report into our own feed.
+        on_change: Called whenever anybody's standing or denial changed.
+    """
+
+    court: Court
+    doors: Doors
+    clock: Clock
+    log: Log
+    metrics: Metrics
+    publish: Callable[[Report], None]
+    on_change: Callable[[], None] = lambda: None
+    _alarm: Alarm = attrs.field(init=False)
+    _restoring: bool = attrs.field(init=False, default=True)
+
+    def __attrs_post_init__(self) -> None:
+        self._alarm = Alarm(self.clock)
+
+    def hear(self, entry: Entry) -> None:
+        """An entry was admitted."""
+        if entry.kind == EntryKind.REPORT:
+            report = read_report_untrusted(entry.body)
+            kind = "proof" if isinstance(report.evidence, Proof) else "witness"
+            self.metrics.reports.labels(kind).inc()
+        self._perform(self.court.hear(entry, self.clock.unix_ms()))
+
+    def restored(self) -> None:
+        """The feeds were read back: from now on changes are told."""
+        self._restoring = False
+        self._perform(self.court.tick(self.clock.unix_ms()))
+        for subject in self.court.standings():
+            if self.court.denial(subject) is not None:
+                self.log.warn(f"{self._name(subject)} is still quarantined")
+
+    def observe(self, observe: bool) -> None:
+        """Begin or end observe mode."""
+        self.court.observe = observe
+        self._perform(self.court.tick(self.clock.unix_ms()))
+
+    def witness(self, seen: gate.Witness) -> None:
+        """A gate of this node saw somebody misbehave."""
+        report = Report(
+            subject=Subject(_KINDS[seen.subject.kind], seen.subject.id),
+            category=seen.category,
+            severity=seen.severity,
+            evidence=Witness(
+                digest=seen.digest,
+                count=seen.count,
+                first_ms=seen.at_ms,
+                last_ms=seen.at_ms,
+            ),
+        )
+        self._saw(report)
+
+    def proof(self, proven: gate.Proof) -> None:
+        """A gate of this node holds a signed request that convicts."""
+        report = Report(
+            subject=Subject(SubjectKind.NODE, proven.node),
+            category=HOSTILE_REQUEST,
+            severity=proven.severity,
+            evidence=Proof(data=proven.data),
+        )
+        self.log.warn(
+            f"{self.court.roster.name(proven.node)} signed a request that rule"
+            f" {proven.rule} denies",
+            agent=proven.agent,
+        )
+        self._saw(report)
+
+    async def run(self) -> None:
+        """Let the court look again when it asked to."""
+        await self._alarm.run(
+            lambda: self._perform(self.court.tick(self.clock.unix_ms()))
+        )
+
+    def _saw(self, report: Report) -> None:
+        if report.subject.id == self.court.me:
+            return  # Nobody testifies against himself.
+        self._perform(self.court.saw(report, self.clock.unix_ms()))
+        self.publish(report)
+
+    def _perform(self, ruled: list[Ruling]) -> None:
+        changed = False
+        for ruling in ruled:
+            changed |= self._perform_one(ruling)
+        if changed and not self._restoring:
+            self._count_standings()
+            self.on_change()
+
+    def _perform_one(self, ruling: Ruling) -> bool:
+        """Perform one ruling; whether a standing or denial changed."""
+        match ruling:
+            case rulings.StandingChanged(subject, before, after):
+                self.metrics.verdicts.labels(after.level.name.lower()).inc()
+                self._tell(
+                    f"{self._name(subject)} is {after.level.name.lower()}, was"
+                    f" {before.level.name.lower()}",
+                    loud=Level.QUARANTINED in (before.level, after.level),
+                )
+                return True
+            case rulings.Deny(subject, standing):
+                until = show_time(standing.until_ms or 0)
+                self._tell(f"denying calls of {self._name(subject)} until {until}")
+                return True
+            case rulings.Allow(subject):
+                self._tell(f"no longer denying calls of {self._name(subject)}")
+                return True
+            case rulings.RefuseLink(node, why):
+                self._tell(f"refusing links with {self.court.roster.name(node)}: {why}")
+                self.doors.refuse(node, True)
+            case rulings.AcceptLink(node):
+                self._tell(f"accepting links with {self.court.roster.name(node)} again")
+                self.doors.refuse(node, False)
+            case rulings.HeldBack(subject):
+                self._tell(
+                    f"not enforced: the quarantine of {self._name(subject)} (observe"
+                    " mode, or the safety valve)"
+                )
+            case rulings.Disbelieved(entry, why):
+                author = self.court.roster.name(entry.author)
+                self._tell(f"{author} said what does not hold: {why}")
+            case rulings.LookAgain(at_ms):
+                self._alarm.set(at_ms)
+        return False
+
+    def _tell(self, sentence: str, *, loud: bool = True) -> None:
+        if self._restoring:
+            return
+        if loud:
+            self.log.warn(sentence)
+        else:
+            self.log.info(sentence)
+
+    def _count_standings(self) -> None:
+        counts = dict.fromkeys(Level, 0)
+        for standing in self.court.standings().values():
+            counts[standing.level] += 1
+        for level in (Level.WATCH, Level.SUSPECT, Level.QUARANTINED):
+            self.metrics.standing.labels(level.name.lower()).set(counts[level])
+
+    def _name(self, subject: Subject) -> str:
+        return name_of(self.court, subject)
+
+
+_KINDS = {
+    gate.SubjectKind.NODE: SubjectKind.NODE,
+    gate.SubjectKind.AGENT: SubjectKind.AGENT,
+}

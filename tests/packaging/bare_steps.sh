@@ -49,7 +49,7 @@ if /plain/bin/pip install --quiet libp2p==0.8.1 >/libp2p.log 2>&1; then
   echo "it does not any more: decision 0001 can be taken back"
   exit 1
 fi
-grep -m 1 'error: command' /libp2p.log
+grep -m 1 'Failed building wheel' /libp2p.log
 
 step "one more line and the daemon is complete"
 /plain/bin/pip install --quiet --no-deps libp2p==0.8.1

@@ -1,0 +1,274 @@
+"""Policy: a bundle of Cedar rules that judges one call, the same on every node.
+
+Deny by default; a forbid beats every permit; whatever errs denies (Cedar alone
+would skip a `forbid` that errs). A call is shown only to the rules whose scope it
+can match, and those rules only what they read of it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Final
+
+import attrs
+import cedarpy
+
+from enforcement import limits
+from enforcement.defend.facts import (
+    FACTS_VERSION,
+    Fact,
+    Read,
+    UnreadableError,
+    build_context,
+)
+from enforcement.defend.rules import Rule, read_rules
+from enforcement.mcp.jsonrpc import Json, Reason
+from enforcement.principal import Principal
+from gossip.domains import Domain
+from gossip.errors import UserError
+from gossip.suite import digest
+from gossip.wire import Value, pack
+
+CEDAR_VERSION: Final = version("cedarpy")
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """What policy judges: one request of one agent.
+
+    Attributes:
+        tool: Empty unless the method is ``tools/call``.
+        params: The request's whole ``params``; None if it has none.
+    """
+
+    principal: Principal
+    server: str
+    method: str
+    tool: str
+    params: dict[str, Json] | None = attrs.field(repr=False)
+
+    @property
+    def view(self) -> Json:
+        """What ``context.params`` shows: a tool's arguments, or all params."""
+        if self.method == "tools/call":
+            return (self.params or {}).get("arguments")
+        return self.params
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """Whether a call may pass, and by which rule.
+
+    Attributes:
+        rule: Id of the deciding `forbid`; empty if none decided.
+        sentence: For the person who is denied.
+    """
+
+    allow: bool
+    reason: Reason
+    rule: str = ""
+    severity: int = 0
+    category: str = ""
+    advice: str = ""
+    sentence: str = ""
+    hostile: bool = False
+
+
+@attrs.frozen
+class _Slice:
+    """The rules whose scope a (server, method, tool) can match."""
+
+    rules: Mapping[str, Rule]
+    reads: frozenset[Read]
+    policies: cedarpy.PolicySet = attrs.field(repr=False)
+
+
+_ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
+_NO_PERMIT = Decision(
+    allow=False, reason=Reason.NO_PERMIT, sentence="no rule permits this call"
+)
+
+
+@attrs.define
+class Policy:
+    """One bundle, parsed. Load it with `Policy.load`; it never changes.
+
+    Attributes:
+        digest: Over all texts, Cedar's version and the facts' version: two nodes
+            with the same digest judge every call alike.
+        secret: Parameter names (folded) that no proof may open.
+    """
+
+    digest: bytes = attrs.field(repr=bytes.hex)
+    rules: Mapping[str, Rule] = attrs.field(repr=False)
+    secret: frozenset[str]
+    _slices: dict[tuple[str, str, str], _Slice] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
+
+    @classmethod
+    def load(cls, files: Mapping[str, str]) -> "Policy":
+        """Parse a bundle: the Cedar text of each file, by name.
+
+        Raises:
+            UserError: one sentence that names the file, the line or the rule.
+        """
+        if len(files) > limits.POLICY_FILES_MAX:
+            raise UserError(f"a bundle has at most {limits.POLICY_FILES_MAX} files")
+        if sum(map(len, files.values())) > limits.POLICY_BYTES_MAX:
+            raise UserError(f"a bundle has at most {limits.POLICY_BYTES_MAX} bytes")
+        rules: dict[str, Rule] = {}
+        for name in sorted(files):
+            for rule in read_rules(name, files[name], CEDAR_VERSION):
+                if rule.id in rules:
+                    raise UserError(
+                        f"{name}: the id `{rule.id}` is already used in"
+                        f" {rules[rule.id].file}; give each rule its own `@id`"
+                    )
+                rules[rule.id] = rule
+        if len(rules) > limits.RULES_MAX:
+            raise UserError(f"a bundle has at most {limits.RULES_MAX} rules")
+        return cls(
+            digest=bundle_digest(files),
+            rules=rules,
+            secret=frozenset(
+                name.casefold() for rule in rules.values() for name in rule.secret
+            ),
+        )
+
+    def decide(self, call: Call) -> Decision:
+        """Judge a call. Never raises on account of what is in it."""
+        part = self._slice(call.server, call.method, call.tool)
+        try:
+            context = build_context(call.view, part.reads)
+        except UnreadableError as wrong:
+            return Decision(
+                allow=False,
+                reason=Reason.UNREADABLE,
+                sentence=f"a rule reads what it cannot be shown exactly: {wrong}",
+            )
+        fired, errors, allowed = _ask(part.policies, call, context)
+        forbids = [part.rules[name] for name in fired if part.rules[name].forbids]
+        if forbids:
+            return _denial(max(forbids, key=lambda r: (r.hostile, r.severity, r.id)))
+        if errors:
+            return Decision(
+                allow=False,
+                reason=Reason.POLICY_ERROR,
+                sentence=f"a rule could not be evaluated: {errors[0][:200]}",
+            )
+        return _ALLOWED if allowed else _NO_PERMIT
+
+    def breaks(self, rule: Rule, call: Call) -> bool:
+        """Whether ``call`` breaks this one `forbid`, without any error.
+
+        ``call.params`` need hold no more than what the rule reads. This is what
+        whoever is shown a proof runs.
+        """
+        if not rule.forbids or not rule.may_apply(*_action_and_resource(call)):
+            return False
+        try:
+            context = build_context(call.view, rule.reads)
+        except UnreadableError:
+            return False
+        fired, errors, _ = _ask(_policy_set([rule]), call, context)
+        return fired == [rule.id] and not errors
+
+    def _slice(self, server: str, method: str, tool: str) -> _Slice:
+        key = (server, method, tool)
+        found = self._slices.get(key)
+        if found is None:
+            probe = _names(server, method, tool)
+            rules = [r for r in self.rules.values() if r.may_apply(*probe)]
+            found = _Slice(
+                rules={rule.id: rule for rule in rules},
+                reads=frozenset(read for rule in rules for read in rule.reads),
+                policies=_policy_set(rules),
+            )
+            if len(self._slices) >= limits.SLICES_MAX:
+                self._slices.clear()  # names come from callers: never unbounded
+            self._slices[key] = found
+        return found
+
+
+def bundle_digest(files: Mapping[str, str]) -> bytes:
+    """What envelopes and feeds name a bundle by."""
+    texts: list[Value] = [[name, files[name].encode()] for name in sorted(files)]
+    return digest(Domain.BUNDLE, pack([CEDAR_VERSION, FACTS_VERSION, texts]))
+
+
+def _denial(rule: Rule) -> Decision:
+    return Decision(
+        allow=False,
+        reason=Reason.RULE,
+        rule=rule.id,
+        severity=rule.severity,
+        category=rule.category,
+        advice=rule.advice,
+        sentence=f"rule `{rule.id}` forbids this call",
+        hostile=rule.hostile,
+    )
+
+
+def _policy_set(rules: Iterable[Rule]) -> cedarpy.PolicySet:
+    return cedarpy.PolicySet.from_json_str(
+        json.dumps(
+            {
+                "templates": {},
+                "staticPolicies": {rule.id: rule.source for rule in rules},
+                "templateLinks": [],
+            }
+        )
+    )
+
+
+def _names(server: str, method: str, tool: str) -> tuple[str, str, str]:
+    """Action, resource type and resource id, as Cedar sees them."""
+    if method == "tools/call":
+        return method, "Tool", f"{server}/{tool}"
+    return method, "Server", server
+
+
+def _action_and_resource(call: Call) -> tuple[str, str, str]:
+    return _names(call.server, call.method, call.tool)
+
+
+def _ask(
+    policies: cedarpy.PolicySet, call: Call, context: dict[str, Fact]
+) -> tuple[list[str], list[str], bool]:
+    """Cedar's answer: rules that decided, errors, and whether it allows."""
+    action, resource_type, resource = _action_and_resource(call)
+    principal = call.principal
+    agent = {"type": "Agent", "id": principal.agent.hex()}
+    target = {"type": resource_type, "id": resource}
+    server = {"type": "Server", "id": call.server}
+    in_server = resource_type == "Tool"
+    name = call.tool if in_server else call.server
+    entities = [
+        {
+            "uid": agent,
+            "attrs": {"name": principal.name, "node": principal.node_name},
+            "parents": [{"type": "Role", "id": role} for role in principal.roles],
+        },
+        {
+            "uid": target,
+            "attrs": {"name": name, "server": call.server},
+            "parents": [server] if in_server else [],
+        },
+    ]
+    answer = cedarpy.is_authorized(
+        {
+            "principal": agent,
+            "action": {"type": "Action", "id": action},
+            "resource": target,
+            "context": json.dumps(context),
+        },
+        policies,
+        json.dumps(entities),
+    )
+    said = answer.diagnostics
+    allowed = answer.decision is cedarpy.Decision.Allow
+    errors = [*said.errors]
+    if answer.decision is cedarpy.Decision.NoDecision and not errors:
+        errors = ["no decision"]
+    return [*said.reasons], errors, allowed

@@ -1,0 +1,49 @@
+"""A limit on everything a gate reads or remembers, units last in each name."""
+
+from typing import Final
+
+# One JSON-RPC message
+MESSAGE_BYTES_MAX: Final = 4_194_304
+DEPTH_MAX: Final = 64
+CLIENT_KEYS_MAX: Final = 10_000
+SERVER_KEYS_MAX: Final = 262_144
+NUMBER_CHARS_MAX: Final = 64
+METHOD_CHARS_MAX: Final = 128
+TOOL_CHARS_MAX: Final = 256
+ID_CHARS_MAX: Final = 256
+SAFE_INT_MAX: Final = 2**53 - 1
+"""Beyond it a double is not exact: servers would read different numbers."""
+
+# One session
+PENDING_MAX: Final = 1_024
+CANCELLED_MAX: Final = 1_024
+OUTBOX_MAX: Final = 1_024
+OUTBOX_BYTES_MAX: Final = 16_777_216
+
+# Signed requests
+LEAVES_MAX: Final = 8_192
+ENVELOPE_BYTES_MAX: Final = 16_384
+PROOF_BYTES_MAX: Final = 65_536
+FRESH_MS_MAX: Final = 120_000
+REPLAY_PER_NODE_MAX: Final = 65_536
+
+# Policy
+POLICY_FILES_MAX: Final = 256
+POLICY_BYTES_MAX: Final = 1_048_576
+RULES_MAX: Final = 4_096
+RULE_DEPTH_MAX: Final = 200
+BUNDLE_OVERLAP_MS: Final = 600_000
+BUNDLES_KEPT_MAX: Final = 16
+SLICES_MAX: Final = 4_096
+HOSTILE_SEVERITY_MIN: Final = 7
+SEVERITY_MAX: Final = 9
+
+# What a rule may be shown of one call
+FACT_TEXT_CHARS_MAX: Final = 65_536
+FACT_VALUES_MAX: Final = 8_192
+FACT_WORDS_MAX: Final = 8_192
+
+# Rates and witnesses
+BUCKETS_MAX: Final = 16_384
+WITNESS_EVERY_MS: Final = 1_000
+WITNESSED_MAX: Final = 4_096

@@ -14,6 +14,7 @@ from enforcement.decide.case import (
     Basis,
     Conviction,
     Level,
+    Order,
     Release,
     Remark,
     Standing,
@@ -22,7 +23,7 @@ from enforcement.decide.case import (
 from enforcement.decide.court import Court
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.founders import ActKind
-from gossip.units import NodeId
+from gossip.units import NodeId, UnixMs
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -40,7 +41,7 @@ class Story:
     facts: dict[str, Json]
 
 
-def tell(court: Court, subject: Subject, name: str, now: int) -> Story:
+def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
     """Tell the whole story of ``subject``, known to people as ``name``."""
     standing = court.standing(subject, now)
     case = court.case(subject)
@@ -94,7 +95,7 @@ _WORDS = {
 }
 
 
-def _say(court: Court, remark: Remark, live: set[object], now: int) -> str:
+def _say(court: Court, remark: Remark, live: set[Order], now: int) -> str:
     at = clock(remark.order[0])
     match remark:
         case Conviction():
@@ -130,7 +131,7 @@ def _weighing(court: Court, standing: Standing) -> str:
     )
 
 
-def _fact(court: Court, remark: Remark, live: set[object], now: int) -> dict[str, Json]:
+def _fact(court: Court, remark: Remark, live: set[Order], now: int) -> dict[str, Json]:
     fact: dict[str, Json] = {"at_ms": remark.order[0]}
     match remark:
         case Conviction():

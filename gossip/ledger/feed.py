@@ -78,7 +78,7 @@ def draft_batch(
     entries: list[tuple[int, bytes]],
 ) -> bytes:
     """The body that the author signs (context `Domain.BATCH`)."""
-    said: list[Value] = [[kind, body] for kind, body in entries]
+    said: list[Value] = [[int(kind), body] for kind, body in entries]
     return pack(
         [
             _VERSION,

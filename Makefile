@@ -71,11 +71,19 @@ test: servers ## Run the tests but the slow ones (ARGS goes to pytest)
 test-slow: servers ## Run the slow tests (ARGS goes to pytest)
 	@$(PY) -m pytest -m slow $(ARGS)
 
-.PHONY: check
-check: setup ## Lint, formatting, types, and who may import whom
+.PHONY: check check-lint check-format check-types check-layers
+check: check-lint check-format check-types check-layers ## Lint, formatting, types, and who may import whom
+
+check-lint: setup
 	@$(PY) -m ruff check .
+
+check-format: setup
 	@$(PY) -m ruff format --check .
+
+check-types: setup
 	@$(PY) -m mypy
+
+check-layers: setup
 	@.venv/bin/lint-imports
 
 .PHONY: bench

@@ -8,6 +8,7 @@ after one wait and writes at once whatever the kernel takes.
 import contextlib
 import errno
 import os
+import select
 import socket
 
 import trio
@@ -85,6 +86,14 @@ class Wire:
             except OSError as broken:
                 raise trio.BrokenResourceError from broken
 
+    def has_news(self) -> bool:
+        """Whether bytes, or the end, wait to be received."""
+        if self._read_fd is None:
+            return True
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def close_write(self) -> None:
         """Say that nothing follows; reading goes on."""
         fd, self._write_fd = self._write_fd, None
@@ -98,6 +107,11 @@ class Wire:
         for fd in {read_fd, write_fd} - {None}:
             assert fd is not None
             _close(fd)
+
+    async def aclose(self) -> None:
+        """`close`, for where trio's streams are expected."""
+        self.close()
+        await trio.lowlevel.checkpoint()
 
 
 class SocketWire(Wire):

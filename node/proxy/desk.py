@@ -1,0 +1,206 @@
+"""What every proxy gets from the daemon, and how it opens a session with it.
+
+::
+
+    the server is here      LOCAL     gate ─▶ a child, or an upstream URL
+    it is on another node   EGRESS    gate ─▶ a stream of the mesh, signed
+    the agent is elsewhere  INGRESS   a stream of the mesh ─▶ gate ─▶ child or URL
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import attrs
+import trio
+
+from enforcement.effects import Position
+from enforcement.principal import Principal
+from gossip.errors import PeerError, UserError
+from gossip.membership.identity import Chain
+from gossip.membership.roster import Roster
+from gossip.suite import Suite
+from gossip.units import AgentId, NodeId
+from node.clock import Clock
+from node.config import ServerConfig
+from node.log import Log
+from node.proxy.children import start_child
+from node.proxy.frames import ByteStream, FrameStream
+from node.proxy.mesh import MESH_PROTOCOL, Credentials, MeshBackend, encode_opening
+from node.proxy.session import Backend, GateCore, Lost, Session, Signer, Sink
+from node.proxy.stdio import ChildBackend
+from node.proxy.upstream import UpstreamBackend
+
+StreamHandler = Callable[[ByteStream, NodeId], Awaitable[None]]
+
+
+class NewGate(Protocol):
+    """Makes the gate of one session."""
+
+    def __call__(
+        self, position: Position, principal: Principal, server: str, audience: NodeId
+    ) -> GateCore:
+        """``audience`` is the node that provides the server."""
+        ...
+
+
+class Links(Protocol):
+    """What the mesh needs of the links."""
+
+    async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
+        """A new stream over the link to ``peer``.
+
+        Raises:
+            PeerError, trio.BrokenResourceError: there is no such link.
+        """
+        ...
+
+
+@attrs.define(eq=False)
+class Desk:
+    """The daemon's hand in every proxy.
+
+    Attributes:
+        chain: This node's chain; replaced when the operational key rotates.
+        agents: The agents beside this node, by name, freshly certified.
+        servers: The servers this node provides, by name.
+        links: None without a cluster.
+    """
+
+    node: NodeId
+    roster: Roster
+    suite: Suite
+    clock: Clock
+    log: Log
+    new_gate: NewGate
+    signer: Signer
+    sink: Sink
+    chain: Chain
+    agents: Mapping[str, Principal]
+    servers: Mapping[str, ServerConfig]
+    links: Links | None = None
+    _sessions: set[Session] = attrs.field(init=False, factory=set)
+
+    async def renew(self, chain: Chain, agents: Mapping[str, Principal]) -> None:
+        """The operational key has rotated: tell the sessions of our agents."""
+        self.chain, self.agents = chain, agents
+        by_id: dict[AgentId, Principal] = {p.agent: p for p in agents.values()}
+        for session in list(self._sessions):
+            principal = by_id.get(session.principal.agent)
+            if principal is None or session.position is Position.INGRESS:
+                continue
+            if isinstance(session.backend, MeshBackend):
+                await session.backend.renew(self._shown(principal))
+            await session.renewed(principal)
+
+    async def open(
+        self, nursery: trio.Nursery, principal: Principal, server: str
+    ) -> Session:
+        """Open a session of one of our agents with ``server``.
+
+        A server that cannot be reached does not prevent it: the session's calls
+        are then denied, each with the reason. ``nursery`` logs a child's stderr.
+
+        Raises:
+            UserError: no node of the cluster provides such a server.
+        """
+        provider = self.provider(server)
+        if provider == self.node:
+            position, backend = Position.LOCAL, await self.backend(nursery, server)
+        else:
+            position = Position.EGRESS
+            backend = await self._mesh(provider, principal, server)
+        return self.session(position, principal, server, provider, backend)
+
+    def provider(self, server: str) -> NodeId:
+        """The node that provides ``server``; raises UserError if none does."""
+        if server in self.servers:
+            return self.node
+        provider = self.roster.provider(server)
+        if provider is None or provider == self.node:
+            raise UserError(f"no node of this cluster provides a server `{server}`")
+        return provider
+
+    def session(
+        self,
+        position: Position,
+        principal: Principal,
+        server: str,
+        audience: NodeId,
+        backend: Backend,
+    ) -> Session:
+        """A session with a gate of its own; give it back by `close`."""
+        session = Session(
+            gate=self.new_gate(position, principal, server, audience),
+            position=position,
+            principal=principal,
+            server=server,
+            backend=backend,
+            signer=self.signer,
+            sink=self.sink,
+            now_ms=self.clock.unix_ms,
+        )
+        self._sessions.add(session)
+        return session
+
+    async def close(self, session: Session) -> None:
+        """End a session and its server's side."""
+        self._sessions.discard(session)
+        with trio.CancelScope(shield=True):
+            await session.backend.aclose()
+
+    async def backend(self, nursery: trio.Nursery, server: str) -> Backend:
+        """Start or reach one of this node's own servers."""
+        config = self.servers[server]
+        if config.url is not None:
+            return UpstreamBackend(config.url, nursery)
+        try:
+            child = await start_child(config.command, env=_environment(config))
+        except UserError as refused:
+            self.log.error(str(refused), server=server)
+            return LostBackend(f"the server `{server}` could not be started")
+        nursery.start_soon(child.log_stderr, self._server_log(server))
+        return ChildBackend(child)
+
+    def _server_log(self, server: str) -> Callable[[str], None]:
+        return lambda line: self.log.debug(line, server=server)
+
+    def _shown(self, principal: Principal) -> Credentials:
+        return Credentials(self.chain.encoded, principal.cert.encoded)
+
+    async def _mesh(
+        self, provider: NodeId, principal: Principal, server: str
+    ) -> Backend:
+        name = self.roster.name(provider)
+        away = LostBackend(f"node `{name}`, which provides `{server}`, is not linked")
+        if self.links is None:
+            return away
+        opening = encode_opening(server, self._shown(principal))
+        try:
+            stream = await self.links.open_stream(provider, MESH_PROTOCOL)
+            return await MeshBackend.open(FrameStream(stream), name, opening)
+        except (PeerError, Lost, trio.BrokenResourceError, trio.ClosedResourceError):
+            return away
+
+
+@attrs.frozen
+class LostBackend:
+    """The backend of a server that could not be reached in the first place."""
+
+    sentence: str
+
+    async def send(self, data: bytes, envelope: bytes | None) -> None:
+        """Nothing passes: raises `Lost`."""
+        del data, envelope
+        raise Lost(self.sentence)
+
+    async def receive(self) -> bytes:
+        """Nothing comes, and nobody need know before somebody asks."""
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        """There is nothing to end."""
+
+
+def _environment(config: ServerConfig) -> dict[str, str] | None:
+    return {**os.environ, **config.env} if config.env else None

@@ -1,0 +1,244 @@
+"""The Streamable HTTP listener: `/mcp/<server>`, MCP revisions up to 2025-11-25.
+
+::
+
+    POST initialize ──▶ a session, its id in Mcp-Session-Id
+    POST            ──▶ 202, or JSON, or events when the server says more
+    GET             ──▶ events: what belongs to no call
+    DELETE          ──▶ the end of the session
+
+Each session belongs to the agent whose bearer token opened it and to one server.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from enforcement.mcp.jsonrpc import INVALID_CODE, Reason, write_denial
+from enforcement.principal import Principal
+from gossip.errors import UserError
+from node.proxy import limits
+from node.proxy.desk import Desk
+from node.proxy.http_session import SESSION_HEADER, HttpSession
+from node.proxy.httpd import Exchange, Request
+from node.proxy.peek import Kind, peek
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+_PREFIX = "/mcp/"
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@attrs.frozen(kw_only=True)
+class Origins:
+    """Which `Host` and `Origin` headers are ours: DNS rebinding stops here.
+
+    Attributes:
+        hosts: As in the header, in lower case, with the port unless it is 80.
+        origins: Further origins of browsers that may call, such as
+            ``https://console.example``.
+    """
+
+    hosts: frozenset[str]
+    origins: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_listener(
+        cls, host: str, port: int, names: tuple[str, ...] = ()
+    ) -> "Origins":
+        """What a listener on ``host`` and ``port`` answers to."""
+        known = {f"[{host}]" if ":" in host else host, *names, *_LOCAL_NAMES}
+        hosts = {f"{name.lower()}:{port}" for name in known}
+        if port == 80:
+            hosts |= {name.lower() for name in known}
+        return cls(hosts=frozenset(hosts))
+
+    def admit(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request with these headers was meant for us."""
+        if headers.get("host", "").lower() not in self.hosts:
+            return False
+        origin = headers.get("origin")
+        if origin is None or origin.lower() in self.origins:
+            return True
+        scheme, _, host = origin.lower().partition("://")
+        return scheme in ("http", "https") and host in self.hosts
+
+
+@attrs.define(eq=False)
+class McpHttp:
+    """The listener's handler; open it with `run` before serving with `handle`.
+
+    Attributes:
+        tokens: Agents' names by the SHA-256 of their bearer tokens.
+    """
+
+    desk: Desk
+    tokens: Mapping[bytes, str]
+    origins: Origins
+    _nursery: trio.Nursery | None = attrs.field(init=False, default=None)
+    _sessions: dict[str, HttpSession] = attrs.field(init=False, factory=dict)
+
+    async def run(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold the sessions, until cancelled; then end them all."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Take one HTTP request; its answer may come later."""
+        request = exchange.request
+        if not self.origins.admit(request.headers):
+            await _refuse(exchange, 403, "this Host or Origin is not served here")
+            return
+        server = request.path.removeprefix(_PREFIX)
+        if not request.path.startswith(_PREFIX) or not server or "/" in server:
+            await _refuse(exchange, 404, "MCP servers are at /mcp/NAME")
+            return
+        principal = self._authenticate(request)
+        if principal is None:
+            await _refuse(
+                exchange,
+                401,
+                "a bearer token of an agent of this node is needed",
+                headers=[("www-authenticate", 'Bearer realm="picket"')],
+            )
+        elif request.method == "POST":
+            await self._post(exchange, principal, server)
+        elif request.method in ("GET", "DELETE"):
+            session = self._session(request, principal, server)
+            if session is None:
+                await _refuse(exchange, 404, "there is no such session")
+            elif request.method == "GET":
+                await self._get(exchange, session)
+            else:
+                session.end()
+                await exchange.answer(200)
+        else:
+            await _refuse(
+                exchange,
+                405,
+                "only POST, GET and DELETE",
+                [("allow", "GET, POST, DELETE")],
+            )
+
+    def _authenticate(self, request: Request) -> Principal | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        given = hashlib.sha256(token.strip().encode("latin-1")).digest()
+        name: str | None = None
+        for known, agent in self.tokens.items():  # every one: no timing to learn from
+            if hmac.compare_digest(known, given):
+                name = agent
+        return None if name is None else self.desk.agents.get(name)
+
+    def _session(
+        self, request: Request, principal: Principal, server: str
+    ) -> HttpSession | None:
+        session = self._sessions.get(request.headers.get(SESSION_HEADER, ""))
+        if session is None or session.owner != (principal.agent, server):
+            return None
+        return session
+
+    async def _get(self, exchange: Exchange, session: HttpSession) -> None:
+        if "text/event-stream" not in exchange.request.headers.get("accept", ""):
+            await _refuse(exchange, 406, "a GET is answered by text/event-stream only")
+        elif not await session.listen(exchange):
+            await _refuse(exchange, 409, "this session has its stream already")
+
+    async def _post(
+        self, exchange: Exchange, principal: Principal, server: str
+    ) -> None:
+        request = exchange.request
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind.lower() != "application/json":
+            await _refuse(exchange, 415, "a message is application/json")
+            return
+        if SESSION_HEADER in request.headers:
+            session = self._session(request, principal, server)
+            if session is None:
+                await _refuse(exchange, 404, "there is no such session")
+                return
+        else:
+            session = await self._begin(exchange, principal, server)
+        if session is not None:
+            await session.post(exchange)
+
+    async def _begin(
+        self, exchange: Exchange, principal: Principal, server: str
+    ) -> HttpSession | None:
+        """Open a session for an `initialize`; answers anything else itself."""
+        seen = peek(exchange.request.body)
+        if seen.kind is not Kind.REQUEST or seen.method != "initialize":
+            key = None if seen.key is None else seen.key[1]
+            sentence = "a session begins with initialize; send its Mcp-Session-Id"
+            denial = write_denial(key, sentence, Reason.MALFORMED, code=INVALID_CODE)
+            await exchange.answer(400, denial)
+            return None
+        held = sum(s.owner[0] == principal.agent for s in self._sessions.values())
+        if (
+            held >= limits.SESSIONS_PER_AGENT_MAX
+            or len(self._sessions) >= limits.SESSIONS_MAX
+        ):
+            await _refuse(exchange, 503, "too many sessions; end some")
+            return None
+        if self._nursery is None:
+            await _refuse(exchange, 503, "not serving yet")
+            return None
+        try:
+            self.desk.provider(server)
+        except UserError as unknown:
+            await _refuse(exchange, 404, str(unknown))
+            return None
+        opened: HttpSession | None = await self._nursery.start(
+            self._live, principal, server
+        )
+        if opened is None:
+            await _refuse(exchange, 503, "the session could not be opened")
+        return opened
+
+    async def _live(
+        self,
+        principal: Principal,
+        server: str,
+        *,
+        task_status: "TaskStatus[HttpSession | None]",
+    ) -> None:
+        """One session, from its opening to its end."""
+        name = secrets.token_hex(16)
+        try:
+            async with trio.open_nursery() as nursery:
+                session = await self.desk.open(nursery, principal, server)
+                held = self._sessions[name] = HttpSession(name, session)
+                try:
+                    task_status.started(held)
+                    await held.run()
+                finally:
+                    del self._sessions[name]
+                    await self.desk.close(session)
+                    nursery.cancel_scope.cancel()
+        except* Exception as faults:  # one session never takes the daemon down
+            self.desk.log.error(f"a session failed: {faults.exceptions[0]!r}")
+            with contextlib.suppress(RuntimeError):  # it had been opened already
+                task_status.started(None)
+
+
+async def _refuse(
+    exchange: Exchange,
+    status: int,
+    sentence: str,
+    headers: list[tuple[str, str]] | None = None,
+) -> None:
+    await exchange.answer(
+        status, sentence.encode() + b"\n", "text/plain; charset=utf-8", headers or []
+    )

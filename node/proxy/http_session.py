@@ -1,0 +1,175 @@
+"""One Streamable HTTP session: which answer goes out on which response."""
+
+from collections import deque
+from typing import Final
+
+import attrs
+import trio
+
+from gossip.units import AgentId
+from node.proxy import limits
+from node.proxy.httpd import Exchange
+from node.proxy.peek import Key, Kind, Peek, peek
+from node.proxy.session import Session
+
+SESSION_HEADER: Final = "mcp-session-id"
+
+
+@attrs.define(eq=False)
+class _Post:
+    """A POSTed request whose answer is due."""
+
+    exchange: Exchange
+    token: Key | None
+    opens: bool
+    """It is the `initialize`: its answer names the session."""
+
+    @property
+    def takes_events(self) -> bool:
+        return "text/event-stream" in self.exchange.request.headers.get("accept", "")
+
+
+@attrs.define(eq=False)
+class HttpSession:
+    """Routes one session's messages between HTTP exchanges and its gate."""
+
+    name: str
+    session: Session
+    _posts: dict[Key, _Post] = attrs.field(init=False, factory=dict)
+    _listener: Exchange | None = attrs.field(init=False, default=None)
+    _parked: deque[bytes] = attrs.field(init=False, factory=deque)
+    _used_s: float = attrs.field(init=False, factory=trio.current_time)
+    _ended: bool = attrs.field(init=False, default=False)
+    _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+
+    @property
+    def owner(self) -> tuple[AgentId, str]:
+        """Whose session it is, and with which server."""
+        return self.session.principal.agent, self.session.server
+
+    async def run(self) -> None:
+        """Pass on what the server says, until the session ends."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tend)
+                await self.session.pump(self._route)
+                nursery.cancel_scope.cancel()
+        self._ended = True
+        with trio.CancelScope(shield=True), trio.move_on_after(limits.LINGER_S):
+            for reply in await self.session.server_lost("the session has ended"):
+                await self._route(reply)
+            for post in list(self._posts.values()):
+                await post.exchange.answer(404)
+            if self._listener is not None:
+                await self._listener.end_events()
+
+    def end(self) -> None:
+        """End it from this side."""
+        self._scope.cancel()
+
+    async def post(self, exchange: Exchange) -> None:
+        """Take one POSTed message; its answer may come later."""
+        self._used_s = trio.current_time()
+        body = exchange.request.body
+        seen = peek(body)
+        key = seen.key if seen.kind is Kind.REQUEST else None
+        if key is None or key in self._posts or len(self._posts) >= limits.PENDING_MAX:
+            await self._post_other(exchange, key)
+            return
+        opens = seen.method == "initialize"
+        post = self._posts[key] = _Post(exchange, seen.token, opens)
+        exchange.on_gone = lambda: self._forget(key, post)
+        for reply in await self.session.client_said(body):
+            await self._route(reply)
+        if self._ended:
+            await exchange.answer(404)
+
+    def _forget(self, key: Key, post: _Post) -> None:
+        if self._posts.get(key) is post:
+            del self._posts[key]
+
+    async def _post_other(self, exchange: Exchange, key: Key | None) -> None:
+        """Take what waits for no answer: 202, or 400 and why it was refused."""
+        refused: bytes | None = None
+        for reply in await self.session.client_said(exchange.request.body):
+            about = peek(reply)
+            if refused is None and about.failed and about.key in (None, key):
+                refused = reply
+            else:
+                await self._route(reply)
+        if refused is None:
+            await exchange.answer(202)
+        else:
+            await exchange.answer(400, refused)
+
+    async def listen(self, exchange: Exchange) -> bool:
+        """Make a GET the stream of what belongs to no call; False if taken."""
+        if self._listener is not None:
+            return False
+        self._used_s = trio.current_time()
+        self._listener = exchange
+        exchange.on_gone = self._unlisten
+        await exchange.start_events([(SESSION_HEADER, self.name)])
+        while self._parked and self._listener is exchange:
+            await exchange.event(self._parked.popleft())
+        return True
+
+    def _unlisten(self) -> None:
+        self._used_s = trio.current_time()
+        self._listener = None
+
+    async def _route(self, data: bytes) -> None:
+        """Send one message of the server's side to where it belongs."""
+        seen = peek(data)
+        if seen.kind is Kind.RESPONSE:
+            await self._finish(seen, data)
+            return
+        exchange = self._stream_for(seen)
+        if exchange is not None:
+            if not exchange.streaming:
+                await exchange.start_events()
+            await exchange.event(data)
+            return
+        if len(self._parked) >= limits.PARKED_MESSAGES_MAX:
+            self._parked.popleft()
+        self._parked.append(data)
+
+    async def _finish(self, seen: Peek, data: bytes) -> None:
+        post = None if seen.key is None else self._posts.pop(seen.key, None)
+        if post is None:
+            return
+        exchange = post.exchange
+        if exchange.streaming:
+            await exchange.event(data)
+            await exchange.end_events()
+        elif post.opens and seen.failed:
+            await exchange.answer(200, data)
+            self.end()
+        else:
+            headers = [(SESSION_HEADER, self.name)] if post.opens else []
+            await exchange.answer(200, data, headers=headers)
+
+    def _stream_for(self, seen: Peek) -> Exchange | None:
+        """The exchange for a notification or request of the server."""
+        posts = [p for p in self._posts.values() if p.takes_events and not p.opens]
+        if seen.token is not None:
+            for post in posts:
+                if post.token == seen.token:
+                    return post.exchange
+        if self._listener is not None:
+            return self._listener
+        return posts[-1].exchange if posts else None
+
+    async def _tend(self) -> None:
+        """Show signs of life on quiet streams; end a session nobody uses."""
+        while True:
+            await trio.sleep(limits.EVENTS_PING_S)
+            streams = [p.exchange for p in self._posts.values()]
+            if self._listener is not None:
+                streams.append(self._listener)
+            for exchange in streams:
+                if exchange.streaming:
+                    await exchange.comment()
+            unused_s = trio.current_time() - self._used_s
+            if not streams and unused_s > limits.SESSION_IDLE_S:
+                self.end()

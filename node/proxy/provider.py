@@ -1,0 +1,134 @@
+"""The provider's end of the mesh: other nodes' agents at this node's servers."""
+
+import attrs
+import trio
+
+from enforcement.effects import Position
+from enforcement.principal import Principal, read_principal_untrusted
+from gossip.errors import PeerError
+from gossip.membership.identity import read_chain_untrusted
+from gossip.units import NodeId
+from node.proxy import limits
+from node.proxy.desk import Desk, LostBackend
+from node.proxy.frames import ByteStream, FrameStream
+from node.proxy.mesh import (
+    GONE,
+    Credentials,
+    MeshFrame,
+    read_opening_untrusted,
+    read_renewal_untrusted,
+    read_request_untrusted,
+)
+from node.proxy.session import Lost, Session
+
+
+@attrs.define(eq=False)
+class MeshProvider:
+    """Serves streams of the mesh; `serve` is the links' handler for them."""
+
+    desk: Desk
+    _held: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+
+    async def serve(self, stream: ByteStream, peer: NodeId) -> None:
+        """Serve one session of an agent of ``peer``. Raises nothing of its own."""
+        frames, log = FrameStream(stream), self.desk.log
+        try:
+            await self._admit(frames, peer)
+        except* (PeerError, Lost) as refused:
+            sentence = _sentence(refused)
+            log.info(f"refused a session: {sentence}", peer=peer)
+            await _tell_lost(frames, sentence)
+        except* GONE:
+            pass
+        except* Exception as faults:  # one session never takes the daemon down
+            log.error(f"a session failed: {_sentence(faults)}", peer=peer)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await frames.aclose()
+
+    async def _admit(self, frames: FrameStream, peer: NodeId) -> None:
+        held = self._held.get(peer, 0)
+        if held >= limits.SESSIONS_PER_PEER_MAX:
+            raise Lost("too many sessions between these two nodes")
+        self._held[peer] = held + 1
+        try:
+            await self._serve(frames, peer)
+        finally:
+            self._held[peer] -= 1
+
+    async def _serve(self, frames: FrameStream, peer: NodeId) -> None:
+        frame = None
+        with trio.move_on_after(limits.OPENING_S):
+            frame = await frames.receive_untrusted()
+        if frame is None or frame[0] != MeshFrame.OPEN:
+            raise PeerError("a session must begin with its opening")
+        server, shown = read_opening_untrusted(frame[1])
+        principal = self._read_principal_untrusted(shown, peer)
+        if server not in self.desk.servers:
+            raise Lost(f"this node provides no server `{server}`")
+        async with trio.open_nursery() as nursery:
+            backend = await self.desk.backend(nursery, server)
+            if isinstance(backend, LostBackend):
+                raise Lost(backend.sentence)
+            session = self.desk.session(
+                Position.INGRESS, principal, server, self.desk.node, backend
+            )
+            try:
+                nursery.start_soon(_answers, session, frames)
+                await self._calls(session, frames, peer)
+            finally:
+                await self.desk.close(session)
+                nursery.cancel_scope.cancel()
+
+    async def _calls(self, session: Session, frames: FrameStream, peer: NodeId) -> None:
+        """Take what the consumer sends, until it ends the stream."""
+        while (frame := await frames.receive_untrusted()) is not None:
+            kind, payload = frame
+            if kind == MeshFrame.REQUEST:
+                message, envelope = read_request_untrusted(payload)
+                replies = await session.client_said(message, envelope)
+            elif kind == MeshFrame.RENEW:
+                shown = read_renewal_untrusted(payload)
+                principal = self._read_principal_untrusted(shown, peer)
+                if principal.agent != session.principal.agent:
+                    raise PeerError("a renewal for another agent")
+                replies = await session.renewed(principal)
+            else:
+                raise PeerError("a frame that only a provider sends")
+            for reply in replies:
+                await frames.send(MeshFrame.MESSAGE, reply)
+
+    def _read_principal_untrusted(self, shown: Credentials, peer: NodeId) -> Principal:
+        desk = self.desk
+        chain = read_chain_untrusted(shown.chain, desk.suite)
+        if chain.node != peer:
+            raise PeerError("an agent of another node than the link's")
+        return read_principal_untrusted(
+            shown.cert, chain=chain, roster=desk.roster, suite=desk.suite
+        )
+
+
+async def _answers(session: Session, frames: FrameStream) -> None:
+    """Send what the server says; when it is lost, say so and end the stream."""
+
+    async def to_consumer(data: bytes) -> None:
+        await frames.send(MeshFrame.MESSAGE, data)
+
+    sentence = await session.pump(to_consumer)
+    await _tell_lost(frames, sentence)
+    await frames.aclose()
+
+
+async def _tell_lost(frames: FrameStream, sentence: str) -> None:
+    with trio.move_on_after(1):
+        try:
+            await frames.send(MeshFrame.LOST, sentence.encode())
+        except GONE:
+            return
+
+
+def _sentence(group: BaseExceptionGroup[BaseException]) -> str:
+    fault: BaseException = group
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return str(fault) or repr(fault)

@@ -5,9 +5,15 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -euc
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
 UV ?= uv
 ARGS ?=
+
+# The first Python that is new enough, unless told which.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  if $$python -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$python; break; fi; done),python3)
+endif
 
 PY := .venv/bin/python
 SERVERS := sqlite git time
@@ -29,9 +35,9 @@ help: ## List the targets
 prerequisites:
 	@command -v $(PYTHON) >/dev/null && command -v git >/dev/null || { \
 	  echo "git or $(PYTHON) is missing; run: sudo apt install git make python3-venv" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
 	  echo "Picket needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V);" \
-	    "run: sudo apt install python3.11-venv && make setup PYTHON=python3.11" >&2; exit 1; }
+	    "run: sudo apt install python3.11-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments; run: sudo apt install $(notdir $(PYTHON))-venv" >&2; exit 1; }
 

@@ -30,8 +30,8 @@ step "it starts"
 .venv/bin/python -c "$import_all" gossip enforcement node
 .venv/bin/python -c 'from libp2p import new_host'
 
-step "make setup once more"
-make setup
+step "make setup once more does nothing"
+[ -z "$(make setup)" ]
 
 step "make dist, and a plain pip install of the wheel"
 make dist

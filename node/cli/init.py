@@ -20,7 +20,8 @@ from node.keys.keystore import load_secret
 from node.keys.node_keys import renew_node
 from node.keys.suites.registry import load_suite
 
-_SOLO_ROLES = ("admin", "agent")
+_GRANTS = ("admin", "agent", "hr", "retail")
+_SOLO_ROLES = ("agent",)
 
 
 @click.command()
@@ -30,7 +31,12 @@ _SOLO_ROLES = ("admin", "agent")
 @click.option(
     "--advertise", multiple=True, metavar="HOST:PORT", help="Where peers reach it."
 )
-@click.option("--grant", multiple=True, metavar="ROLE", help="A role it may grant.")
+@click.option(
+    "--grant",
+    multiple=True,
+    metavar="ROLE",
+    help="A role it may grant (default: agent).",
+)
 @click.option("--server", multiple=True, metavar="NAME", help="A server it provides.")
 @click.option("--http", metavar="HOST:PORT", help="Where agents reach MCP servers.")
 @click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus scrapes.")
@@ -55,7 +61,7 @@ def init(
         name=name,
         listen=tuple(map(address_option, listen or (default,))),
         advertise=tuple(map(address_option, advertise)),
-        grants=grant or (_SOLO_ROLES if solo else ("agent",)),
+        grants=grant or (_GRANTS if solo else _SOLO_ROLES),
         servers=server,
         http=address_option(http) if http else None,
         metrics=address_option(metrics) if metrics else None,

@@ -24,6 +24,8 @@ _COMMANDS: Final = {
     "wrap": ("node.cli.wrap", "wrap", "Guard a stdio MCP server."),
     "status": ("node.cli.ask", "status", "Show what the running node knows."),
     "reports": ("node.cli.ask", "reports", "Show the latest reports of the cluster."),
+    "report": ("node.cli.ask", "report", "Say that somebody misbehaved."),
+    "audit": ("node.cli.ask", "audit", "Show the latest decisions of this node."),
     "quarantine": ("node.cli.ask", "quarantine", "List, explain, release."),
     "act": ("node.cli.act", "act", "Sign and submit operators' acts."),
     "policy": ("node.cli.policy", "policy", "Check a folder of policies."),

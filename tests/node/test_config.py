@@ -111,5 +111,8 @@ def test_any_text_is_an_address_or_none(text: str) -> None:
 def test_any_text_is_a_configuration_or_a_users_mistake(text: str) -> None:
     try:
         read(text)
-    except UserError as wrong:
-        assert str(wrong).startswith("/etc/picket/config.toml: ")
+    except UserError as mistake:
+        wrong = str(mistake)
+    else:
+        return
+    assert wrong.startswith("/etc/picket/config.toml: ")

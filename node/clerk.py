@@ -1,0 +1,71 @@
+"""The clerk: keeps what the gates tell. Audit to disk, evidence to the court."""
+
+import json
+from typing import Protocol
+
+import attrs
+
+from enforcement.effects import Audit, Position, Proof, Verdict, Witness
+from node.metrics import Metrics
+from node.proxy.session import Told
+from node.store import PutAudit, Store
+
+
+class Evidence(Protocol):
+    """Who takes what was seen: `node.justice.Justice`."""
+
+    def witness(self, seen: Witness) -> None:
+        """A gate saw somebody misbehave."""
+        ...
+
+    def proof(self, proven: Proof) -> None:
+        """A gate holds a signed request that convicts."""
+        ...
+
+
+@attrs.frozen
+class Clerk:
+    """The sink of every gate of this daemon; never blocks."""
+
+    store: Store
+    evidence: Evidence
+    metrics: Metrics
+
+    def told(self, effect: Told) -> None:
+        """Keep an audit record; hand on a witness or a proof."""
+        match effect:
+            case Audit():
+                self.metrics.calls.labels(
+                    effect.verdict.value, effect.position.value
+                ).inc()
+                self.store.submit(PutAudit(effect.at_ms, write_audit(effect)))
+            case Witness():
+                self.evidence.witness(effect)
+            case Proof():
+                self.evidence.proof(effect)
+
+    def decided(self, position: Position, seconds: float) -> None:
+        """One event took a gate so long."""
+        del position
+        self.metrics.gate_seconds.observe(seconds)
+
+
+def write_audit(record: Audit) -> bytes:
+    """One decision as JSON, keys in a fixed order; no payload is in it."""
+    return json.dumps(
+        {
+            "at_ms": record.at_ms,
+            "position": record.position.value,
+            "agent": record.agent.hex(),
+            "node": record.node.hex(),
+            "server": record.server,
+            "method": record.method,
+            "tool": record.tool,
+            "verdict": Verdict(record.verdict).value,
+            "rule": record.rule,
+            "reason": record.reason,
+            "request_id": record.request_id.hex(),
+            "digest": record.digest.hex(),
+        },
+        separators=(",", ":"),
+    ).encode()

@@ -1,0 +1,124 @@
+"""`picket act`: operators sign at different desks, then one of them submits.
+
+A draft is a small JSON file: what is to be signed, and the signatures so far.
+It holds no secret and may travel by any way.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import attrs
+import click
+
+from gossip.errors import PeerError, UserError
+from gossip.membership.acts import join_act, sign_act
+from gossip.units import KeyId
+from gossip.wire import Value, take_list, unpack_untrusted
+from node.birth import operator_seed
+from node.cli.common import config_option, read_config
+from node.config import read_text
+from node.jsonlines import Json, ask
+from node.keys.keystore import replace_file
+from node.keys.suites.registry import load_suite
+
+
+@attrs.frozen
+class Draft:
+    """An act on its way through the operators' hands."""
+
+    body: bytes = attrs.field(repr=False)
+    signatures: Mapping[KeyId, bytes] = attrs.field(repr=False)
+
+    def signed_by(self, key_file: str) -> "Draft":
+        """Add one operator's signature.
+
+        Raises:
+            UserError: the key file is missing or is none.
+        """
+        key = load_suite().signing_key_from_seed(operator_seed(Path(key_file)))
+        key_id, signature = sign_act(self.body, key)
+        return Draft(self.body, {**self.signatures, key_id: signature})
+
+    def write(self, file: str) -> None:
+        """Write it for the next operator."""
+        pairs = {k.hex(): s.hex() for k, s in self.signatures.items()}
+        text = json.dumps({"draft": self.body.hex(), "signatures": pairs}, indent=2)
+        replace_file(Path(file), text.encode() + b"\n")
+
+    def tell(self) -> str:
+        """What is being signed, in words."""
+        try:
+            fields = take_list(unpack_untrusted(self.body, 65_536), 7, 7)
+        except PeerError as wrong:
+            raise UserError(f"this draft is broken: {wrong}") from None
+        return f"{_show(fields[2])} in cluster {_show(fields[1])}: {_show(fields[6])}"
+
+
+def read_draft(file: str) -> Draft:
+    """Read a draft file.
+
+    Raises:
+        UserError: missing or broken.
+    """
+    text = read_text(Path(file), "the draft")
+    try:
+        value = json.loads(text)
+        pairs = {
+            KeyId(bytes.fromhex(k)): bytes.fromhex(s)
+            for k, s in value["signatures"].items()
+        }
+        return Draft(bytes.fromhex(value["draft"]), pairs)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{file}: is not a draft of an act") from None
+
+
+def submit_draft(draft: Draft, config: str) -> None:
+    """Bring a signed act to the daemon, which gossips it.
+
+    Raises:
+        UserError: too few or wrong signatures, or no daemon.
+    """
+    data = join_act(draft.body, list(draft.signatures.items()))
+    ask(read_config(config).control_socket, "act.submit", {"act": data.hex()})
+
+
+@click.group()
+def act() -> None:
+    """Sign and submit operators' acts, at one desk or at several."""
+
+
+@act.command("show")
+@click.argument("file", metavar="DRAFT")
+def act_show(file: str) -> None:
+    """Tell what DRAFT would do, and how many signed it."""
+    draft = read_draft(file)
+    click.echo(f"{draft.tell()}; {len(draft.signatures)} signed")
+
+
+@act.command("sign")
+@click.argument("file", metavar="DRAFT")
+@click.option("--operator-key", "key", required=True, metavar="FILE")
+def act_sign(file: str, key: str) -> None:
+    """Add an operator's signature to DRAFT."""
+    draft = read_draft(file).signed_by(key)
+    draft.write(file)
+    click.echo(f"{draft.tell()}; {len(draft.signatures)} signed")
+
+
+@act.command("submit")
+@click.argument("file", metavar="DRAFT")
+@config_option
+def act_submit(file: str, config: str) -> None:
+    """Bring DRAFT to the running node, which spreads it."""
+    submit_draft(read_draft(file), config)
+    click.echo("submitted")
+
+
+def _show(value: Value) -> str:
+    if isinstance(value, bytes):
+        return value.hex()[:16]
+    if isinstance(value, list):
+        return " ".join(map(_show, value))
+    return str(cast("Json", value))

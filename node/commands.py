@@ -1,0 +1,235 @@
+"""What the control socket answers: one table, one function a command.
+
+docs/reference/control.md describes each. Everything here only reads the cores
+or hands them an event; nothing waits.
+"""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from enforcement.decide.court import Court, Heard, write_release
+from enforcement.decide.story import name_of, tell
+from gossip import events
+from gossip.errors import PeerError
+from gossip.ledger.entries import (
+    EntryKind,
+    Proof,
+    Report,
+    Subject,
+    SubjectKind,
+    Witness,
+)
+from gossip.limits import DAY_MS
+from gossip.membership.acts import draft_act, read_act_untrusted
+from gossip.membership.founders import ActKind
+from gossip.units import ID_BYTES, UnixMs
+from node.config import show_address
+from node.control import Args, Command, int_arg, text_arg
+from node.jsonlines import Json
+
+if TYPE_CHECKING:
+    from node.daemon import Daemon
+
+RELEASE_LIFE_MS = DAY_MS
+
+
+def commands(daemon: "Daemon") -> dict[str, Command]:
+    """The table of commands of one daemon."""
+
+    def command(answer: Callable[["Daemon", Args], Json]) -> Command:
+        return lambda args: answer(daemon, args)
+
+    return {
+        "status": command(_status),
+        "reports": command(_reports),
+        "report": command(_report),
+        "audit": command(_audit),
+        "quarantine.list": command(_quarantine_list),
+        "quarantine.why": command(_quarantine_why),
+        "release.draft": command(_release_draft),
+        "act.submit": command(_act_submit),
+        "policy.reload": command(_policy_reload),
+    }
+
+
+def _status(daemon: "Daemon", args: Args) -> Json:
+    del args
+    roster, linked = daemon.roster, set(daemon.engine.linked())
+    court, me = daemon.court, daemon.me
+    members: list[Json] = []
+    for member in roster.members():
+        told = court.policies.get(member.node)
+        subject = Subject(SubjectKind.NODE, member.node)
+        now = daemon.clock.unix_ms()
+        members.append(
+            {
+                "name": member.name,
+                "node": member.node.hex(),
+                "me": member.node == me,
+                "linked": member.node in linked,
+                "standing": court.standing(subject, now).level.name.lower(),
+                "denied": court.denial(subject) is not None,
+                "isolated": court.isolated(member.node, now),
+                "policy": told[1].hex() if told else None,
+                "servers": [*member.servers],
+            }
+        )
+    return {
+        "name": daemon.config.name,
+        "node": me.hex(),
+        "cluster": roster.cluster.hex(),
+        "cluster_name": roster.founders.cluster_name,
+        "provider": daemon.suite.provider,
+        "up_ms": daemon.clock.mono_ms(),
+        "mode": "observe" if court.observe else "enforce",
+        "policy": daemon.policy_digest.hex(),
+        "listening": [show_address(a) for a in daemon.listening],
+        "http": show_address(daemon.http_at) if daemon.http_at else None,
+        "metrics": show_address(daemon.metrics_at) if daemon.metrics_at else None,
+        "agents": [*sorted(daemon.ring.principals)],
+        "members": members,
+        "heads": sum(feed.next_number for _, feed in daemon.engine.ledger.heads()),
+        "key_ends_ms": daemon.ring.current.chain.not_after_ms,
+    }
+
+
+def _reports(daemon: "Daemon", args: Args) -> Json:
+    last = int_arg(args, "last", 50, 1, 1_000)
+    return [_show_report(daemon.court, h) for h in daemon.court.recent()[-last:]]
+
+
+def _show_report(court: Court, heard: Heard) -> Json:
+    entry, report = heard.entry, heard.report
+    shown: dict[str, Json] = {
+        "id": entry.id.hex(),
+        "at_ms": entry.issued_at_ms,
+        "reporter": court.roster.name(entry.author),
+        "subject": str(report.subject),
+        "name": name_of(court, report.subject),
+        "category": report.category,
+        "severity": report.severity,
+        "class": "proof" if isinstance(report.evidence, Proof) else "witness",
+        "proven": heard.proven,
+    }
+    if isinstance(report.evidence, Witness):
+        shown["count"] = report.evidence.count
+    return shown
+
+
+def _report(daemon: "Daemon", args: Args) -> Json:
+    """Somebody beside this node, a detector or a person, saw something."""
+    subject = _find(daemon, text_arg(args, "subject"))
+    if subject.id == daemon.me:
+        raise PeerError("a node does not report itself")
+    now = daemon.clock.unix_ms()
+    report = Report(
+        subject=subject,
+        category=text_arg(args, "category")[:64] or "unspecified",
+        severity=int_arg(args, "severity", 5, 1, 9),
+        evidence=Witness(digest=bytes(ID_BYTES), count=1, first_ms=now, last_ms=now),
+    )
+    daemon.driver.report(report)
+    return {"subject": str(subject), "at_ms": now}
+
+
+def _audit(daemon: "Daemon", args: Args) -> Json:
+    rows = daemon.store.audit(int_arg(args, "last", 50, 1, 1_000))
+    return [json.loads(record) for _, _, record in rows]
+
+
+def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
+    del args
+    court = daemon.court
+    return [
+        {
+            "subject": str(subject),
+            "name": name_of(court, subject),
+            "standing": standing.level.name.lower(),
+            "basis": standing.basis.value if standing.basis else None,
+            "since_ms": standing.since_ms,
+            "until_ms": standing.until_ms,
+            "times": standing.times,
+            "voices": standing.sum_micro / 1e6,
+            "enforced": court.denial(subject) is not None,
+        }
+        for subject, standing in sorted(court.standings().items())
+    ]
+
+
+def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
+    court = daemon.court
+    subject = _find(daemon, text_arg(args, "subject"))
+    told = tell(court, subject, name_of(court, subject), daemon.clock.unix_ms())
+    return {"sentences": [*told.sentences], "facts": told.facts}
+
+
+def _release_draft(daemon: "Daemon", args: Args) -> Json:
+    subject = _find(daemon, text_arg(args, "subject"))
+    reason = text_arg(args, "reason", "")
+    now = daemon.clock.unix_ms()
+    founders = daemon.roster.founders
+    draft = draft_act(
+        founders.cluster,
+        ActKind.RELEASE,
+        now,
+        now,
+        UnixMs(now + RELEASE_LIFE_MS),
+        write_release(subject, reason),
+    )
+    return {
+        "draft": draft.hex(),
+        "sentence": f"release {name_of(daemon.court, subject)}: {reason or '-'}",
+        "needed": founders.quorum[ActKind.RELEASE],
+    }
+
+
+def _act_submit(daemon: "Daemon", args: Args) -> Json:
+    try:
+        data = bytes.fromhex(text_arg(args, "act"))
+    except ValueError:
+        raise PeerError("argument `act` must be hex digits") from None
+    act = read_act_untrusted(data, daemon.roster.founders, daemon.suite)
+    if act.expires_at_ms < daemon.clock.unix_ms():
+        raise PeerError("this act has expired; draft it anew")
+    daemon.driver.handle(events.Say(EntryKind.ACT, data))
+    return {"act": act.id.hex(), "kind": act.kind.value, "signers": [*act.signers]}
+
+
+def _policy_reload(daemon: "Daemon", args: Args) -> Json:
+    del args
+    daemon.reload()
+    return {"policy": daemon.policy_digest.hex()}
+
+
+def _find(daemon: "Daemon", text: str) -> Subject:
+    """The one subject meant by a node's name, an id, or its first digits.
+
+    Raises:
+        PeerError: none, or several.
+    """
+    principal = daemon.ring.principals.get(text)
+    if principal is not None:
+        return Subject(SubjectKind.AGENT, principal.agent)
+    exact = _parse_subject(text)
+    if exact is not None:
+        return exact
+    found = daemon.court.find(text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PeerError(f"`{text}` is ambiguous; `picket quarantine list` shows all")
+    raise PeerError(
+        f"nothing is known about `{text}`; give a node's name, or an id from"
+        " `picket quarantine list`"
+    )
+
+
+def _parse_subject(text: str) -> Subject | None:
+    kind, _, hexed = text.partition(":")
+    try:
+        identity = bytes.fromhex(hexed)
+        known = SubjectKind[kind.upper()]
+    except (ValueError, KeyError):
+        return None
+    return Subject(known, identity) if len(identity) == ID_BYTES else None

@@ -31,3 +31,8 @@ class SystemClock:
 
     def mono_ms(self) -> MonoMs:
         return MonoMs((time.monotonic_ns() - self._born_ns) // 1_000_000)
+
+
+def unix_us() -> int:
+    """Wall-clock microseconds since 1970, for stamps that are only shown."""
+    return time.time_ns() // 1_000

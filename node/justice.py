@@ -30,6 +30,7 @@ from node.clock import Clock
 from node.driver import Alarm
 from node.log import Log
 from node.metrics import Metrics
+from node.watch import Watchers
 
 HOSTILE_REQUEST = "hostile-request"
 
@@ -58,19 +59,24 @@ class Justice:
     metrics: Metrics
     publish: Callable[[Report], None]
     on_change: Callable[[], None] = lambda: None
+    watchers: Watchers = attrs.field(init=False)
     _alarm: Alarm = attrs.field(init=False)
     _restoring: bool = attrs.field(init=False, default=True)
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
+        self.watchers = Watchers(self.court)
 
     def hear(self, entry: Entry) -> None:
         """An entry was admitted."""
+        ruled = self.court.hear(entry, self.clock.unix_ms())
         if entry.kind == EntryKind.REPORT:
             report = read_report_untrusted(entry.body)
             kind = "proof" if isinstance(report.evidence, Proof) else "witness"
             self.metrics.reports.labels(kind).inc()
-        self._perform(self.court.hear(entry, self.clock.unix_ms()))
+            if not any(isinstance(r, rulings.Disbelieved) for r in ruled):
+                self.watchers.heard(entry, report)
+        self._perform(ruled)
 
     def restored(self) -> None:
         """The feeds were read back: from now on changes are told."""
@@ -137,6 +143,7 @@ class Justice:
 
     def _perform_one(self, ruling: Ruling) -> bool:
         """Perform one ruling; whether a standing or denial changed."""
+        self.watchers.ruled(ruling)
         match ruling:
             case rulings.StandingChanged(subject, before, after):
                 self.metrics.verdicts.labels(after.level.name.lower()).inc()

@@ -17,6 +17,7 @@ class Domain(bytes, Enum):
     AGENT_CERT_ID = b"picket agent certificate id v1"
     CLUSTER_ID = b"picket cluster id v1"
     BATCH_ID = b"picket batch id v1"
+    ENTRIES = b"picket batch entries v1"
     ENTRY_ID = b"picket entry id v1"
     ACT_ID = b"picket operator act id v1"
     MESSAGE = b"picket mcp message v1"

@@ -40,10 +40,10 @@ from gossip.ledger.entries import (
 )
 from gossip.ledger.feed import (
     Batch,
+    Draft,
     Ledger,
     Place,
     draft_batch,
-    join_batch,
     read_batch_untrusted,
 )
 from gossip.membership.identity import Chain, read_chain_untrusted
@@ -72,8 +72,8 @@ class _Pen:
     incarnation: Incarnation
     chain: Chain
     waiting: deque[tuple[int, bytes]] = attrs.field(factory=deque)
-    under_way: bytes | None = None
-    """The body being signed, or the id of the batch being stored."""
+    signing: Draft | None = None
+    storing: Batch | None = None
     last_left_ms: int = -BATCHING_MS
 
 
@@ -95,7 +95,6 @@ class Engine:
     _admission: Admission = attrs.field(init=False)
     _pen: _Pen | None = attrs.field(init=False, default=None)
     _parked: dict[bytes, tuple[NodeId, Batch]] = attrs.field(init=False, factory=dict)
-    _own_unstored: Batch | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._flood = Flood(self.ledger)
@@ -174,7 +173,7 @@ class Engine:
     def _write(self, now: UnixMs) -> list[Effect]:
         """Begin the next batch if one is due and none is under way."""
         pen = self._pen
-        if pen is None or not pen.waiting or pen.under_way is not None:
+        if pen is None or not pen.waiting or pen.signing or pen.storing:
             return []
         due = UnixMs(pen.last_left_ms + BATCHING_MS)
         # A clock set back must not hold entries for longer than one batching.
@@ -184,7 +183,7 @@ class Engine:
         ):
             return [WakeAt(due)]
         feed = self.ledger.feed((self.me, pen.incarnation))
-        body = draft_batch(
+        draft = draft_batch(
             cluster=self.roster.cluster,
             author=self.me,
             incarnation=pen.incarnation,
@@ -194,24 +193,23 @@ class Engine:
             key=pen.chain.key,
             entries=_take_batch(pen.waiting),
         )
-        pen.under_way = body
+        pen.signing = draft
         pen.last_left_ms = now
-        return [Sign(body, Domain.BATCH, pen.chain.key)]
+        return [Sign(draft.header, Domain.BATCH, pen.chain.key)]
 
     def _on_signed(self, event: events.Signed) -> list[Effect]:
         pen = self._opened()
-        if pen.under_way != event.body:
+        draft, pen.signing = pen.signing, None
+        if draft is None or draft.header != event.body:
             raise LocalError("a signature that nobody asked for")
-        batch = read_batch_untrusted(join_batch(event.body, event.signature))
-        pen.under_way = batch.id
-        self._own_unstored = batch
-        return [Store(batch, own=True)]
+        pen.storing = read_batch_untrusted(draft.join(event.signature))
+        return [Store(pen.storing, own=True)]
 
     def _on_stored(self, event: events.Stored, now: UnixMs) -> list[Effect]:
-        pen, batch = self._opened(), self._own_unstored
+        pen = self._opened()
+        batch, pen.storing = pen.storing, None
         if batch is None or batch.id != event.batch_id:
             raise LocalError("a batch was stored that was not under way")
-        pen.under_way = self._own_unstored = None
         self.ledger.add(batch)
         return [
             *self._flood.spread(batch, source=None),

@@ -74,7 +74,7 @@ class Admission:
             if not chain.covers(batch.issued_at_ms):
                 return Verdict(Answer.REJECT, "signed outside its key's life")
             self.suite.verify(
-                chain.operational, batch.body, batch.signature, Domain.BATCH
+                chain.operational, batch.header, batch.signature, Domain.BATCH
             )
         except PeerError as wrong:
             return Verdict(Answer.REJECT, str(wrong))

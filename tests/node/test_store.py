@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip.errors import PeerError, UserError
-from gossip.ledger.feed import Batch, draft_batch, join_batch, read_batch_untrusted
+from gossip.ledger.feed import Batch, draft_batch, read_batch_untrusted
 from gossip.suite import SIGNATURE_BYTES
 from gossip.units import ClusterId, Incarnation, KeyId, NodeId, UnixMs
 from node.store import PutAudit, PutBatch, PutMeta, Store
@@ -26,7 +26,7 @@ INCARNATION = Incarnation(b"i" * 16)
 
 
 def make_batch(number: int, text: bytes = b"x", author: NodeId = AUTHOR) -> Batch:
-    body = draft_batch(
+    draft = draft_batch(
         cluster=ClusterId(bytes(32)),
         author=author,
         incarnation=INCARNATION,
@@ -36,7 +36,7 @@ def make_batch(number: int, text: bytes = b"x", author: NodeId = AUTHOR) -> Batc
         key=KeyId(bytes(32)),
         entries=[(999, text)],
     )
-    return read_batch_untrusted(join_batch(body, bytes(SIGNATURE_BYTES)))
+    return read_batch_untrusted(draft.join(bytes(SIGNATURE_BYTES)))
 
 
 @asynccontextmanager

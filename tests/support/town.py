@@ -8,7 +8,7 @@ from gossip import effects, events
 from gossip.domains import Domain
 from gossip.engine import Engine
 from gossip.ledger.entries import Entry, EntryKind
-from gossip.ledger.feed import Batch, draft_batch, join_batch
+from gossip.ledger.feed import Batch, draft_batch
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId, UnixMs
@@ -169,7 +169,7 @@ def forge(
 ) -> bytes:
     """A batch that ``who`` signs, in ``author``'s name (its own by default)."""
     named = author or who
-    body = draft_batch(
+    draft = draft_batch(
         cluster=founders(town.suite, town.names).cluster,
         author=named.node,
         incarnation=Incarnation(incarnation),
@@ -179,4 +179,4 @@ def forge(
         key=named.chain.key,
         entries=entries,
     )
-    return join_batch(body, who.key.sign(body, Domain.BATCH))
+    return draft.join(who.key.sign(draft.header, Domain.BATCH))

@@ -77,8 +77,8 @@ class MeshProvider:
                 nursery.start_soon(_answers, session, frames)
                 await self._calls(session, frames, peer)
             finally:
+                nursery.cancel_scope.cancel()  # first: its end is nobody's news
                 await self.desk.close(session)
-                nursery.cancel_scope.cancel()
 
     async def _calls(self, session: Session, frames: FrameStream, peer: NodeId) -> None:
         """Take what the consumer sends, until it ends the stream."""

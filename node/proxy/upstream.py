@@ -274,9 +274,9 @@ class UpstreamBackend:
         ):
             self._idle.append(stream)
             return
-        with trio.CancelScope(shield=True), trio.move_on_after(1):
-            with contextlib.suppress(*_GONE):
-                await stream.aclose()
+        soon = trio.CancelScope(shield=True, deadline=trio.current_time() + 1)
+        with soon, contextlib.suppress(*_GONE):
+            await stream.aclose()
 
 
 async def _read_head(stream: ByteStream, answer: _Answer) -> None:

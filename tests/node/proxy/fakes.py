@@ -1,0 +1,219 @@
+"""Fakes around the proxies: a gate that only passes or refuses, a desk, a sink."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from enforcement.effects import (
+    Effect,
+    Position,
+    SignRequest,
+    ToClient,
+    ToServer,
+)
+from enforcement.events import (
+    ClientMessage,
+    Event,
+    RequestSigned,
+    ServerLost,
+    ServerMessage,
+    SigningFailed,
+)
+from enforcement.mcp.jsonrpc import (
+    MalformedError,
+    Reason,
+    Request,
+    RequestKey,
+    Response,
+    read_message_untrusted,
+    write_denial,
+)
+from enforcement.principal import Principal
+from gossip.membership.identity import certify_agent, read_agent_cert_untrusted
+from gossip.membership.roster import Roster
+from gossip.units import AgentId, NodeId, UnixMs
+from node.clock import SystemClock
+from node.config import ServerConfig
+from node.keys.suites.registry import load_suite
+from node.log import Log
+from node.proxy.desk import Desk, Links
+from node.proxy.session import SigningRefused, Told
+from tests.support.members import HOUR, Member, founders, member, seed_of
+
+ECHO = (sys.executable, str(Path(__file__).with_name("echo_server.py")))
+SUITE = load_suite("openssl")
+
+
+@attrs.define
+class FakeGate:
+    """Passes everything but the tool `forbidden`; signs at egress."""
+
+    position: Position
+    server: str = "echo"
+    _pending: dict[RequestKey, bytes] = attrs.field(init=False, factory=dict)
+    _tickets: dict[int, tuple[RequestKey, bytes]] = attrs.field(
+        init=False, factory=dict
+    )
+    _lost: str | None = attrs.field(init=False, default=None)
+
+    def handle(self, event: Event, now_ms: UnixMs) -> Sequence[Effect]:
+        del now_ms
+        if isinstance(event, ClientMessage):
+            return self._client(event)
+        if isinstance(event, ServerMessage):
+            return self._server(event.data)
+        if isinstance(event, RequestSigned):
+            _, data = self._tickets.pop(event.ticket)
+            envelope = event.agent_signature + event.node_signature
+            return [ToServer(data, envelope)]
+        if isinstance(event, SigningFailed):
+            key, _ = self._tickets.pop(event.ticket)
+            del self._pending[key]
+            return [ToClient(write_denial(key, event.sentence, Reason.UNSIGNED))]
+        if isinstance(event, ServerLost):
+            self._lost = event.sentence
+            waiting, self._pending = self._pending, {}
+            return [
+                ToClient(write_denial(k, event.sentence, Reason.SERVER))
+                for k in waiting
+            ]
+        return []
+
+    def _client(self, event: ClientMessage) -> Sequence[Effect]:
+        try:
+            message = read_message_untrusted(event.data)
+        except MalformedError as wrong:
+            denial = write_denial(wrong.key, str(wrong), Reason.MALFORMED)
+            return [ToClient(denial)]
+        if not isinstance(message, Request):
+            return [ToServer(event.data)]
+        key = message.key
+        if self._lost is not None:
+            return [ToClient(write_denial(key, self._lost, Reason.SERVER))]
+        if key in self._pending:
+            return [ToClient(write_denial(key, "a pending id", Reason.REQUEST_ID))]
+        if message.tool == "forbidden":
+            return [ToClient(write_denial(key, "no", Reason.RULE, rule="no-such"))]
+        if self.position is Position.INGRESS and event.envelope is None:
+            return [ToClient(write_denial(key, "unsigned", Reason.UNSIGNED))]
+        self._pending[key] = event.data
+        if self.position is Position.EGRESS:
+            ticket = len(self._tickets) + 1
+            self._tickets[ticket] = (key, event.data)
+            return [SignRequest(ticket, event.data)]
+        return [ToServer(event.data)]
+
+    def _server(self, data: bytes) -> Sequence[Effect]:
+        message = read_message_untrusted(data)
+        if (
+            isinstance(message, Response)
+            and message.key is not None
+            and self._pending.pop(message.key, None) is None
+        ):
+            return []
+        return [ToClient(data)]
+
+
+@attrs.define
+class FakeSink:
+    heard: list[Told] = attrs.field(factory=list)
+    decisions: int = 0
+
+    def told(self, effect: Told) -> None:
+        self.heard.append(effect)
+
+    def decided(self, position: Position, seconds: float) -> None:
+        del position, seconds
+        self.decisions += 1
+
+
+@attrs.define
+class FakeSigner:
+    """Signs with nothing; refuses while told to."""
+
+    refusal: str | None = None
+
+    async def sign_request(self, agent: AgentId, body: bytes) -> tuple[bytes, bytes]:
+        del agent
+        if self.refusal is not None:
+            raise SigningRefused(self.refusal)
+        return b"agent signed " + body, b" node signed"
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """One node of a made-up cluster, with one agent; provides ``NAME-db``."""
+
+    member: Member
+    principal: Principal
+
+    @property
+    def node(self) -> NodeId:
+        return self.member.node
+
+
+def found(*names: str) -> tuple[Roster, dict[str, Place]]:
+    """A cluster of ``names``, each with one agent called ``NAME-bot``."""
+    places = {name: place_of(name) for name in names}
+    return Roster(founders(SUITE, list(names))), places
+
+
+def place_of(name: str, turn: int = 0) -> Place:
+    """The node called ``name`` with its ``turn``-th operational key."""
+    now = SystemClock().unix_ms()
+    known = member(SUITE, name, turn, at=now)
+    agent = SUITE.signing_key_from_seed(seed_of(name, "agent"))
+    cert = certify_agent(
+        known.key,
+        known.node,
+        agent.public_key,
+        f"{name}-bot",
+        ("retail",),
+        now,
+        UnixMs(now + HOUR),
+    )
+    principal = Principal(
+        cert=read_agent_cert_untrusted(cert, SUITE, known.chain),
+        chain=known.chain,
+        node_name=name,
+    )
+    return Place(member=known, principal=principal)
+
+
+def desk_of(
+    place: Place,
+    roster: Roster,
+    *,
+    servers: Mapping[str, ServerConfig] | None = None,
+    links: Links | None = None,
+    sink: FakeSink | None = None,
+    signer: FakeSigner | None = None,
+) -> Desk:
+    """A desk at ``place`` whose gates are fakes."""
+
+    def new_gate(
+        position: Position, principal: Principal, server: str, audience: NodeId
+    ) -> FakeGate:
+        del principal, audience
+        return FakeGate(position, server)
+
+    return Desk(
+        node=place.node,
+        roster=roster,
+        suite=SUITE,
+        clock=SystemClock(),
+        log=Log(level="debug"),
+        new_gate=new_gate,
+        signer=signer or FakeSigner(),
+        sink=sink or FakeSink(),
+        chain=place.principal.chain,
+        agents={place.principal.name: place.principal},
+        servers=servers or {},
+        links=links,
+    )
+
+
+def echo_config(name: str = "echo") -> ServerConfig:
+    return ServerConfig(name=name, command=ECHO)

@@ -1,0 +1,265 @@
+"""The promises of the Streamable HTTP listener, over real sockets."""
+
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import httpx
+import pytest
+import trio
+
+from node.proxy.desk import Desk
+from node.proxy.http import McpHttp, Origins
+from node.proxy.httpd import listen_on, serve_http
+from tests.node.proxy.fakes import desk_of, echo_config, found
+
+TOKEN = "a token that only branch-bot knows"
+OTHER_TOKEN = "a token that only the other agent knows"
+INIT = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+ACCEPT = "application/json, text/event-stream"
+
+
+@attrs.frozen
+class Site:
+    """A running listener."""
+
+    desk: Desk
+    url: str
+    port: int
+    faults: list[BaseException]
+
+
+@asynccontextmanager
+async def site(desk: Desk | None = None) -> AsyncIterator[Site]:
+    if desk is None:
+        roster, places = found("branch")
+        servers = {"echo": echo_config()}
+        desk = desk_of(places["branch"], roster, servers=servers)
+    faults: list[BaseException] = []
+    sock = listen_on("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    agent = next(iter(desk.agents))
+    tokens = {
+        hashlib.sha256(TOKEN.encode()).digest(): agent,
+        hashlib.sha256(OTHER_TOKEN.encode()).digest(): "other",
+    }
+    door = McpHttp(desk, tokens, Origins.of_listener("127.0.0.1", port))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(door.run)
+        nursery.start_soon(serve_http, sock, door.handle, faults.append)
+        yield Site(desk, f"http://127.0.0.1:{port}/mcp/echo", port, faults)
+        nursery.cancel_scope.cancel()
+    assert faults == []
+
+
+def client(**headers: str) -> httpx.AsyncClient:
+    named = {"authorization": f"Bearer {TOKEN}", "accept": ACCEPT, **headers}
+    return httpx.AsyncClient(headers=named, timeout=10, trust_env=False)
+
+
+def call(key: object, tool: str, **arguments: object) -> dict[str, object]:
+    params = {"name": tool, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": key, "method": "tools/call", "params": params}
+
+
+@asynccontextmanager
+async def opened(place: Site) -> AsyncIterator[httpx.AsyncClient]:
+    async with client() as http:
+        answer = await http.post(place.url, json=INIT)
+        assert answer.status_code == 200, answer.text
+        http.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        assert (await http.post(place.url, json=ready)).status_code == 202
+        yield http
+
+
+async def test_a_call_is_answered_with_what_the_server_said() -> None:
+    async with site() as place, opened(place) as http:
+        answer = await http.post(place.url, json=call(1, "echo", word="hello"))
+
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/json"
+        text = answer.json()["result"]["content"][0]["text"]
+        assert json.loads(text) == {"word": "hello"}
+
+
+async def test_a_denial_is_an_answer_and_the_session_goes_on() -> None:
+    async with site() as place, opened(place) as http:
+        denied = await http.post(place.url, json=call(1, "forbidden"))
+        assert denied.json()["error"]["data"]["picket"]["rule"] == "no-such"
+
+        answer = await http.post(place.url, json=call(2, "echo"))
+        assert "result" in answer.json()
+
+
+async def test_progress_comes_on_the_calls_own_stream() -> None:
+    async with site() as place, opened(place) as http:
+        asked = call(7, "progress")
+        asked["params"]["_meta"] = {"progressToken": "p"}  # type: ignore[index]  # a JSON literal
+        answer = await http.post(place.url, json=asked)
+
+        assert answer.headers["content-type"] == "text/event-stream"
+        events = [
+            json.loads(line.removeprefix("data: "))
+            for line in answer.text.splitlines()
+            if line.startswith("data: ")
+        ]
+        assert [e.get("method") or e["id"] for e in events] == [
+            "notifications/progress",
+            7,
+        ]
+
+
+async def test_a_question_of_the_server_reaches_the_client_and_its_answer_returns() -> (
+    None
+):
+    async with site() as place, opened(place) as http:
+        async with http.stream("POST", place.url, json=call(1, "ask")) as answer:
+            lines = answer.aiter_lines()
+            async for line in lines:
+                if "roots/list" in line:
+                    break
+            roots = {"jsonrpc": "2.0", "id": "question", "result": {"roots": []}}
+            assert (await http.post(place.url, json=roots)).status_code == 202
+            rest = [line async for line in lines]
+        assert any("roots" in line for line in rest)
+
+
+async def test_what_belongs_to_no_call_comes_on_the_get_stream() -> None:
+    async with (
+        site() as place,
+        opened(place) as http,
+        http.stream("GET", place.url) as listening,
+    ):
+        assert listening.status_code == 200
+        lines = listening.aiter_lines()
+        assert (await http.get(place.url)).status_code == 409
+        answer = await http.post(place.url, json=call(1, "news"))
+        assert answer.headers["content-type"] == "application/json"
+        while "list_changed" not in await anext(lines):
+            pass
+        await http.delete(place.url)
+        assert [line async for line in lines if line] == []
+
+
+async def test_a_pending_id_is_refused_and_the_first_call_is_still_answered() -> None:
+    async with site() as place, opened(place) as http:
+        answers: list[httpx.Response] = []
+
+        async def first() -> None:
+            answers.append(await http.post(place.url, json=call(1, "sleep", seconds=1)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first)
+            await trio.sleep(0.3)
+            again = await http.post(place.url, json=call(1, "echo"))
+            assert again.status_code == 400
+        assert answers[0].json()["result"]["content"][0]["text"] == "slept"
+
+
+async def test_a_server_that_dies_answers_its_calls_with_a_sentence() -> None:
+    async with site() as place, opened(place) as http:
+        answer = await http.post(place.url, json=call(1, "die"))
+
+        assert "status 3" in answer.json()["error"]["message"]
+        with trio.fail_after(5):
+            while (await http.post(place.url, json=call(2, "echo"))).status_code != 404:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_server_that_cannot_start_denies_with_a_sentence() -> None:
+    roster, places = found("branch")
+    broken = attrs.evolve(echo_config(), command=("/no/such/command",))
+    desk = desk_of(places["branch"], roster, servers={"echo": broken})
+    async with site(desk) as place, client() as http:
+        answer = await http.post(place.url, json=INIT)
+
+        assert "could not be started" in answer.json()["error"]["message"]
+        assert "mcp-session-id" not in answer.headers
+
+
+async def test_delete_ends_the_session_and_its_server() -> None:
+    async with site() as place, opened(place) as http:
+        said = await http.post(place.url, json=call(1, "pid"))
+        pid = int(said.json()["result"]["content"][0]["text"])
+
+        assert (await http.delete(place.url)).status_code == 200
+        with trio.fail_after(5):
+            while _alive(pid):
+                await trio.lowlevel.checkpoint()
+        assert (await http.post(place.url, json=call(2, "pid"))).status_code == 404
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"authorization": "Bearer guess"}, 401),
+        ({"authorization": "Basic abc"}, 401),
+        ({"host": "evil.example"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"mcp-session-id": "0" * 32}, 404),
+    ],
+)
+async def test_who_should_not_be_here_is_refused(
+    headers: dict[str, str], status: int
+) -> None:
+    async with site() as place, client(**headers) as http:
+        body = json.dumps(INIT).encode()
+        kind = {"content-type": headers.get("content-type", "application/json")}
+        answer = await http.post(place.url, content=body, headers=kind)
+
+        assert answer.status_code == status
+
+
+async def test_a_session_is_of_no_use_to_another_agent() -> None:
+    roster, places = found("branch", "vault")
+    desk = desk_of(places["branch"], roster, servers={"echo": echo_config()})
+    desk.agents = {**desk.agents, "other": places["vault"].principal}
+    async with site(desk) as place, opened(place) as http:
+        theirs = {"authorization": f"Bearer {OTHER_TOKEN}"}
+        stolen = await http.post(place.url, json=call(1, "echo"), headers=theirs)
+        assert stolen.status_code == 404
+
+        assert (await http.post(place.url, json=call(1, "echo"))).status_code == 200
+
+
+async def test_only_initialize_begins_a_session() -> None:
+    async with site() as place, client() as http:
+        answer = await http.post(place.url, json=call(5, "echo"))
+
+        assert answer.status_code == 400
+        assert answer.json()["id"] == 5
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"[]", b'{"jsonrpc":"2.0","id":1,"id":2}', b"{" * 5000]
+)
+async def test_garbage_in_a_session_is_a_400_and_nothing_more(body: bytes) -> None:
+    async with site() as place, opened(place) as http:
+        kind = {"content-type": "application/json"}
+        answer = await http.post(place.url, content=body, headers=kind)
+        assert answer.status_code == 400
+
+        good = await http.post(place.url, json=call(1, "echo"))
+        assert "result" in good.json()

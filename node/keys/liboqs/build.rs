@@ -1,7 +1,8 @@
 //! Turns the static liboqs that `oqs-sys` built into one shared library.
 //!
 //! A Rust `cdylib` would hide liboqs' own C symbols behind its version script,
-//! so the C compiler links the archive, whole, and `compat.c` with it.
+//! so the C compiler links the archive, whole, and `compat.c` with it. Two of
+//! liboqs' functions give way to those of `compat.c` (see there) by `--wrap`.
 
 use std::{env, path::PathBuf};
 
@@ -17,11 +18,15 @@ fn main() {
         .expect("oqs-sys built liboqs.a");
 
     let mut link = cc::Build::new()
-        .opt_level(2)
+        .opt_level(3)
         .include(root.join("include"))
         .get_compiler()
         .to_command();
-    link.arg("-shared").arg("-o").arg(&out).arg("compat.c");
+    link.arg("-shared")
+        .arg("-o")
+        .arg(&out)
+        .arg("-march=native")
+        .arg("compat.c");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         link.arg("-Wl,-force_load").arg(&archive);
     } else {
@@ -31,6 +36,11 @@ fn main() {
             "-Wl,-z,now,-z,relro,-z,noexecstack",
             "-Wl,--no-undefined",
         ]);
+        if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+            for function in ["verify", "use_hint_avx"] {
+                link.arg(format!("-Wl,--wrap=pqcrystals_ml_dsa_65_avx2_{function}"));
+            }
+        }
         link.args(["-lpthread", "-lc"]);
     }
     let status = link.status().expect("the C compiler runs");

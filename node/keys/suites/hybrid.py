@@ -74,7 +74,7 @@ def representative(message: bytes, context: bytes) -> bytes:
 
 
 @attrs.frozen
-class _PublicKey:
+class ParsedKey:
     """Both halves, checked and parsed once."""
 
     mldsa: MldsaPublic = attrs.field(repr=False)
@@ -161,7 +161,7 @@ class HybridSuite:
         self._lattice = lattice
         # Node keys repeat from batch to batch, and parsing one costs a third
         # of a verification.
-        self._parsed = lru_cache(maxsize=PARSED_KEYS_MAX)(self._parse)
+        self.parsed = lru_cache(maxsize=PARSED_KEYS_MAX)(self._parse)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -171,12 +171,12 @@ class HybridSuite:
         return self._lattice.name
 
     def check_public_key(self, public_key: bytes) -> None:
-        self._parsed(public_key)
+        self.parsed(public_key)
 
     def verify(
         self, public_key: bytes, message: bytes, signature: bytes, context: Domain
     ) -> None:
-        key = self._parsed(public_key)
+        key = self.parsed(public_key)
         if not key.verifies(message, signature, context.value):
             raise PeerError("a signature that does not verify")
 
@@ -220,7 +220,7 @@ class HybridSuite:
         public_key = mldsa.public_key + ed25519.public_key().public_bytes_raw()
         return HybridSigningKey(public_key, mldsa, ed25519)
 
-    def _parse(self, public_key: bytes) -> _PublicKey:
+    def _parse(self, public_key: bytes) -> ParsedKey:
         if len(public_key) != PUBLIC_KEY_BYTES:
             raise PeerError(f"a public key of {len(public_key)} bytes")
         lattice, ed25519 = (
@@ -229,14 +229,14 @@ class HybridSuite:
         )
         _check_t1(lattice[_RHO_BYTES:])
         check_ed25519_public(ed25519)
-        return _PublicKey(
+        return ParsedKey(
             self._lattice.mldsa_public(lattice),
             Ed25519PublicKey.from_public_bytes(ed25519),
         )
 
     def _holds(self, claim: Claim) -> bool:
         try:
-            key = self._parsed(claim.public_key)
+            key = self.parsed(claim.public_key)
         except PeerError:
             return False
         return key.verifies(claim.message, claim.signature, claim.context.value)

@@ -5,6 +5,10 @@ work on peers' bytes are then called through prototypes of our own, which take
 `bytes` as they are (the wrapper copies each argument, and zero-pads what is
 too short). See docs/decisions/0011-liboqs-python.md.
 
+liboqs' AVX2 code before 0.15 accepts some signatures that FIPS 204 refuses, and
+refuses some that it accepts: with it, nodes would disagree about what is a
+proof. What `make liboqs` builds is repaired; the self-test refuses any other.
+
 ctypes releases the GIL during each call; all functions used are reentrant.
 """
 
@@ -17,7 +21,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -100,29 +104,27 @@ class _Random:
             os.abort()
 
 
-_random: Final = _Random()
+randomness: Final = _Random()
 
 
 @attrs.frozen
 class _Public:
-    _verify: Callable[[bytes, int, bytes, int, bytes, int, bytes], int] = attrs.field(
-        repr=False
-    )
+    _verify: "ctypes._CFunctionType" = attrs.field(repr=False)
     _key: bytes = attrs.field(repr=False)
 
     def verify(self, message: bytes, signature: bytes, context: bytes) -> bool:
         length, key = len(signature), self._key
-        code = self._verify(
+        code: int = self._verify(
             message, len(message), signature, length, context, len(context), key
         )
         return code == _SUCCESS
 
 
 class _MldsaSecret:
-    def __init__(self, calls: "_Calls", seed: bytes) -> None:
+    def __init__(self, calls: "Calls", seed: bytes) -> None:
         public = ctypes.create_string_buffer(MLDSA_PUBLIC_BYTES)
         self._expanded = _secret_buffer(self, MLDSA_EXPANDED_BYTES, calls)
-        with _random.serving(seed, calls.library):
+        with randomness.serving(seed, calls.library):
             code = calls.mldsa_keypair(public, self._expanded)
         self.public_key = public.raw
         expected = MLDSA65PrivateKey.from_seed_bytes(seed).public_key()
@@ -150,7 +152,7 @@ class _MldsaSecret:
 
 
 class _MlkemSecret:
-    def __init__(self, calls: "_Calls", seed: bytes) -> None:
+    def __init__(self, calls: "Calls", seed: bytes) -> None:
         public = ctypes.create_string_buffer(MLKEM_ENCAPSULATION_KEY_BYTES)
         self._expanded = _secret_buffer(self, MLKEM_EXPANDED_BYTES, calls)
         if calls.mlkem_keypair(public, self._expanded, seed) != _SUCCESS:
@@ -168,7 +170,7 @@ class _MlkemSecret:
         return secret.raw
 
 
-class _Calls:
+class Calls:
     """Prototypes of the functions used, all of them exported and documented."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -196,26 +198,26 @@ class LiboqsLattice:
 
     name = "liboqs"
 
-    def __init__(self, calls: _Calls, version: str) -> None:
-        self._calls = calls
+    def __init__(self, calls: Calls, version: str) -> None:
+        self.calls = calls
         self.version = version
 
     def mldsa_public(self, public_key: bytes) -> _Public:
         _check_length(public_key, MLDSA_PUBLIC_BYTES)
-        return _Public(self._calls.mldsa_verify, public_key)
+        return _Public(self.calls.mldsa_verify, public_key)
 
     def mldsa_secret(self, seed: bytes) -> _MldsaSecret:
         _check_length(seed, MLDSA_SEED_BYTES)
-        return _MldsaSecret(self._calls, seed)
+        return _MldsaSecret(self.calls, seed)
 
     def mlkem_secret(self, seed: bytes) -> _MlkemSecret:
         _check_length(seed, MLKEM_SEED_BYTES)
-        return _MlkemSecret(self._calls, seed)
+        return _MlkemSecret(self.calls, seed)
 
     def mlkem_encapsulate(self, encapsulation_key: bytes) -> tuple[bytes, bytes]:
         _check_length(encapsulation_key, MLKEM_ENCAPSULATION_KEY_BYTES)
         ciphertext, secret = _Ciphertext(), _Secret()
-        code = self._calls.mlkem_encapsulate(ciphertext, secret, encapsulation_key)
+        code = self.calls.mlkem_encapsulate(ciphertext, secret, encapsulation_key)
         if code != _SUCCESS:
             raise PeerError("an ML-KEM-768 key with coefficients above q")
         return ciphertext.raw, secret.raw
@@ -240,7 +242,7 @@ def load_lattice(path: Path) -> LiboqsLattice:
     """
     try:
         library, version = _import_oqs(path)
-        lattice = LiboqsLattice(_Calls(library), version)
+        lattice = LiboqsLattice(Calls(library), version)
         _self_test(lattice)
     except (AttributeError, OSError, RuntimeError, LocalError, PeerError) as error:
         raise LiboqsRefused(f"{path}: {error}") from error
@@ -312,7 +314,7 @@ def _self_test(lattice: LiboqsLattice) -> None:
 
 
 def _secret_buffer(
-    owner: object, size: int, calls: _Calls
+    owner: object, size: int, calls: Calls
 ) -> "ctypes.Array[ctypes.c_char]":
     """Memory that is wiped as soon as its owner goes."""
     buffer = ctypes.create_string_buffer(size)

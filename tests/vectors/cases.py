@@ -1,0 +1,53 @@
+"""One vector, one check: a name, and a function that says whether it holds."""
+
+from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec, TypeAlias
+
+import attrs
+
+from tests.vectors.backends import Backend, NotExpressible, Refused
+
+P = ParamSpec("P")
+Check: TypeAlias = Callable[[Backend], bool]
+
+
+@attrs.frozen
+class Case:
+    """A check, true where the provider does what the vector says."""
+
+    name: str
+    check: Check
+
+
+Cases: TypeAlias = Iterator[Case]
+
+
+def case(
+    name: str,
+    function: Callable[Concatenate[Backend, P], bool],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Case:
+    """A check that calls ``function`` on the provider and these arguments."""
+
+    def check(backend: Backend) -> bool:
+        return function(backend, *args, **kwargs)
+
+    return Case(name, check)
+
+
+def elsewhere(name: str, what: str) -> Case:
+    """A vector of another parameter set: counted, with that as its reason."""
+
+    def check(_: Backend) -> bool:
+        raise NotExpressible(f"not of suite 1: {what}")
+
+    return Case(name, check)
+
+
+def refuses(attempt: Callable[[], object]) -> bool:
+    """Whether the provider refuses what a vector calls invalid."""
+    try:
+        return attempt() is False
+    except Refused:
+        return True

@@ -1,0 +1,91 @@
+"""Typed access to test vector files, which are JSON of any shape or plain text."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+Json: TypeAlias = Mapping[str, object]
+
+FILE_BYTES_MAX = 256 * 2**20
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content, unpacked where it ends in ``.gz``."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    else:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise ValueError("larger than a test vector file may be")
+    return data
+
+
+def read_json(data: bytes) -> object:
+    """Parse JSON into plain objects; ValueError where it is none."""
+    return cast("object", json.loads(data))
+
+
+def as_object(value: object) -> Json:
+    """An object; anything else counts as an empty one."""
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def objects(value: object) -> list[Json]:
+    """The objects of an array; anything else counts as an empty one."""
+    if not isinstance(value, list):
+        return []
+    return [as_object(item) for item in cast("list[object]", value)]
+
+
+def text(case: Json, key: str) -> str:
+    """A string, or the empty one."""
+    value = case.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def raw(case: Json, *keys: str) -> bytes:
+    """Hex of the first key that is there; ValueError where none is."""
+    value = maybe(case, *keys)
+    if value is None:
+        raise ValueError(f"the vector has no `{' / '.join(keys)}`")
+    return value
+
+
+def maybe(case: Json, *keys: str) -> bytes | None:
+    """Hex of the first key that is there, or None."""
+    for key in keys:
+        value = case.get(key)
+        if isinstance(value, str):
+            return bytes.fromhex(value)
+    return None
+
+
+def has_all(case: Json, keys: Sequence[str]) -> bool:
+    """Whether every key is there."""
+    return all(key in case for key in keys)
+
+
+_FIELD = re.compile(r"([^=:\[\]]{1,40}?)\s*[=:]\s*([0-9A-Fa-f]*)")
+
+
+def records(content: str) -> Iterator[dict[str, object]]:
+    """``key = hex`` lines, in records that end where a key comes again or ``count``."""
+    record: dict[str, object] = {}
+    for line in content.splitlines():
+        match = _FIELD.fullmatch(line.strip())
+        if match is None:
+            continue
+        key, value = match[1].strip(), match[2]
+        if key == "count":
+            if record:
+                yield record
+            record = {}
+        elif key not in record:
+            record[key] = value
+    if record:
+        yield record

@@ -1,0 +1,1 @@
+"""Links: authenticated, multiplexed connections to other nodes, on py-libp2p."""

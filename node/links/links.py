@@ -1,0 +1,449 @@
+"""Links to the members of a cluster: kept up, one per peer, carrying frames.
+
+::
+
+    want ─▶ dial ─▶ handshake ─▶ muxer ─▶ gossip stream ─▶ LinkUp ─▶ Frame … LinkDown
+    accept ────────▶ handshake ─▶ muxer ─▶ gossip stream ─▶┘
+
+Whoever dialled opens the gossip stream. All callbacks are synchronous, in order,
+and never come from within a call into `Links`.
+"""
+
+from collections.abc import Awaitable, Callable, Container, Sequence
+from functools import partial
+from random import uniform
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+import trio
+
+from gossip.errors import LocalError, PeerError, UserError
+from gossip.link.handshake import Local
+from gossip.membership.identity import Chain
+from gossip.suite import SigningKey, Suite
+from gossip.units import ClusterId, NodeId, UnixMs
+from node.links.events import (
+    HALF_OPEN_MAX,
+    HANDSHAKE_S,
+    REDIAL_FIRST_S,
+    REDIAL_MAX_S,
+    Frame,
+    HandlerFailed,
+    LinkDown,
+    LinkEnd,
+    LinkEvent,
+    LinksStatistics,
+    LinkUp,
+    Refused,
+    show_address,
+)
+from node.links.gatekeeper import CROSSED, Gatekeeper
+from node.links.host import LinkHost, explain
+from node.links.mux import LinkMux
+from node.links.pipe import FramePipe
+from node.links.raw import quieten
+from node.links.security import Identity, PqTransport, mono_ms
+from node.links.stream import LinkStream
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+GOSSIP: Final = "/picket/gossip/1"
+LARGER_WAITS_S: Final = 0.25
+"""Of two nodes that start together, one calls first."""
+STEADY_S: Final = 5.0
+"""A link that lived this long was no failure."""
+
+Address: TypeAlias = tuple[str, int]
+StreamHandler: TypeAlias = Callable[[LinkStream, NodeId], Awaitable[None]]
+
+
+@attrs.define(eq=False)
+class _Link:
+    chain: Chain
+    mux: LinkMux
+    pipe: FramePipe
+    since: float = attrs.field(factory=trio.current_time)
+
+
+@attrs.define(eq=False)
+class _Want:
+    node: NodeId
+    addresses: Sequence[Address]
+    changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    told: str = ""
+
+
+class Links:
+    """All links of this node. Start with ``await nursery.start(links.run)``.
+
+    Args:
+        suite: the cryptography.
+        signing_key: the operational key.
+        chain: what certifies it; shown to peers.
+        roster: who may link at all.
+        cluster: whose traffic this is.
+        listen: (host, port) pairs to accept on; port 0 takes a free one.
+        on_event: told of everything, synchronously.
+        now_ms: the wall clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        suite: Suite,
+        signing_key: SigningKey,
+        chain: Chain,
+        roster: Container[NodeId],
+        cluster: ClusterId,
+        listen: Sequence[Address],
+        on_event: Callable[[LinkEvent], None],
+        now_ms: Callable[[], UnixMs],
+    ) -> None:
+        self._links: dict[NodeId, _Link] = {}
+        self._wants: dict[NodeId, _Want] = {}
+        self._gate = Gatekeeper(chain.node, roster, suite.random, mono_ms, self._links)
+        local = Local(suite=suite, cluster=cluster, chain=chain, members=self._gate)
+        self._identity = Identity(local, signing_key, now_ms)
+        transport = PqTransport(self._identity, self._gate.cookie_key, self._gate.admit)
+        quieten()
+        self._host = LinkHost(chain.operational, transport)
+        self._host.serve(GOSSIP, self._on_gossip)
+        self._listen = listen
+        self._on_event = on_event
+        self._listening: list[Address] = []
+        self._nursery: trio.Nursery | None = None
+        self._dials = self._refusals = self._frames_in = self._frames_out = 0
+
+    @property
+    def node(self) -> NodeId:
+        """Who we are."""
+        return self._identity.local.chain.node
+
+    @property
+    def listening(self) -> tuple[Address, ...]:
+        """Where calls are accepted, with the ports that were free."""
+        return tuple(self._listening)
+
+    def statistics(self) -> LinksStatistics:
+        """Counts since the start, and what is there now."""
+        return LinksStatistics(
+            links=len(self._links),
+            half_open=self._gate.half_open,
+            dials=self._dials,
+            refused=self._refusals,
+            frames_in=self._frames_in,
+            frames_out=self._frames_out,
+            bytes_queued=sum(link.pipe.bytes_queued for link in self._links.values()),
+        )
+
+    async def run(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen, dial and serve until cancelled.
+
+        Raises:
+            UserError: an address cannot be listened on.
+        """
+        listeners = await self._open_listeners()
+        async with self._host.run([]), trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(partial(trio.serve_listeners, self._serve, listeners))
+            for want in self._wants.values():
+                nursery.start_soon(self._keep, want)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+                await self._shut_down()
+
+    async def _open_listeners(self) -> list[trio.SocketListener]:
+        listeners: list[trio.SocketListener] = []
+        for host, port in self._listen:
+            try:
+                opened = await trio.open_tcp_listeners(port, host=host)
+            except OSError as error:
+                for listener in listeners:
+                    listener.socket.close()
+                raise UserError(
+                    f"cannot listen on {show_address(host, port)}:"
+                    f" {error.strerror or error}; choose another address or port"
+                ) from error
+            listeners += opened
+        names = [listener.socket.getsockname() for listener in listeners]
+        self._listening = [(str(name[0]), int(name[1])) for name in names]
+        return listeners
+
+    async def _shut_down(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for link in self._links.values():
+                    nursery.start_soon(link.mux.end, LinkEnd.SHUTDOWN)
+            for link in tuple(self._links.values()):
+                self._lose(link)
+            await self._host.close()
+
+    # Whom to link
+
+    def want(self, node: NodeId, addresses: Sequence[Address]) -> None:
+        """Keep a link to ``node``; without addresses it has to call us."""
+        want = self._wants.get(node)
+        if want is not None:
+            want.addresses = tuple(addresses)
+            want.changed.unpark_all()
+            return
+        if node == self.node:
+            raise LocalError("a node that wants a link to itself")
+        self._wants[node] = want = _Want(node, tuple(addresses))
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep, want)
+
+    def unwant(self, node: NodeId) -> None:
+        """Stop calling ``node``; a link that is up stays."""
+        want = self._wants.pop(node, None)
+        if want is not None:
+            want.scope.cancel()
+
+    def refuse(self, node: NodeId, refused: bool) -> None:
+        """Close the link with ``node`` and let none come up, or allow it again."""
+        if refused:
+            self._gate.refused.add(node)
+            self.drop(node)
+        else:
+            self._gate.refused.discard(node)
+        self._wake(node)
+
+    def drop(self, node: NodeId) -> None:
+        """Close the link with ``node`` soon; `LinkDown` follows."""
+        link = self._links.get(node)
+        if link is not None and self._nursery is not None:
+            self._nursery.start_soon(link.mux.end, LinkEnd.CLOSED)
+
+    async def close_link(self, node: NodeId) -> None:
+        """Close the link with ``node``; `LinkDown` follows."""
+        link = self._links.get(node)
+        if link is not None:
+            await link.mux.end(LinkEnd.CLOSED)
+
+    def rotate(self, signing_key: SigningKey, chain: Chain) -> None:
+        """Shake hands with another operational key from now on.
+
+        Links that are up stay up: their peers verified who we are.
+
+        Raises:
+            LocalError: the chain is another node's, or does not fit the key.
+        """
+        if chain.node != self.node or chain.operational != signing_key.public_key:
+            raise LocalError("a chain that is not this node's, or not for this key")
+        self._identity.local = attrs.evolve(self._identity.local, chain=chain)
+        self._identity.signing_key = signing_key
+        self._host.rename(chain.operational)
+
+    # Saying something
+
+    def send(self, node: NodeId, frame: bytes) -> bool:
+        """Queue a frame; False if there is no link, or no room.
+
+        Raises:
+            LocalError: empty, or longer than `limits.FRAME_BYTES_MAX`.
+        """
+        link = self._links.get(node)
+        if link is None or not link.pipe.put(frame):
+            return False
+        self._frames_out += 1
+        return True
+
+    async def open_stream(self, node: NodeId, protocol: str) -> LinkStream:
+        """Open a byte stream of its own to ``node``.
+
+        Raises:
+            trio.BrokenResourceError: not linked, or the peer gives no stream.
+        """
+        link = self._links.get(node)
+        if link is None:
+            raise trio.BrokenResourceError(f"no link to node {node.hex()[:16]}")
+        return await self._host.open(link.mux, protocol)
+
+    def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
+        """Run ``handler`` for each stream that a linked peer opens.
+
+        The stream is closed when the handler returns. `PeerError` and trio's
+        broken and closed resources are its way to give up; anything else is
+        told as `HandlerFailed`.
+        """
+
+        async def handle(stream: LinkStream) -> None:
+            node = stream.mux.link.peer.node
+            with trio.move_on_after(HANDSHAKE_S):
+                await stream.mux.adopted.wait()
+            if stream.mux.why is None and node in self._links:
+                try:
+                    await handler(stream, node)
+                    await stream.aclose()
+                except Exception as error:
+                    if not _is_harmless(error):
+                        self._on_event(HandlerFailed(protocol, node, error))
+            stream.throw_away()
+
+        self._host.serve(protocol, handle)
+
+    # Calling
+
+    async def _keep(self, want: _Want) -> None:
+        """Dial whenever there is no link, with growing pauses."""
+        patience = 0.0 if self.node < want.node else LARGER_WAITS_S
+        failures = 0
+        with want.scope:
+            while True:
+                await trio.sleep(patience)
+                while want.node in self._links or want.node not in self._gate:
+                    link = self._links.get(want.node)
+                    await want.changed.park()
+                    if link and trio.current_time() - link.since >= STEADY_S:
+                        failures = 0
+                sentence = await self._dial_any(want)
+                failures += 1
+                if sentence and failures > 1:
+                    self._tell_once(want, sentence)
+                pause = min(REDIAL_FIRST_S * 2 ** min(failures, 16), REDIAL_MAX_S)
+                patience = uniform(pause / 2, pause)  # noqa: S311  # spreads load
+
+    def _tell_once(self, want: _Want, sentence: str) -> None:
+        if want.node in self._links or sentence == want.told:
+            return
+        want.told = sentence
+        address = " or ".join(show_address(*a) for a in want.addresses)
+        self._refuse(address, sentence)
+
+    async def _dial_any(self, want: _Want) -> str:
+        """Try each address; returns why the last one failed, or nothing."""
+        sentence = ""
+        for host, port in want.addresses:
+            try:
+                with trio.fail_after(HANDSHAKE_S):
+                    await self._dial(want.node, host, port)
+            except OSError as error:
+                sentence = f"cannot be reached: {error.strerror or error}"
+            except Exception as error:
+                sentence = explain(error)
+            if want.node in self._links:
+                return ""
+        return sentence
+
+    async def _dial(self, node: NodeId, host: str, port: int) -> None:
+        self._dials += 1
+        stream = await trio.open_tcp_stream(host, port)
+        if node in self._links or node in self._gate.calling:
+            stream.socket.close()
+            return
+        self._gate.calling.add(node)
+        adopted = False
+        try:
+            mux = await self._host.swarm.dial_node(stream, node)
+            gossip = await self._host.open(mux, GOSSIP)
+            adopted = self._adopt(mux, gossip)
+        finally:
+            self._gate.calling.discard(node)
+            if not adopted:
+                stream.socket.close()
+
+    # Being called
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        """One call, from the first byte to the end; trio then closes the socket."""
+        try:
+            host, port, *_ = stream.socket.getpeername()
+        except OSError:
+            return  # Gone before it said anything.
+        address = show_address(str(host), int(port))
+        if self._gate.half_open >= HALF_OPEN_MAX:
+            stream.socket.close()
+            self._refuse(address, "too many calls at once")
+            return
+        self._gate.half_open += 1
+        sentence = ""
+        try:
+            with trio.fail_after(2 * HANDSHAKE_S):
+                mux = await self._host.swarm.accept_node(stream)
+                await mux.adopted.wait()
+        except Exception as error:
+            sentence = explain(error)
+        finally:
+            self._gate.half_open -= 1
+        if not sentence:
+            await mux.event_closed.wait()
+        elif sentence != CROSSED:
+            self._refuse(address, sentence)
+
+    async def _on_gossip(self, stream: LinkStream) -> None:
+        if stream.mux.is_initiator or stream.mux.adopted.is_set():
+            stream.throw_away()
+        else:
+            self._adopt(stream.mux, stream)
+
+    def _refuse(self, address: str, sentence: str) -> None:
+        self._refusals += 1
+        self._on_event(Refused(address, sentence))
+
+    # Being linked
+
+    def _adopt(self, mux: LinkMux, gossip: LinkStream) -> bool:
+        """Make a connection the link to its peer; the old one, if any, ends."""
+        chain = mux.link.peer
+        mux.adopted.set()
+        if self._nursery is None or mux.why or chain.node not in self._gate:
+            mux.fail(LinkEnd.CLOSED)
+            return False
+        old = self._links.get(chain.node)
+        if old is not None:
+            old.mux.fail(LinkEnd.REPLACED)
+            self._lose(old)
+        link = _Link(chain, mux, FramePipe(gossip))
+        self._links[chain.node] = link
+        want = self._wants.get(chain.node)
+        if want is not None:
+            want.told = ""
+        self._wake(chain.node)
+        self._on_event(LinkUp(chain))
+        self._nursery.start_soon(self._run_link, link)
+        return True
+
+    async def _run_link(self, link: _Link) -> None:
+        def deliver(frame: bytes) -> None:
+            if self._links.get(link.chain.node) is link:
+                self._frames_in += 1
+                self._on_event(Frame(link.chain.node, frame))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.pipe.write_out)
+            try:
+                await link.pipe.read_in(deliver)
+            except PeerError as error:
+                link.mux.fail(LinkEnd.MISBEHAVED, str(error))
+            nursery.cancel_scope.cancel()
+        await link.mux.end(LinkEnd.PEER_CLOSED)
+        self._lose(link)
+
+    def _lose(self, link: _Link) -> None:
+        """Tell that a link is down, once."""
+        node = link.chain.node
+        if self._links.get(node) is not link:
+            return
+        del self._links[node]
+        self._on_event(LinkDown(node, link.mux.why or LinkEnd.CLOSED))
+        self._wake(node)
+
+    def _wake(self, node: NodeId) -> None:
+        want = self._wants.get(node)
+        if want is not None:
+            want.changed.unpark_all()
+
+
+def _is_harmless(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_harmless(inner) for inner in error.exceptions)
+    return isinstance(
+        error, PeerError | trio.BrokenResourceError | trio.ClosedResourceError
+    )

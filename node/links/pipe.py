@@ -1,0 +1,89 @@
+"""Frames of gossip on one stream: length-prefixed, queued with a cap, coalesced."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from gossip import limits
+from gossip.errors import LocalError, PeerError
+from node.links.events import QUEUE_BYTES_MAX, READ_BYTES
+from node.links.stream import LinkStream
+
+_SIZE_BYTES: Final = 4
+_WRITE_BYTES: Final = 131_072
+
+
+class FramePipe:
+    """Both directions of one peer's gossip stream."""
+
+    def __init__(self, stream: LinkStream) -> None:
+        self._stream = stream
+        self._queue: deque[bytes] = deque()
+        self._writer = trio.lowlevel.ParkingLot()
+        self.bytes_queued = 0
+
+    def put(self, frame: bytes) -> bool:
+        """Queue a frame; False if the peer reads too slowly for another.
+
+        Raises:
+            LocalError: longer than a frame may be.
+        """
+        if not 0 < len(frame) <= limits.FRAME_BYTES_MAX:
+            raise LocalError(f"a frame of {len(frame)} bytes")
+        size = _SIZE_BYTES + len(frame)
+        if self.bytes_queued + size > QUEUE_BYTES_MAX:
+            return False
+        self._queue.append(len(frame).to_bytes(_SIZE_BYTES, "big") + frame)
+        self.bytes_queued += size
+        self._writer.unpark_all()
+        return True
+
+    async def write_out(self) -> None:
+        """Write what is queued until the stream ends."""
+        try:
+            while True:
+                if not self._queue:
+                    await self._writer.park()
+                    continue
+                portion = self._take()
+                await self._stream.send_all(portion)
+                self.bytes_queued -= len(portion)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # The reader learns of it too, and says why.
+
+    def _take(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while self._queue and size < _WRITE_BYTES:
+            parts.append(self._queue.popleft())
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    async def read_in(self, deliver: Callable[[bytes], None]) -> None:
+        """Hand on every frame until the stream ends.
+
+        Raises:
+            PeerError: a frame of impossible length.
+        """
+        buffer = bytearray()
+        while True:
+            try:
+                data = await self._stream.receive_some(READ_BYTES)
+            except trio.BrokenResourceError:
+                return
+            if not data:
+                return
+            buffer += data
+            at = 0
+            while len(buffer) - at >= _SIZE_BYTES:
+                begin = at + _SIZE_BYTES
+                size = int.from_bytes(buffer[at:begin], "big")
+                if not 0 < size <= limits.FRAME_BYTES_MAX:
+                    raise PeerError(f"a frame of {size} bytes")
+                if begin + size > len(buffer):
+                    break
+                at = begin + size
+                deliver(bytes(buffer[begin:at]))
+            del buffer[:at]

@@ -1,0 +1,33 @@
+"""Sockets as libp2p sees them, and libp2p kept quiet."""
+
+import logging
+
+import trio
+from libp2p.io.trio import TrioTCPStream
+
+
+class TcpStream(TrioTCPStream):
+    """libp2p's TCP stream, which has no address for IPv6 peers."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        try:
+            host, port, *_ = stream.socket.getpeername()
+        except OSError:
+            return  # already gone; reading will say so
+        self._cached_remote_address = (str(host), int(port))
+
+
+def quieten() -> None:
+    """Let libp2p say nothing: what it has to tell, links tell as events.
+
+    It logs whole tracebacks for garbage on a port, and through the root logger,
+    which writes to stderr if nobody else has set it up.
+    """
+    libp2p = logging.getLogger("libp2p")
+    libp2p.handlers = [logging.NullHandler()]
+    libp2p.propagate = False
+    libp2p.setLevel(logging.CRITICAL + 1)
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())

@@ -97,7 +97,7 @@ def renew(config: str, root: Path | None) -> None:
     """Let the root key vouch for this node's renewal key for another 90 days."""
     node = read_config(config)
     seed = load_secret(root or birth.root_path(node.state))
-    suite = load_suite(node.provider)
+    suite = load_suite(node.provider, node.state)
     renew_node(node.state, seed, suite, SystemClock().unix_ms())
     click.echo("renewed for 90 days; the next start of the node uses it")
 
@@ -162,7 +162,7 @@ def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
     for text in (name, *roles):
         _check_name(text)
     node = read_config(config)
-    click.echo(birth.add_agent(node, name, roles, load_suite(node.provider)))
+    click.echo(birth.add_agent(node, name, roles, load_suite(node.provider, node.state)))
     click.echo(
         f"this token is shown once; `kill -HUP` or restart the node to admit {name}",
         err=True,

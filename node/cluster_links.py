@@ -1,0 +1,127 @@
+"""The links of a cluster: `node.links`, as the daemon asks for them.
+
+Imported only where there is somebody to link with, since py-libp2p costs some
+memory.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from gossip import events
+from gossip.membership.roster import Roster
+from gossip.suite import Suite
+from gossip.units import NodeId
+from node.clock import Clock
+from node.config import Address, Config
+from node.keys.node_keys import NodeKeys
+from node.linkage import StreamHandler
+from node.links.events import (
+    Frame,
+    HandlerFailed,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    Refused,
+)
+from node.links.links import Links
+from node.log import Log
+from node.metrics import Metrics
+from node.proxy.frames import ByteStream
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+OnEvent: TypeAlias = Callable[[events.LinkUp | events.LinkDown | events.Frame], None]
+
+
+class ClusterLinks:
+    """Links to every other member of the founders' file; see `Linkage`."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        roster: Roster,
+        suite: Suite,
+        keys: NodeKeys,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        on_event: OnEvent,
+    ) -> None:
+        self._roster = roster
+        self._log = log
+        self._metrics = metrics
+        self._on_event = on_event
+        self._links = Links(
+            suite=suite,
+            signing_key=keys.signing_key,
+            chain=keys.chain,
+            roster=roster,
+            cluster=roster.cluster,
+            listen=config.listen,
+            on_event=self._happened,
+            now_ms=clock.unix_ms,
+        )
+        for member in roster.members():
+            if member.node != keys.chain.node:
+                self._links.want(member.node, member.addresses)
+
+    @property
+    def listening(self) -> tuple[Address, ...]:
+        """Where peers may dial."""
+        return tuple(self._links.listening)
+
+    async def run(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen, dial, carry until cancelled."""
+        await self._links.run(task_status=task_status)
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        """Queue a frame."""
+        return self._links.send(peer, frame)
+
+    def drop(self, peer: NodeId) -> None:
+        """Close the link soon."""
+        self._links.drop(peer)
+
+    def refuse(self, peer: NodeId, refused: bool) -> None:
+        """Close the link and refuse new ones, or accept them again."""
+        self._links.refuse(peer, refused)
+
+    async def rotate(self, keys: NodeKeys) -> None:
+        """Shake hands with other keys from now on."""
+        self._links.rotate(keys.signing_key, keys.chain)
+
+    async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
+        """A new stream over the link to ``peer``."""
+        return await self._links.open_stream(peer, protocol)
+
+    def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
+        """Let ``handler`` serve the streams that peers open."""
+        self._links.handle_stream(protocol, handler)
+
+    def _happened(self, event: LinkEvent) -> None:
+        match event:
+            case Frame(peer, data):
+                self._on_event(events.Frame(peer, data))
+            case LinkUp(chain):
+                self._log.info(f"linked with {self._roster.name(chain.node)}")
+                self._on_event(events.LinkUp(chain))
+            case LinkDown(peer, why):
+                self._metrics.links_closed.labels(why.name.lower()).inc()
+                name = self._roster.name(peer)
+                self._log.info(f"the link with {name} is down: {why.value}")
+                self._on_event(events.LinkDown(peer))
+            case Refused(address, sentence):
+                self._metrics.links_refused.inc()
+                self._log.warn(f"no link with {address}: {sentence}")
+            case HandlerFailed(protocol, peer, error):
+                self._log.error(
+                    f"a stream of {self._roster.name(peer)} failed",
+                    protocol=protocol,
+                    error=repr(error),
+                )

@@ -1,0 +1,352 @@
+"""The daemon: one node's cores, and everything that moves around them.
+
+::
+
+    start   configuration, keys, policy ▶ store, feeds read back ▶ sockets bound
+            ▶ writer ▶ cores, links ▶ proxies, control ▶ "ready"
+    stop    proxies, control ▶ links, cores ▶ writer, once all is on disk
+
+Every task belongs to one of three nested nurseries, and they end from the
+inside out. Whatever goes wrong in one ends them all: a guard that is half there
+is worse than none, since without the daemon every call is denied.
+"""
+
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from enforcement.decide.court import Court
+from enforcement.defend.bundles import Bundles
+from gossip import events
+from gossip.engine import Engine
+from gossip.errors import UserError
+from gossip.ledger.entries import Entry, EntryKind, write_policy
+from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
+from gossip.membership.roster import Roster
+from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
+from node.clock import Clock, SystemClock
+from node.commands import commands
+from node.config import Address, Config, load_config, load_founders, show_address
+from node.control import Control
+from node.driver import Driver
+from node.guard import ProofReader, read_policy
+from node.justice import Justice
+from node.keys.suites.registry import load_suite
+from node.linkage import Linkage, NoLinks
+from node.log import Log
+from node.metrics import Metrics
+from node.proxy.httpd import listen_on, serve_http
+from node.signer import KeyRing
+from node.store import PutMeta, Store
+from node.systemd.notify import Notifier, notifier
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+STOP_S: Final = 4.0
+"""What proxies and links may take to end; then they are cut off."""
+_BORN: Final = "born_ms"
+
+
+class Daemon:
+    """One node. Made from a configuration; `run` it once.
+
+    The parts are public: commands and the demo read them, nobody replaces them.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        log: Log | None = None,
+        clock: Clock | None = None,
+        manager: Notifier | None = None,
+    ) -> None:
+        """Read and check everything; bind and write nothing but the store.
+
+        Raises:
+            UserError: one sentence that says what is wrong and what to do.
+        """
+        self.config = config
+        self.log = log or Log(config.log_level)
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.suite = load_suite(config.provider, config.state)
+        self.roster = Roster(load_founders(config))
+        self.ring = KeyRing(config.state, self.roster, self.suite, self.metrics)
+        self.ring.rotate(config.agents, self.clock.unix_ms())
+        self.me = self._check_me()
+        self.http_at: Address | None = None
+        self.metrics_at: Address | None = None
+        self._manager = manager or notifier()
+        self._stopping = trio.Event()
+        self._make_parts()
+
+    @property
+    def policy_digest(self) -> bytes:
+        """Digest of the policy bundle enforced now."""
+        return self.bundles.current.digest
+
+    @property
+    def listening(self) -> tuple[Address, ...]:
+        """Where peers may dial."""
+        return self.links.listening
+
+    def stop(self) -> None:
+        """Begin to stop, in order. May be called from any task of the loop."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read configuration and policy again: all of it, or nothing changes.
+
+        Agents, servers and policy take effect at once; addresses at the next
+        start.
+
+        Raises:
+            UserError: something in them is wrong.
+        """
+        config = load_config(self.config.file)
+        policy = read_policy(config.policy)
+        self.ring.admit(config.agents)
+        before = self.policy_digest
+        self.bundles.install(policy, self.clock.unix_ms())
+        self.config = config
+        if self.policy_digest != before:
+            self._say_policy()
+        self.log.info("read the configuration again", policy=self.policy_digest)
+
+    async def run(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until `stop` or a signal handler calls it.
+
+        Raises:
+            UserError: an address or socket is taken, or the disk refuses.
+        """
+        metrics_sock = self._listen(self.config.metrics)
+        http_sock = self._listen(self.config.http)
+        if metrics_sock is not None:
+            self.metrics_at = _bound(metrics_sock)
+        if http_sock is not None:
+            self.http_at = _bound(http_sock)
+        control = Control(self.config.control_socket, commands(self), self._fault)
+        async with control.bind() as control_listener:
+            try:
+                async with trio.open_nursery() as writer:
+                    writer.start_soon(self.store.run)
+                    try:
+                        async with trio.open_nursery() as cores:
+                            await self._start_cores(cores)
+                            async with trio.open_nursery() as edge:
+                                edge.start_soon(control.serve, control_listener)
+                                if metrics_sock is not None:
+                                    edge.start_soon(self._serve_metrics, metrics_sock)
+                                self._ready()
+                                task_status.started()
+                                await self._stopping.wait()
+                                self._manager.stopping()
+                                self.log.info("stopping")
+                                self._cut_off_later(edge, cores)
+                                edge.cancel_scope.cancel()
+                            cores.cancel_scope.cancel()
+                    finally:
+                        self.store.stop()
+            finally:
+                self.store.close()
+        self.log.info("stopped")
+
+    # --- making ---------------------------------------------------------------
+
+    def _make_parts(self) -> None:
+        config = self.config
+        self.store = Store(config.store_file)
+        self.store.on_commit = self._committed
+        self.bundles = Bundles(read_policy(config.policy))
+        self.engine = Engine(self.me, self.roster, self.suite)
+        self.court = Court(
+            me=self.me,
+            roster=self.roster,
+            suite=self.suite,
+            read_proof=ProofReader(self.roster, self.suite, self.bundles),
+            observe=self._observes(),
+        )
+        self.links: Linkage = self._make_links()
+        self.driver = Driver(
+            engine=self.engine,
+            store=self.store,
+            links=self.links,
+            clock=self.clock,
+            log=self.log,
+            metrics=self.metrics,
+            on_entry=self._on_entry,
+            keys=self.ring.nodes,
+        )
+        self.justice = Justice(
+            court=self.court,
+            doors=self.links,
+            clock=self.clock,
+            log=self.log,
+            metrics=self.metrics,
+            publish=self.driver.report,
+        )
+        self.metrics.members.set(self.roster.size)
+
+    def _make_links(self) -> Linkage:
+        if self.roster.size == 1:
+            return NoLinks()
+        # Only here, so that a lone guard never pays for py-libp2p.
+        from node.cluster_links import ClusterLinks
+
+        return ClusterLinks(
+            config=self.config,
+            roster=self.roster,
+            suite=self.suite,
+            keys=self.ring.current,
+            clock=self.clock,
+            log=self.log,
+            metrics=self.metrics,
+            on_event=self._on_link,
+        )
+
+    def _check_me(self) -> NodeId:
+        me = self.ring.current.chain.node
+        meant = self.roster.by_name(self.config.name)
+        if meant != me:
+            raise UserError(
+                f"{self.config.founders_file}: `{self.config.name}` has another id than"
+                f" the keys in {self.config.state}; join the founders' file from this"
+                " node's card.toml"
+            )
+        return me
+
+    def _observes(self) -> bool:
+        if self.config.mode != "auto":
+            return self.config.mode == "observe"
+        return self.clock.unix_ms() < self._enforces_from_ms()
+
+    def _enforces_from_ms(self) -> int:
+        born = self.store.meta(_BORN)
+        if born is None:
+            return self.clock.unix_ms() + DAY_MS
+        return int.from_bytes(born, "big") + DAY_MS
+
+    # --- running --------------------------------------------------------------
+
+    async def _start_cores(self, nursery: trio.Nursery) -> None:
+        held = self.driver.restore()
+        self.justice.restored()
+        now = self.clock.unix_ms()
+        if self.store.meta(_BORN) is None:
+            self.store.submit(PutMeta(_BORN, now.to_bytes(8, "big")))
+        nursery.start_soon(self.driver.run)
+        nursery.start_soon(self.justice.run)
+        await nursery.start(self.links.run)
+        incarnation = Incarnation(self.suite.random(INCARNATION_BYTES))
+        self.driver.handle(events.Opened(incarnation, self.ring.current.chain))
+        self._say_policy()
+        nursery.start_soon(self._rotate_forever)
+        nursery.start_soon(self._end_observing)
+        nursery.start_soon(self.metrics.watch_loop)
+        nursery.start_soon(self._manager.feed_watchdog)
+        self.log.debug("read the feeds back", batches=held)
+
+    async def _rotate_forever(self) -> None:
+        """A fresh operational key at half of the last one's life."""
+        while True:
+            await trio.sleep(OPERATIONAL_LIFE_MS / 2 / 1_000)
+            await self.rotate()
+
+    async def rotate(self) -> None:
+        """Change to a fresh operational key; the last one overlaps with it."""
+        keys = self.ring.rotate(self.config.agents, self.clock.unix_ms())
+        self.driver.keys = self.ring.nodes
+        self.driver.handle(events.Rotated(keys.chain))
+        await self.links.rotate(keys)
+        self.log.info("rotated the operational key", key=keys.chain.key)
+
+    async def _end_observing(self) -> None:
+        if self.config.mode != "auto" or not self.court.observe:
+            return
+        wait_ms = self._enforces_from_ms() - self.clock.unix_ms()
+        await trio.sleep(max(0, wait_ms) / 1_000)
+        self.log.warn("the first day is over: quarantines by voices are enforced now")
+        self.justice.observe(observe=False)
+
+    async def _serve_metrics(self, sock: socket.socket) -> None:
+        await serve_http(sock, self.metrics.serve, self._fault)
+
+    def _cut_off_later(self, *nurseries: trio.Nursery) -> None:
+        for nursery in nurseries:
+            nursery.cancel_scope.deadline = trio.current_time() + STOP_S
+
+    def _listen(self, address: Address | None) -> socket.socket | None:
+        return None if address is None else listen_on(*address)
+
+    def _ready(self) -> None:
+        where = ", ".join(map(show_address, self.listening)) or "nowhere, alone"
+        self.log.info(
+            f"{self.config.name} is ready",
+            node=self.me,
+            listening=where,
+            provider=self.suite.provider,
+            mode="observe" if self.court.observe else "enforce",
+        )
+        self._manager.ready(f"{self.config.name}, {self.roster.size} members")
+
+    # --- what happens ---------------------------------------------------------
+
+    def _on_entry(self, entry: Entry) -> None:
+        self.justice.hear(entry)
+
+    def _on_link(self, event: events.LinkUp | events.LinkDown | events.Frame) -> None:
+        if isinstance(event, events.Frame):
+            self.driver.receive(event.peer, event.data)
+            return
+        self.driver.handle(event)
+        self.metrics.links.set(len(self.engine.linked()))
+
+    def _say_policy(self) -> None:
+        said = write_policy(self.policy_digest)
+        self.driver.handle(events.Say(EntryKind.POLICY, said))
+
+    def _committed(self, seconds: float, writes: int) -> None:
+        self.metrics.commit_seconds.observe(seconds)
+        self.metrics.commit_writes.observe(writes)
+
+    def _fault(self, fault: BaseException) -> None:
+        """A connection of ours failed in a way it should not: say so, go on."""
+        self.log.error("a connection failed", error=f"{type(fault).__name__}: {fault}")
+
+
+async def serve_until_signalled(daemon: Daemon) -> None:
+    """Run; SIGTERM and SIGINT stop in order, SIGHUP reads the files again.
+
+    Raises:
+        UserError: see `Daemon.run`.
+    """
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(
+            signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+        ) as signals:
+            nursery.start_soon(_heed, daemon, signals)
+            await daemon.run()
+            nursery.cancel_scope.cancel()
+
+
+async def _heed(daemon: Daemon, signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            daemon.stop()
+            continue
+        try:
+            daemon.reload()
+        except UserError as wrong:
+            daemon.log.error(f"nothing was changed: {wrong}")
+
+
+def _bound(sock: socket.socket) -> Address:
+    name = sock.getsockname()
+    return str(name[0]), int(name[1])

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from node.keys.suites.liboqs import load_lattice
+from node.keys.suites.loading import load_lattice
 from node.keys.suites.probe import Missing, find_liboqs
 from tests.vectors.acvp import acvp_cases, is_acvp, merged
 from tests.vectors.backends import (

@@ -1,35 +1,29 @@
 """The fast provider: liboqs, by way of `liboqs-python`.
 
-`liboqs-python` brings the library up and describes it; the six functions that
-work on peers' bytes are then called through prototypes of our own, which take
+`liboqs-python` brings the library up (`loading`) and describes it; the six
+functions needed are then called through prototypes of our own, which take
 `bytes` as they are (the wrapper copies each argument, and zero-pads what is
 too short). See docs/decisions/0011-liboqs-python.md.
 
 liboqs' AVX2 code before 0.15 accepts some signatures that FIPS 204 refuses, and
 refuses some that it accepts: with it, nodes would disagree about what is a
-proof. What `make liboqs` builds is repaired; the self-test refuses any other.
+proof. What `make liboqs` builds is repaired; `selftest` refuses any other.
 
 ctypes releases the GIL during each call; all functions used are reentrant.
 """
 
 import contextlib
 import ctypes
-import ctypes.util
-import importlib
-import logging
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 
 from gossip.errors import LocalError, PeerError
-from node.keys.suites.hybrid import HybridSuite
 from node.keys.suites.lattice import (
     MLDSA_PUBLIC_BYTES,
     MLDSA_SEED_BYTES,
@@ -39,21 +33,15 @@ from node.keys.suites.lattice import (
     MLKEM_SECRET_BYTES,
     MLKEM_SEED_BYTES,
 )
-from node.keys.suites.openssl import OpensslLattice
 
 MLDSA_EXPANDED_BYTES: Final = 4032
 MLKEM_EXPANDED_BYTES: Final = 2400
 _SUCCESS: Final = 0
-_SELF_TEST_SEED: Final = bytes(range(MLKEM_SEED_BYTES))
 
 _bytes, _out, _size = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
 _Signature = ctypes.c_char * MLDSA_SIGNATURE_BYTES
 _Ciphertext = ctypes.c_char * MLKEM_CIPHERTEXT_BYTES
 _Secret = ctypes.c_char * MLKEM_SECRET_BYTES
-
-
-class LiboqsRefused(Exception):
-    """This liboqs must not be used; the message says why."""
 
 
 class _Random:
@@ -221,96 +209,6 @@ class LiboqsLattice:
         if code != _SUCCESS:
             raise PeerError("an ML-KEM-768 key with coefficients above q")
         return ciphertext.raw, secret.raw
-
-
-class LiboqsSuite(HybridSuite):
-    """Suite 1 on the liboqs that lies at ``path``.
-
-    Raises:
-        LiboqsRefused: it does not load, or fails its self-test.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(load_lattice(path))
-
-
-def load_lattice(path: Path) -> LiboqsLattice:
-    """Bring liboqs up from a file that `probe` accepted, and test it.
-
-    Raises:
-        LiboqsRefused: see the message.
-    """
-    try:
-        library, version = _import_oqs(path)
-        lattice = LiboqsLattice(Calls(library), version)
-        _self_test(lattice)
-    except (AttributeError, OSError, RuntimeError, LocalError, PeerError) as error:
-        raise LiboqsRefused(f"{path}: {error}") from error
-    return lattice
-
-
-def _import_oqs(path: Path) -> tuple[ctypes.CDLL, str]:
-    """Import `oqs` so that it loads this file, says nothing, and installs nothing."""
-    with _guarded(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # A version difference; the self-test decides.
-        try:
-            oqs = importlib.import_module("oqs")
-        except ImportError as error:
-            raise LiboqsRefused("liboqs-python is missing: install it") from error
-        except (SystemExit, ValueError) as error:
-            raise LiboqsRefused(f"liboqs-python cannot load {path}") from error
-    library: ctypes.CDLL = oqs.native()
-    if Path(library._name) != path:
-        raise LiboqsRefused(f"liboqs-python has already loaded {library._name}")
-    return library, str(oqs.oqs_version())
-
-
-@contextlib.contextmanager
-def _guarded(path: Path) -> Iterator[None]:
-    """Answer the three questions `oqs` asks the world while it is imported."""
-
-    def find_library(name: str) -> str | None:
-        return str(path)
-
-    log = logging.getLogger("oqs.oqs")
-    found, version = ctypes.util.find_library, os.environ.get("PYOQS_VERSION")
-    # It would take whatever the linker finds, running a compiler to ask it.
-    ctypes.util.find_library = find_library
-    # Should its loading fail all the same, this ends its download at once.
-    os.environ["PYOQS_VERSION"] = "never"
-    log.disabled = True  # It logs to stdout, where a wrapped MCP server speaks.
-    try:
-        yield
-    finally:
-        ctypes.util.find_library = found
-        del os.environ["PYOQS_VERSION"]
-        if version is not None:
-            os.environ["PYOQS_VERSION"] = version
-        log.handlers.clear()
-
-
-def _self_test(lattice: LiboqsLattice) -> None:
-    """Refuse a library that does not agree with OpenSSL, or does not check keys."""
-    other, message, context = OpensslLattice(), b"picket self-test", b"context"
-    mldsa = lattice.mldsa_secret(_SELF_TEST_SEED[:MLDSA_SEED_BYTES])
-    public = mldsa.public_key
-    signature = mldsa.sign(message, context)
-    if not other.mldsa_public(public).verify(message, signature, context):
-        raise LiboqsRefused("OpenSSL does not verify what it signs")
-    mine = lattice.mldsa_public(public)
-    if not mine.verify(message, signature, context):
-        raise LiboqsRefused("it does not verify what it signs")
-    if mine.verify(message, signature, b"") or mine.verify(b"", signature, context):
-        raise LiboqsRefused("it verifies what was not signed")
-    mlkem = lattice.mlkem_secret(_SELF_TEST_SEED)
-    if mlkem.encapsulation_key != other.mlkem_secret(_SELF_TEST_SEED).encapsulation_key:
-        raise LiboqsRefused("it makes another ML-KEM key of a seed than OpenSSL")
-    ciphertext, secret = other.mlkem_encapsulate(mlkem.encapsulation_key)
-    if mlkem.decapsulate(ciphertext) != secret:
-        raise LiboqsRefused("it does not decapsulate what OpenSSL encapsulated")
-    with contextlib.suppress(PeerError):
-        lattice.mlkem_encapsulate(b"\xff" * MLKEM_ENCAPSULATION_KEY_BYTES)
-        raise LiboqsRefused("it does not check encapsulation keys")
 
 
 def _secret_buffer(

@@ -67,13 +67,13 @@ def places(state_dir: Path | None = None) -> list[Path]:
     """Where the library may lie, the most particular place first."""
     named = os.environ.get(ENVIRONMENT)
     if named:
-        path = Path(named)
+        path = Path(named).absolute()  # A bare name would be the linker's to find.
         return [path] if path.suffix in {".so", ".dylib"} else _under(path)
     paths = _under(_CHECKOUT)
     if state_dir is not None:
-        paths += _under(state_dir / "liboqs")
+        paths += _under(state_dir.absolute() / "liboqs")
     own = os.environ.get("OQS_INSTALL_PATH")
-    paths += _under(Path(own) if own else Path.home() / "_oqs")
+    paths += _under(Path(own).absolute() if own else Path.home() / "_oqs")
     return paths + [Path(folder) / _LIBRARY for folder in _SYSTEM]
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from gossip.errors import UserError
 from gossip.suite import SigningKey, Suite
-from node.keys.suites.liboqs import LiboqsRefused, LiboqsSuite
+from node.keys.suites.loading import LiboqsRefused, LiboqsSuite
 from node.keys.suites.openssl import OpensslSuite
 from node.keys.suites.probe import Missing, find_liboqs
 

@@ -46,8 +46,14 @@ class ServerConfig:
     command: tuple[str, ...] = ()
     url: str | None = None
     env: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    calls_per_second: int | None = None
-    burst: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RateConfig:
+    """How fast each agent may call one server, here or on another node."""
+
+    calls_per_second: int
+    burst: int
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +74,7 @@ class Config:
     log_level: str
     agents: Mapping[str, AgentConfig]
     servers: Mapping[str, ServerConfig]
+    rates: Mapping[str, RateConfig]
 
     @property
     def control_socket(self) -> Path:
@@ -159,6 +166,7 @@ def parse_config(text: str, file: Path) -> Config:
         log_level=top.choice("log", ("info", "debug", "warn", "error")),
         agents={name: _agent(name, t) for name, t in top.tables("agents")},
         servers={name: _server(name, t) for name, t in top.tables("servers")},
+        rates={name: _rate(t) for name, t in top.tables("rates")},
     )
 
 
@@ -192,6 +200,7 @@ _TOP_KEYS: Final = (
     "crypto",
     "agents",
     "servers",
+    "rates",
 )
 
 
@@ -211,24 +220,27 @@ def _agent(name: str, table: "_Table") -> AgentConfig:
 
 
 def _server(name: str, table: "_Table") -> ServerConfig:
-    table.only("command", "url", "env", "calls_per_second", "burst")
+    table.only("command", "url", "env")
     command, url = table.texts("command"), table.text("url", "")
     if bool(command) == bool(url):
         raise table.wrong("command", "or `url` is needed, and not both")
     if url and not url.startswith(("http://", "https://")):
         raise table.wrong("url", "must start with http:// or https://")
-    rate = table.number("calls_per_second", _RATE_MAX)
-    burst = table.number("burst", _RATE_MAX)
-    if burst is not None and rate is None:
-        raise table.wrong("burst", "needs `calls_per_second` beside it")
     return ServerConfig(
         name=name,
         command=command,
         url=url or None,
         env=table.table("env").all_texts(),
-        calls_per_second=rate,
-        burst=burst if burst is not None else rate,
     )
+
+
+def _rate(table: "_Table") -> RateConfig:
+    table.only("calls_per_second", "burst")
+    rate = table.number("calls_per_second", _RATE_MAX)
+    if rate is None:
+        raise table.wrong("calls_per_second", "is missing")
+    burst = table.number("burst", _RATE_MAX)
+    return RateConfig(calls_per_second=rate, burst=rate if burst is None else burst)
 
 
 def is_name(text: str) -> bool:

@@ -27,17 +27,19 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
+from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
 from node.config import Address, Config, load_config, load_founders, show_address
 from node.control import Control
 from node.driver import Driver
-from node.guard import ProofReader, read_policy
+from node.guard import Guard, ProofReader, read_policy
 from node.justice import Justice
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
 from node.log import Log
 from node.metrics import Metrics
+from node.proxies import Proxies, check_servers
 from node.proxy.httpd import listen_on, serve_http
 from node.signer import KeyRing
 from node.store import PutMeta, Store
@@ -110,9 +112,12 @@ class Daemon:
         """
         config = load_config(self.config.file)
         policy = read_policy(config.policy)
+        check_servers(config, self.me, self.roster, self.log)
         self.ring.admit(config.agents)
         before = self.policy_digest
         self.bundles.install(policy, self.clock.unix_ms())
+        self.guard.change(config)
+        self.proxies.change(config)
         self.config = config
         if self.policy_digest != before:
             self._say_policy()
@@ -144,6 +149,7 @@ class Daemon:
                                 edge.start_soon(control.serve, control_listener)
                                 if metrics_sock is not None:
                                     edge.start_soon(self._serve_metrics, metrics_sock)
+                                await self.proxies.start(edge, http_sock, self._fault)
                                 self._ready()
                                 task_status.started()
                                 await self._stopping.wait()
@@ -191,6 +197,26 @@ class Daemon:
             log=self.log,
             metrics=self.metrics,
             publish=self.driver.report,
+        )
+        self.guard = Guard.of(
+            config=config,
+            roster=self.roster,
+            suite=self.suite,
+            bundles=self.bundles,
+            court=self.court,
+            clock=self.clock,
+        )
+        self.proxies = Proxies.of(
+            config=config,
+            me=self.me,
+            roster=self.roster,
+            suite=self.suite,
+            clock=self.clock,
+            log=self.log,
+            guard=self.guard,
+            clerk=Clerk(self.store, self.justice, self.metrics),
+            ring=self.ring,
+            links=self.links,
         )
         self.metrics.members.set(self.roster.size)
 
@@ -264,6 +290,7 @@ class Daemon:
         keys = self.ring.rotate(self.config.agents, self.clock.unix_ms())
         self.driver.keys = self.ring.nodes
         self.driver.handle(events.Rotated(keys.chain))
+        await self.proxies.renew()
         await self.links.rotate(keys)
         self.log.info("rotated the operational key", key=keys.chain.key)
 

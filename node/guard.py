@@ -10,15 +10,24 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide.court import Offence
+from enforcement import effects as gate
+from enforcement.decide.court import Court, Offence
 from enforcement.decide.evidence import read_proof_untrusted
 from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate, RateLimiter
+from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.testimony import WitnessBudget
+from enforcement.effects import Position
+from enforcement.gate import Gate
+from enforcement.judging import Post
+from enforcement.principal import Principal
 from gossip.errors import UserError
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
+from gossip.units import NodeId
+from node.clock import Clock
 from node.config import Config, read_text
 
 SUFFIX: Final = ".cedar"
@@ -59,9 +68,8 @@ def policy_files(folder: Path) -> Mapping[str, str]:
 def rates(config: Config) -> dict[str, Rate]:
     """The rate limits that a configuration sets, by server."""
     return {
-        name: Rate(per_second=server.calls_per_second, burst=server.burst or 1)
-        for name, server in config.servers.items()
-        if server.calls_per_second is not None
+        name: Rate(per_second=rate.calls_per_second, burst=rate.burst)
+        for name, rate in config.rates.items()
     }
 
 
@@ -96,6 +104,63 @@ class ProofReader:
         )
 
 
-def rate_limiter(config: Config) -> RateLimiter:
-    """The buckets of all agents and servers."""
-    return RateLimiter(default=DEFAULT_RATE, servers=rates(config))
+@attrs.define
+class Guard:
+    """Makes the gates of one daemon; see `node.proxy.desk.NewGate`."""
+
+    post: Post
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        config: Config,
+        roster: Roster,
+        suite: Suite,
+        bundles: Bundles,
+        court: Court,
+        clock: Clock,
+    ) -> "Guard":
+        """The guard of a node whose court says who is cut off."""
+
+        def is_refused(who: gate.Subject) -> bool:
+            subject = Subject(KINDS[who.kind], who.id)
+            if court.denial(subject) is not None:
+                return True
+            return subject.kind is SubjectKind.NODE and court.isolated(
+                NodeId(who.id), clock.unix_ms()
+            )
+
+        return cls(
+            Post(
+                cluster=roster.cluster,
+                suite=suite,
+                bundles=bundles,
+                rates=RateLimiter(default=DEFAULT_RATE, servers=rates(config)),
+                replay=ReplayWindow(clock.unix_ms()),
+                witnesses=WitnessBudget(),
+                is_refused=is_refused,
+            )
+        )
+
+    def __call__(
+        self, position: Position, principal: Principal, server: str, audience: NodeId
+    ) -> Gate:
+        """The gate of one session."""
+        return Gate(
+            position=position,
+            principal=principal,
+            server=server,
+            audience=audience,
+            post=self.post,
+        )
+
+    def change(self, config: Config) -> None:
+        """Take over changed rate limits; agents keep the tokens they have."""
+        self.post.rates.servers = rates(config)
+
+
+KINDS: Final = {
+    gate.SubjectKind.NODE: SubjectKind.NODE,
+    gate.SubjectKind.AGENT: SubjectKind.AGENT,
+}

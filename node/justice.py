@@ -28,6 +28,7 @@ from gossip.ledger.entries import (
 from gossip.units import NodeId
 from node.clock import Clock
 from node.driver import Alarm
+from node.guard import KINDS
 from node.log import Log
 from node.metrics import Metrics
 from node.watch import Watchers
@@ -94,7 +95,7 @@ class Justice:
     def witness(self, seen: gate.Witness) -> None:
         """A gate of this node saw somebody misbehave."""
         report = Report(
-            subject=Subject(_KINDS[seen.subject.kind], seen.subject.id),
+            subject=Subject(KINDS[seen.subject.kind], seen.subject.id),
             category=seen.category,
             severity=seen.severity,
             evidence=Witness(
@@ -195,9 +196,3 @@ class Justice:
 
     def _name(self, subject: Subject) -> str:
         return name_of(self.court, subject)
-
-
-_KINDS = {
-    gate.SubjectKind.NODE: SubjectKind.NODE,
-    gate.SubjectKind.AGENT: SubjectKind.AGENT,
-}

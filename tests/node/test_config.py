@@ -28,9 +28,10 @@ token_sha256 = "%s"
 [servers.accounts]
 command = ["mcp-server-sqlite", "--db-path", "a.db"]
 env = { LANG = "C" }
-calls_per_second = 50
 [servers.elsewhere]
 url = "http://127.0.0.1:9000/mcp"
+[rates.far]
+calls_per_second = 50
 """ % ("ab" * 32)
 
 
@@ -44,7 +45,7 @@ def test_a_full_file_is_read() -> None:
     assert config.founders_file == Path("/etc/picket/cluster.toml")
     assert config.control_socket == Path("/etc/picket/state/control.sock")
     assert config.agents["clerk"].roles == ("agent", "teller")
-    assert config.servers["accounts"].burst == 50
+    assert config.rates["far"].burst == 50
     assert config.servers["elsewhere"].url == "http://127.0.0.1:9000/mcp"
 
 
@@ -71,11 +72,8 @@ def test_a_name_is_all_it_takes() -> None:
         ('name = "a"\n[agents.x]\nroles=["x"]\ntoken_sha256="A"', "64 hex digits"),
         ('name = "a"\n[servers.x]\ncommand=[]', "`servers.x.command` or `url`"),
         ('name = "a"\n[servers.x]\nurl="ftp://x"', "must start with http://"),
-        ('name = "a"\n[servers.x]\ncommand=["x"]\nburst=3', "needs `calls_per_second`"),
-        (
-            'name = "a"\n[servers.x]\ncommand=["x"]\ncalls_per_second=true',
-            "must be a whole number",
-        ),
+        ('name = "a"\n[rates.x]\nburst=3', "`rates.x.calls_per_second` is missing"),
+        ('name = "a"\n[rates.x]\ncalls_per_second=true', "whole number"),
         ('name = "a"\n[servers.x]\ncommand=["x"]\nenv={A=1}', "`servers.x.env.A`"),
     ],
 )

@@ -35,12 +35,14 @@ class RateLimiter:
         init=False, factory=dict, repr=False
     )
 
-    def take(self, agent: AgentId, server: str, now_ms: UnixMs) -> bool:
-        """Spend one token, if there is one."""
+    def take(
+        self, agent: AgentId, server: str, now_ms: UnixMs, slack: float = 1.0
+    ) -> bool:
+        """Spend one token, if there is one; ``slack`` scales rate and burst."""
         rate = self.servers.get(server, self.default)
-        tokens, then_ms = self._buckets.pop((agent, server), (rate.burst, now_ms))
-        elapsed_ms = max(0, now_ms - then_ms)
-        tokens = min(rate.burst, tokens + elapsed_ms * rate.per_second / 1_000)
+        burst, per_ms = rate.burst * slack, rate.per_second * slack / 1_000
+        tokens, then_ms = self._buckets.pop((agent, server), (burst, now_ms))
+        tokens = min(burst, tokens + max(0, now_ms - then_ms) * per_ms)
         allowed = tokens >= 1
         self._buckets[agent, server] = (tokens - 1 if allowed else tokens, now_ms)
         if len(self._buckets) > limits.BUCKETS_MAX:

@@ -1,0 +1,368 @@
+"""Whether one request may pass: quarantine, envelope, policy, rate, in that order.
+
+`Judge.admit` returns what it verified or raises `DeniedError`, which carries the
+reason for the agent, and the evidence for everybody else.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from enforcement.decide.evidence import build_proof
+from enforcement.defend.bundles import Bundles
+from enforcement.defend.policy import Call, Decision, Policy
+from enforcement.defend.rate import RateLimiter
+from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.testimony import WitnessBudget
+from enforcement.effects import Effect, Position, Proof, Subject, SubjectKind, Witness
+from enforcement.mcp.jsonrpc import Reason, Request
+from enforcement.mcp.leaves import Leaves, TooManyValuesError, commit
+from enforcement.mcp.signing import (
+    Envelope,
+    check_signatures_untrusted,
+    check_signer_untrusted,
+    read_envelope_untrusted,
+)
+from enforcement.principal import Principal
+from gossip.errors import PeerError
+from gossip.suite import Suite
+from gossip.units import ClusterId, NodeId, UnixMs
+
+INGRESS_RATE_SLACK: Final = 2.0
+"""An honest node's calls may arrive bunched: it is allowed this much more."""
+
+
+@attrs.frozen(kw_only=True)
+class Post:
+    """What all gates of one daemon share.
+
+    Attributes:
+        is_refused: Whether the calls of a subject are cut off now.
+    """
+
+    cluster: ClusterId
+    suite: Suite
+    bundles: Bundles
+    rates: RateLimiter
+    replay: ReplayWindow
+    witnesses: WitnessBudget
+    is_refused: Callable[[Subject], bool]
+
+
+class DeniedError(Exception):
+    """A request may not pass.
+
+    Attributes:
+        evidence: `Witness` and `Proof` effects to perform besides.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        sentence: str,
+        *,
+        rule: str = "",
+        advice: str = "",
+        evidence: Sequence[Effect] = (),
+    ) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.rule = rule
+        self.advice = advice
+        self.evidence = evidence
+
+
+@attrs.frozen
+class Verified:
+    """A signed request that is genuine, fresh and new; nothing is said of policy."""
+
+    envelope: Envelope
+    leaves: Leaves
+    principal: Principal
+    policy: Policy
+
+
+@attrs.frozen(kw_only=True)
+class Judge:
+    """Judges the requests of one session.
+
+    Attributes:
+        audience: The node that provides the server.
+    """
+
+    post: Post
+    position: Position
+    server: str
+    audience: NodeId
+
+    def find_refused(self, principal: Principal) -> Subject | None:
+        """Who of those concerned is quarantined, if anybody."""
+        for subject in (
+            Subject(SubjectKind.AGENT, principal.agent),
+            Subject(SubjectKind.NODE, principal.node),
+            Subject(SubjectKind.NODE, self.audience),
+        ):
+            if self.post.is_refused(subject):
+                return subject
+        return None
+
+    def check_quarantine(self, principal: Principal) -> None:
+        """Raise `DeniedError` if anybody concerned is quarantined."""
+        refused = self.find_refused(principal)
+        if refused is None:
+            return
+        name = principal.node_name
+        if refused.kind is SubjectKind.AGENT:
+            name = principal.name
+        elif refused.id != principal.node:
+            name = refused.id.hex()[:16]
+        raise DeniedError(
+            Reason.QUARANTINED,
+            f"{refused.kind.value} `{name}` is quarantined",
+            advice=f"run `picket quarantine why {name}` to see the evidence",
+        )
+
+    def admit(
+        self, request: Request, principal: Principal, seen: bytes, now_ms: UnixMs
+    ) -> None:
+        """Judge a request that is not signed: its agent stands beside this gate.
+
+        ``seen`` is the message's digest, for witnesses.
+
+        Raises:
+            DeniedError: it may not pass.
+        """
+        self.check_quarantine(principal)
+        self._follow_policy(request, principal, None, seen, now_ms)
+        self._keep_rate(principal, seen, now_ms)
+
+    def admit_signed(
+        self,
+        request: Request,
+        envelope: bytes | None,
+        principals: Sequence[Principal],
+        seen: bytes,
+        now_ms: UnixMs,
+    ) -> Verified:
+        """Judge a request from another node.
+
+        ``principals`` are the agent as certified now, and as before its renewal.
+
+        Raises:
+            DeniedError: it may not pass.
+        """
+        self.check_quarantine(principals[0])
+        verified = self._verify(request, envelope, principals, seen, now_ms)
+        self._follow_policy(request, verified.principal, verified, seen, now_ms)
+        self._keep_rate(verified.principal, seen, now_ms)
+        return verified
+
+    def _verify(
+        self,
+        request: Request,
+        data: bytes | None,
+        principals: Sequence[Principal],
+        seen: bytes,
+        now_ms: UnixMs,
+    ) -> Verified:
+        node = Subject(SubjectKind.NODE, principals[0].node)
+        if data is None:
+            raise DeniedError(
+                Reason.UNSIGNED,
+                "a request from another node must be signed",
+                evidence=self._witness(node, "unsigned-request", 5, seen, now_ms),
+            )
+        try:
+            return self._verify_untrusted(request, data, principals, now_ms)
+        except PeerError as wrong:
+            raise DeniedError(
+                Reason.ENVELOPE,
+                f"the request's envelope does not hold: {wrong}",
+                evidence=self._witness(node, "false-envelope", 6, seen, now_ms),
+            ) from wrong
+
+    def _verify_untrusted(
+        self,
+        request: Request,
+        data: bytes,
+        principals: Sequence[Principal],
+        now_ms: UnixMs,
+    ) -> Verified:
+        """Every check of an envelope; the signatures last, for they cost most."""
+        envelope = read_envelope_untrusted(data)
+        body = envelope.body
+        principal = next(
+            (p for p in principals if p.cert_digest == body.cert), principals[0]
+        )
+        check_signer_untrusted(body, principal, self.post.cluster)
+        if (body.audience, body.server) != (self.audience, self.server):
+            raise PeerError("the request is signed for another node or server")
+        if (body.method, body.tool) != (request.method, request.tool):
+            raise PeerError("the request is signed for another method or tool")
+        policy = self._check_time(envelope, now_ms)
+        leaves = commit_request(request, envelope.seed)
+        if (body.root, body.count) != (leaves.root, leaves.count):
+            raise PeerError("the request is signed over other parameters")
+        check_signatures_untrusted(
+            envelope.encoded_body,
+            envelope.agent_signature,
+            envelope.node_signature,
+            principal,
+            self.post.suite,
+        )
+        if not self.post.replay.remember(body.node, body.request_id, now_ms):
+            raise DeniedError(Reason.BUSY, "too many requests from this node of late")
+        return Verified(envelope, leaves, principal, policy)
+
+    def _check_time(self, envelope: Envelope, now_ms: UnixMs) -> Policy:
+        """Fresh, new, and under a bundle that counts; faults an honest node may have."""
+        body = envelope.body
+        if not self.post.replay.is_fresh(body.issued_at_ms, now_ms):
+            raise DeniedError(
+                Reason.STALE,
+                "the request was signed too long ago, or in the future",
+                advice="compare the clocks of both nodes; two minutes are allowed",
+            )
+        if self.post.replay.is_known(body.node, body.request_id):
+            raise DeniedError(Reason.REPLAYED, "this signed request was here before")
+        policy = self.post.bundles.accepted(body.bundle, now_ms)
+        if policy is None:
+            raise DeniedError(
+                Reason.BUNDLE,
+                "the request was allowed under a policy bundle that is not in force here",
+                advice="compare `picket status` on both nodes: their policies differ",
+            )
+        return policy
+
+    def _follow_policy(
+        self,
+        request: Request,
+        principal: Principal,
+        verified: Verified | None,
+        seen: bytes,
+        now_ms: UnixMs,
+    ) -> None:
+        call = Call(
+            principal=principal,
+            server=self.server,
+            method=request.method,
+            tool=request.tool,
+            params=request.params,
+        )
+        current = self.post.bundles.current
+        decision = current.decide(call)
+        if verified is not None and verified.policy is not current:
+            named = verified.policy.decide(call)
+            decision = decision if named.allow else named
+        if decision.allow:
+            return
+        if verified is None:
+            evidence = self._of_own_agent(principal, decision, seen, now_ms)
+        else:
+            evidence = self._of_other_node(call, verified, decision, seen, now_ms)
+        raise DeniedError(
+            decision.reason,
+            decision.sentence,
+            rule=decision.rule,
+            advice=decision.advice,
+            evidence=evidence,
+        )
+
+    def _of_own_agent(
+        self, principal: Principal, decision: Decision, seen: bytes, now_ms: UnixMs
+    ) -> list[Effect]:
+        if not decision.severity:
+            return []
+        agent = Subject(SubjectKind.AGENT, principal.agent)
+        return self._witness(agent, decision.category, decision.severity, seen, now_ms)
+
+    def _of_other_node(
+        self,
+        call: Call,
+        verified: Verified,
+        decision: Decision,
+        seen: bytes,
+        now_ms: UnixMs,
+    ) -> list[Effect]:
+        """Its egress gate should have stopped this, if it has the same policy."""
+        policy, principal = verified.policy, verified.principal
+        rule = policy.rules.get(decision.rule)
+        node = Subject(SubjectKind.NODE, principal.node)
+        if decision.hostile and rule is not None and policy.breaks(rule, call):
+            proof = build_proof(
+                envelope=verified.envelope,
+                leaves=verified.leaves,
+                principal=principal,
+                params=call.params,
+                policy=policy,
+                rule=rule,
+            )
+            if proof is not None:
+                return [
+                    Proof(
+                        data=proof,
+                        agent=principal.agent,
+                        node=principal.node,
+                        rule=rule.id,
+                        severity=rule.severity,
+                    )
+                ]
+            agent = Subject(SubjectKind.AGENT, principal.agent)
+            told = (decision.category, decision.severity, seen, now_ms)
+            return [*self._witness(node, *told), *self._witness(agent, *told)]
+        if policy is not self.post.bundles.current:
+            return []
+        severity = max(decision.severity, 6)
+        return self._witness(node, "ungated-request", severity, seen, now_ms)
+
+    def _keep_rate(self, principal: Principal, seen: bytes, now_ms: UnixMs) -> None:
+        ingress = self.position is Position.INGRESS
+        slack = INGRESS_RATE_SLACK if ingress else 1.0
+        if self.post.rates.take(principal.agent, self.server, now_ms, slack):
+            return
+        subject = Subject(SubjectKind.AGENT, principal.agent)
+        if ingress:  # its own node should have held it back
+            subject = Subject(SubjectKind.NODE, principal.node)
+        raise DeniedError(
+            Reason.RATE,
+            f"too many calls to `{self.server}`",
+            advice="wait a moment; the limits are in the configuration",
+            evidence=self._witness(
+                subject, "rate-abuse", 7 if ingress else 3, seen, now_ms
+            ),
+        )
+
+    def _witness(
+        self,
+        subject: Subject,
+        category: str,
+        severity: int,
+        seen: bytes,
+        now_ms: UnixMs,
+    ) -> list[Effect]:
+        count = self.post.witnesses.spend(subject, now_ms)
+        if count == 0:
+            return []
+        return [
+            Witness(
+                subject=subject,
+                category=category,
+                severity=severity,
+                digest=seen,
+                count=count,
+                at_ms=now_ms,
+            )
+        ]
+
+
+def commit_request(request: Request, seed: bytes) -> Leaves:
+    """Commit to a request's parameters, or deny it."""
+    try:
+        return commit(request.params, seed)
+    except TooManyValuesError:
+        raise DeniedError(
+            Reason.TOO_MANY_VALUES,
+            "the request holds more values than can be signed",
+            advice="send it in parts",
+        ) from None

@@ -1,0 +1,50 @@
+"""Who still owes whom an answer in one session, so that nobody answers unasked."""
+
+import attrs
+
+from enforcement import limits
+from enforcement.mcp.jsonrpc import RequestKey
+
+
+@attrs.define
+class Exchange:
+    """Requests of one side that the other has not answered yet."""
+
+    _pending: dict[RequestKey, None] = attrs.field(init=False, factory=dict)
+    _cancelled: dict[RequestKey, None] = attrs.field(init=False, factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many."""
+        return len(self._pending) >= limits.PENDING_MAX
+
+    def is_used(self, key: RequestKey) -> bool:
+        """Whether an answer to this id may still come."""
+        return key in self._pending or key in self._cancelled
+
+    def ask(self, key: RequestKey) -> None:
+        """Note a request that was let through."""
+        assert not self.is_used(key), "the caller has looked"
+        self._pending[key] = None
+
+    def cancel(self, key: RequestKey) -> None:
+        """The asker lost interest; the answer may or may not come."""
+        if key in self._pending:
+            del self._pending[key]
+            self._cancelled[key] = None
+            if len(self._cancelled) > limits.CANCELLED_MAX:
+                del self._cancelled[next(iter(self._cancelled))]
+
+    def answer(self, key: RequestKey) -> bool:
+        """Take an answer; False if nobody asked."""
+        if key in self._cancelled:
+            del self._cancelled[key]
+            return True
+        return self._pending.pop(key, False) is None
+
+    def abandon(self) -> list[RequestKey]:
+        """No answer will come any more: whom to tell."""
+        waiting = [*self._pending]
+        self._pending.clear()
+        self._cancelled.clear()
+        return waiting

@@ -28,4 +28,6 @@ PARKED_MESSAGES_MAX: Final = 256
 OPENING_BYTES_MAX: Final = 65_536
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 65_536
 SESSIONS_PER_PEER_MAX: Final = 256
+UNREAD_BYTES_MAX: Final = 16_777_216
+"""Sent to a wrapped server that does not read."""
 OPENING_S: Final = 5.0

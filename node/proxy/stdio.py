@@ -4,7 +4,6 @@ from collections import deque
 
 import trio
 
-from enforcement.mcp.jsonrpc import as_one_line
 from node.proxy import limits
 from node.proxy.children import Child
 from node.proxy.lines import LineSplitter
@@ -26,7 +25,8 @@ class LineChannel:
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: it is gone.
         """
-        await self._wire.send_all(as_one_line(data) + b"\n")
+        assert b"\n" not in data, "the gate puts each message on one line"
+        await self._wire.send_all(data + b"\n")
 
     async def receive(self) -> bytes | None:
         """The next message; ``b""`` at the end; None for one over the limit."""

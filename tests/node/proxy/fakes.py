@@ -27,6 +27,7 @@ from enforcement.mcp.jsonrpc import (
     Request,
     RequestKey,
     Response,
+    as_one_line,
     read_message_untrusted,
     write_denial,
 )
@@ -67,7 +68,7 @@ class FakeGate:
         if isinstance(event, RequestSigned):
             _, data = self._tickets.pop(event.ticket)
             envelope = event.agent_signature + event.node_signature
-            return [ToServer(data, envelope)]
+            return [ToServer(as_one_line(data), envelope)]
         if isinstance(event, SigningFailed):
             key, _ = self._tickets.pop(event.ticket)
             del self._pending[key]
@@ -88,7 +89,7 @@ class FakeGate:
             denial = write_denial(wrong.key, str(wrong), Reason.MALFORMED)
             return [ToClient(denial)]
         if not isinstance(message, Request):
-            return [ToServer(event.data)]
+            return [ToServer(as_one_line(event.data))]
         key = message.key
         if self._lost is not None:
             return [ToClient(write_denial(key, self._lost, Reason.SERVER))]
@@ -103,7 +104,7 @@ class FakeGate:
             ticket = len(self._tickets) + 1
             self._tickets[ticket] = (key, event.data)
             return [SignRequest(ticket, event.data)]
-        return [ToServer(event.data)]
+        return [ToServer(as_one_line(event.data))]
 
     def _server(self, data: bytes) -> Sequence[Effect]:
         message = read_message_untrusted(data)

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     SERVER = "server"
     UNASKED = "unasked"
     INTERNAL = "internal"
+    NO_DAEMON = "no-daemon"
 
 
 class MalformedError(PeerError):

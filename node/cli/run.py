@@ -1,9 +1,11 @@
 """`picket run`: the daemon in the foreground, logging to stderr."""
 
+import traceback
+
 import click
 import trio
 
-from gossip.errors import LocalError, UserError
+from gossip.errors import UserError
 from node.cli.common import config_option, read_config
 from node.daemon import Daemon, serve_until_signalled
 
@@ -16,13 +18,24 @@ def run(config: str) -> None:
     try:
         trio.run(serve_until_signalled, daemon)
     except* UserError as mistakes:
-        raise _first(mistakes) from None
-    except* LocalError as broken:
+        raise UserError(str(_first(mistakes))) from None
+    except* Exception as defects:
+        if daemon.config.log_level == "debug":
+            traceback.print_exception(defects)
         raise UserError(
-            f"stopped, this is a defect of Picket: {_first(broken)}"
+            f'stopped by a defect of Picket: {_describe(defects)}; `log = "debug"`'
+            " shows more"
         ) from None
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     inner = group.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _describe(group: BaseExceptionGroup[BaseException]) -> str:
+    """A defect and the line it happened at, enough to report it."""
+    error = _first(group)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"

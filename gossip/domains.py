@@ -19,6 +19,8 @@ class Domain(bytes, Enum):
     BATCH_ID = b"picket batch id v1"
     ENTRIES = b"picket batch entries v1"
     ENTRY_ID = b"picket entry id v1"
+    SYNC_ROOT = b"picket sync root v1"
+    SYNC_BUCKET = b"picket sync bucket v1"
     ACT_ID = b"picket operator act id v1"
     MESSAGE = b"picket mcp message v1"
     BUNDLE = b"picket policy bundle v1"

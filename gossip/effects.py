@@ -8,6 +8,7 @@ import attrs
 from gossip.domains import Domain
 from gossip.ledger.entries import Entry
 from gossip.ledger.feed import Batch
+from gossip.suite import Claim
 from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
 
@@ -21,6 +22,18 @@ class Sign:
     body: bytes = attrs.field(repr=False)
     context: Domain
     key: KeyId = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen
+class Verify:
+    """Check many signatures beside the event loop; answer `events.Verified`.
+
+    The mathematics is ours to call; that it would hold up everybody else's
+    events for milliseconds is the driver's business.
+    """
+
+    ticket: int
+    claims: tuple[Claim, ...] = attrs.field(repr=lambda c: f"<{len(c)} claims>")
 
 
 @attrs.frozen
@@ -43,7 +56,7 @@ class Send:
 class SendStored:
     """Send batches ``first`` to ``last`` (included) of a feed from the store.
 
-    Each goes out as the frame that `gossip.spread.frames.push` makes of it. All
+    Each goes out as the frame that `gossip.spread.frames.give` makes of it. All
     of them were handed to `Store` before; wait for those still on their way.
     """
 
@@ -98,5 +111,5 @@ class Note:
 
 
 Effect: TypeAlias = (
-    Sign | Store | Send | SendStored | CloseLink | Admitted | WakeAt | Note
+    Sign | Verify | Store | Send | SendStored | CloseLink | Admitted | WakeAt | Note
 )

@@ -5,7 +5,8 @@
     Say ─▶ queue ─▶ Sign ─▶ Signed ─▶ Store ─▶ Stored ─▶ spread, Admitted
                      one batch at a time: each names the one before it
 
-    Frame ─▶ read ─▶ admission ─▶ ledger ─▶ Store, Admitted, spread
+    Frame ─▶ read ─▶ examine ─▶ verify ─▶ ledger ─▶ Store, Admitted, spread
+                                inline, or many at once by Verify
 
 The engine does no I/O, holds no secret and reads no clock: it is handed the
 time with each event and asks for everything else by an effect. The daemon and
@@ -13,6 +14,7 @@ the simulator drive this same code.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 import attrs
 
@@ -24,13 +26,13 @@ from gossip.effects import (
     Effect,
     Fact,
     Note,
-    Send,
     Sign,
     Store,
+    Verify,
     WakeAt,
 )
 from gossip.errors import LocalError, PeerError
-from gossip.ledger.admission import Admission, Answer
+from gossip.ledger.admission import Admission, Answer, Verdict
 from gossip.ledger.entries import (
     Closing,
     EntryKind,
@@ -49,12 +51,16 @@ from gossip.ledger.feed import (
 from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread import frames
-from gossip.spread.flood import Flood
-from gossip.suite import Suite
+from gossip.spread.plumtree import Plumtree
+from gossip.spread.sync import Sync
+from gossip.suite import Claim, Suite
 from gossip.units import Incarnation, NodeId, UnixMs
 
 BATCHING_MS = 50
 """The first entry leaves at once; what follows within this shares a signature."""
+
+INLINE_MAX = 16
+"""This many signatures are checked at once on the spot; more are handed out."""
 
 _FACTS = {
     Answer.KNOWN: Fact.BATCH_KNOWN,
@@ -77,6 +83,16 @@ class _Pen:
     last_left_ms: int = -BATCHING_MS
 
 
+@attrs.frozen
+class _Arrival:
+    """A batch on its way in: who brought it, and whether along the tree."""
+
+    peer: NodeId
+    batch: Batch
+    live: bool
+    claim: Claim | None = None
+
+
 @attrs.define
 class Engine:
     """One node's side of the gossip.
@@ -91,13 +107,17 @@ class Engine:
     roster: Roster
     suite: Suite
     ledger: Ledger = attrs.field(init=False, factory=Ledger)
-    _flood: Flood = attrs.field(init=False)
+    _tree: Plumtree = attrs.field(init=False, factory=Plumtree)
+    _sync: Sync = attrs.field(init=False)
     _admission: Admission = attrs.field(init=False)
     _pen: _Pen | None = attrs.field(init=False, default=None)
-    _parked: dict[bytes, tuple[NodeId, Batch]] = attrs.field(init=False, factory=dict)
+    _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
+    _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
+    _tickets: int = attrs.field(init=False, default=0)
+    _wake_ms: int | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self._flood = Flood(self.ledger)
+        self._sync = Sync(self.me, self.ledger, self.suite)
         self._admission = Admission(self.roster, self.ledger, self.suite)
 
     def handle(self, event: events.Event, now: UnixMs) -> list[Effect]:
@@ -107,9 +127,27 @@ class Engine:
             LocalError: the driver broke its promises, such as an answer to an
                 effect that was never asked for. Peers cannot cause it.
         """
+        effects = self._dispatch(event, now)
+        due = self._due_ms()
+        if due is not None and (
+            due != self._wake_ms or isinstance(event, events.Woken)
+        ):
+            self._wake_ms = due
+            effects.append(WakeAt(UnixMs(max(due, now + 1))))
+        return effects
+
+    def linked(self) -> tuple[NodeId, ...]:
+        """Who is linked now, sorted."""
+        return self._tree.linked()
+
+    def _dispatch(self, event: events.Event, now: UnixMs) -> list[Effect]:
         match event:
             case events.Frame():
-                return self._on_frame(event.peer, event.data, now)
+                return self._on_frames((event,), now)
+            case events.Frames():
+                return self._on_frames(event.arrived, now)
+            case events.Verified():
+                return self._on_verified(event, now)
             case events.Say():
                 return self._say(event.kind, event.body, now)
             case events.Signed():
@@ -117,13 +155,21 @@ class Engine:
             case events.Stored():
                 return self._on_stored(event, now)
             case events.Woken():
-                return self._write(now)
+                return [
+                    *self._write(now),
+                    *self._tree.wake(now),
+                    *self._sync.wake(now),
+                ]
             case events.LinkUp():
                 self.roster.learn(event.chain)
-                return [*self._flood.link_up(event.chain.node), *self._unpark(now)]
+                self._tree.link_up(event.chain.node)
+                return [
+                    *self._sync.link_up(event.chain.node, now),
+                    *self._unpark(now),
+                ]
             case events.LinkDown():
-                self._flood.link_down(event.peer)
-                return []
+                self._tree.link_down(event.peer)
+                return [*self._sync.link_down(event.peer, now)]
             case events.Restored():
                 return self._on_restored(event.batch)
             case events.Opened():
@@ -131,9 +177,16 @@ class Engine:
             case events.Rotated():
                 return self._on_rotated(event.chain, now)
 
-    def linked(self) -> tuple[NodeId, ...]:
-        """Who is linked now, sorted."""
-        return self._flood.linked()
+    def _due_ms(self) -> int | None:
+        """When the first timer of any part rings."""
+        pen = self._pen
+        waiting = pen is not None and pen.waiting and not (pen.signing or pen.storing)
+        times = [
+            pen.last_left_ms + BATCHING_MS if pen is not None and waiting else None,
+            self._tree.due_ms,
+            self._sync.due_ms,
+        ]
+        return min((t for t in times if t is not None), default=None)
 
     # --- writing the own feed -------------------------------------------------
 
@@ -181,7 +234,7 @@ class Engine:
             pen.last_left_ms <= now < due
             and len(pen.waiting) < limits.BATCH_ENTRIES_MAX
         ):
-            return [WakeAt(due)]
+            return []
         feed = self.ledger.feed((self.me, pen.incarnation))
         draft = draft_batch(
             cluster=self.roster.cluster,
@@ -212,7 +265,7 @@ class Engine:
             raise LocalError("a batch was stored that was not under way")
         self.ledger.add(batch)
         return [
-            *self._flood.spread(batch, source=None),
+            *self._tree.spread(batch, None, now),
             *_admitted(batch),
             *self._write(now),
         ]
@@ -224,73 +277,133 @@ class Engine:
 
     # --- reading other feeds --------------------------------------------------
 
-    def _on_frame(self, peer: NodeId, data: bytes, now: UnixMs) -> list[Effect]:
-        try:
-            frame = frames.read_frame_untrusted(data)
-            match frame:
-                case frames.Push():
-                    batch = read_batch_untrusted(frame.batch)
-                    return self._on_batch(peer, batch, now)
-                case frames.Heads():
-                    return [*self._flood.on_heads(peer, frame)]
-                case frames.Want():
-                    return [*self._flood.on_want(peer, frame)]
-        except PeerError as wrong:
-            return [
-                Note(Fact.BATCH_REJECTED, peer, why=str(wrong)),
-                CloseLink(peer, str(wrong)),
-            ]
+    def _on_frames(
+        self, arrived: tuple[events.Frame, ...], now: UnixMs
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        to_verify: list[_Arrival] = []
+        for event in arrived:
+            try:
+                effects += self._on_frame(event, to_verify, now)
+            except PeerError as wrong:
+                effects += _misbehaved(event.peer, None, str(wrong))
+        if len(to_verify) > INLINE_MAX:
+            self._tickets += 1
+            self._verifying[self._tickets] = to_verify
+            claims = tuple(arrival.claim for arrival in to_verify if arrival.claim)
+            return [*effects, Verify(self._tickets, claims)]
+        holds = self.suite.verify_many([a.claim for a in to_verify if a.claim])
+        return effects + self._conclude(to_verify, holds, now)
 
-    def _on_batch(self, peer: NodeId, batch: Batch, now: UnixMs) -> list[Effect]:
-        verdict = self._admission.judge(batch, now)
-        if verdict.answer is Answer.ACCEPT:
-            return self._accept(peer, batch, now)
-        effects: list[Effect] = [
-            Note(_FACTS[verdict.answer], peer, batch.author, verdict.why)
-        ]
-        if verdict.answer is Answer.REJECT:
-            effects.append(CloseLink(peer, verdict.why))
-        elif verdict.answer is Answer.PARK:
-            effects += self._park(peer, batch)
-        elif verdict.answer is Answer.KNOWN:
-            effects += self._flood.on_progress(peer, batch.feed)
+    def _on_frame(
+        self, event: events.Frame, to_verify: list[_Arrival], now: UnixMs
+    ) -> list[Effect]:
+        peer, frame = event.peer, frames.read_frame_untrusted(event.data)
+        match frame:
+            case frames.Push():
+                batch = read_batch_untrusted(frame.batch)
+                return self._examine(_Arrival(peer, batch, live=True), to_verify, now)
+            case frames.Give():
+                batch = read_batch_untrusted(frame.batch)
+                return self._examine(_Arrival(peer, batch, live=False), to_verify, now)
+            case frames.IHave():
+                self._tree.on_ihave(peer, frame.ids, now)
+                return []
+            case frames.Graft():
+                return [*self._tree.on_graft(peer, frame.ids)]
+            case frames.Prune():
+                return [*self._tree.on_prune(peer)]
+            case frames.Root():
+                return [*self._sync.on_root(peer, frame)]
+            case frames.Buckets():
+                return [*self._sync.on_buckets(peer, frame)]
+            case frames.Heads():
+                return [*self._sync.on_heads(peer, frame, now)]
+            case frames.Want():
+                return [*self._sync.on_want(peer, frame)]
+
+    def _examine(
+        self, arrival: _Arrival, to_verify: list[_Arrival], now: UnixMs
+    ) -> list[Effect]:
+        found = self._admission.examine(arrival.batch, now)
+        if isinstance(found, Claim):
+            to_verify.append(attrs.evolve(arrival, claim=found))
+            return []
+        return self._settle(arrival, found, now)
+
+    def _on_verified(self, event: events.Verified, now: UnixMs) -> list[Effect]:
+        arrivals = self._verifying.pop(event.ticket, None)
+        if arrivals is None or len(arrivals) != len(event.holds):
+            raise LocalError("an answer to a question that was not asked")
+        return self._conclude(arrivals, event.holds, now)
+
+    def _conclude(
+        self, arrivals: list[_Arrival], holds: Sequence[bool], now: UnixMs
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        for arrival, verified in zip(arrivals, holds, strict=True):
+            verdict = self._admission.conclude(arrival.batch, verified)
+            effects += self._settle(arrival, verdict, now)
         return effects
 
-    def _accept(self, peer: NodeId, batch: Batch, now: UnixMs) -> list[Effect]:
-        self.ledger.add(batch)
+    def _settle(self, arrival: _Arrival, verdict: Verdict, now: UnixMs) -> list[Effect]:
+        """Do what the verdict on a batch asks for."""
+        peer, batch = arrival.peer, arrival.batch
+        match verdict.answer:
+            case Answer.ACCEPT:
+                return self._accept(arrival, now)
+            case Answer.REJECT:
+                return _misbehaved(peer, batch.author, verdict.why)
+            case Answer.KNOWN:
+                follow: list[Effect] = [*self._sync.on_arrived(batch.feed, now)]
+                if arrival.live:
+                    follow += self._tree.on_duplicate(peer)
+            case Answer.PARK:
+                follow = self._park(arrival, now)
+            case Answer.IGNORE | Answer.FORK:
+                follow = []
+        return [
+            Note(_FACTS[verdict.answer], peer, batch.author, verdict.why),
+            *follow,
+        ]
+
+    def _accept(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
+        peer, batch = arrival.peer, arrival.batch
+        feed = self.ledger.add(batch)
+        if feed.next_number < batch.number:
+            self._sync.on_early(peer, batch, now, wait=True)
         effects: list[Effect] = [
             Store(batch, own=False),
             *_admitted(batch),
-            *self._flood.spread(batch, source=peer),
+            *self._tree.spread(batch, peer, now, live=arrival.live),
+            *self._sync.on_arrived(batch.feed, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
-        feed = self.ledger.feed(batch.feed)
-        if feed is not None and feed.next_number < batch.number:
-            effects += self._flood.ask_beginning(peer, batch)
-        else:
-            effects += self._flood.on_progress(peer, batch.feed)
         if self._parked and batch.entries[0].kind == EntryKind.KEYS:
             effects += self._unpark(now)
         return effects
 
-    def _park(self, peer: NodeId, batch: Batch) -> list[Send]:
+    def _park(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
         if len(self._parked) >= limits.PARKED_BATCHES_MAX:
             self._parked.pop(next(iter(self._parked)))
-        self._parked[batch.id] = (peer, batch)
-        return self._flood.ask_beginning(peer, batch)
+        self._parked[arrival.batch.id] = arrival
+        self._sync.on_early(arrival.peer, arrival.batch, now, wait=False)
+        return [*self._sync.pump(now)]
 
     def _unpark(self, now: UnixMs) -> list[Effect]:
-        """Judge again what waited for a key; what still waits parks again."""
-        effects: list[Effect] = []
+        """Judge again what waited for a key."""
         ready = [
-            (peer, batch)
-            for peer, batch in self._parked.values()
-            if self.roster.chain(batch.author, batch.key) is not None
+            arrival
+            for arrival in self._parked.values()
+            if self.roster.chain(arrival.batch.author, arrival.batch.key) is not None
         ]
-        for peer, batch in ready:
-            del self._parked[batch.id]
-            effects += self._on_batch(peer, batch, now)
-        return effects
+        effects: list[Effect] = []
+        to_verify: list[_Arrival] = []
+        for arrival in ready:
+            del self._parked[arrival.batch.id]
+            effects += self._examine(arrival, to_verify, now)
+        holds = self.suite.verify_many([a.claim for a in to_verify if a.claim])
+        return effects + self._conclude(to_verify, holds, now)
 
     def _on_restored(self, data: bytes) -> list[Effect]:
         """Our own disk: verified before it was stored, so only read again."""
@@ -303,6 +416,10 @@ class Engine:
             return []
         self.ledger.add(batch)
         return _admitted(batch)
+
+
+def _misbehaved(peer: NodeId, author: NodeId | None, why: str) -> list[Effect]:
+    return [Note(Fact.BATCH_REJECTED, peer, author, why), CloseLink(peer, why)]
 
 
 def _admitted(batch: Batch) -> list[Effect]:

@@ -76,6 +76,22 @@ class Frame:
 
 
 @attrs.frozen
+class Frames:
+    """All frames that wait, in order of arrival. One by one is the same, slower:
+    signatures that come together are checked together."""
+
+    arrived: tuple[Frame, ...]
+
+
+@attrs.frozen
+class Verified:
+    """Answers `effects.Verify`: for each claim whether its signature holds."""
+
+    ticket: int
+    holds: tuple[bool, ...]
+
+
+@attrs.frozen
 class Woken:
     """The time asked for by `effects.WakeAt` has come."""
 
@@ -90,5 +106,7 @@ Event: TypeAlias = (
     | LinkUp
     | LinkDown
     | Frame
+    | Frames
+    | Verified
     | Woken
 )

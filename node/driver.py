@@ -92,6 +92,12 @@ class Driver:
     _alarm: Alarm = attrs.field(init=False)
     _backlog: deque[effects.SendStored] = attrs.field(init=False, factory=deque)
     _more: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _arrived: list[events.Frame] = attrs.field(init=False, factory=list)
+    _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _beside: trio.Nursery | None = attrs.field(init=False, default=None)
+    _verifiers: trio.CapacityLimiter = attrs.field(
+        init=False, factory=lambda: trio.CapacityLimiter(2)
+    )
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
@@ -122,21 +128,39 @@ class Driver:
         return count
 
     def receive(self, peer: NodeId, frame: bytes) -> None:
-        """A frame arrived."""
-        began = perf_counter()
+        """A frame arrived. What arrives in one turn of the loop is handled as one."""
         self.metrics.received_bytes.inc(len(frame))
-        self.handle(events.Frame(peer, frame))
-        self.metrics.frame_seconds.observe(perf_counter() - began)
+        self._arrived.append(events.Frame(peer, frame))
+        if len(self._arrived) == 1:
+            self._some_arrived.set()
 
     def report(self, report: Report) -> None:
         """Say in our own feed what we saw."""
         self.handle(events.Say(EntryKind.REPORT, write_report(report)))
 
     async def run(self) -> None:
-        """Wake the engine when it asked for it, and send what is stored."""
+        """Take in frames, wake the engine when it asked for it, send what is stored."""
         async with trio.open_nursery() as nursery:
+            self._beside = nursery
+            nursery.start_soon(self._take_in)
             nursery.start_soon(self._alarm.run, lambda: self.handle(events.Woken()))
             nursery.start_soon(self._send_backlog)
+
+    async def _take_in(self) -> None:
+        while True:
+            await self._some_arrived.wait()
+            self._some_arrived = trio.Event()
+            arrived, self._arrived = tuple(self._arrived), []
+            began = perf_counter()
+            self.handle(events.Frames(arrived))
+            self.metrics.frame_seconds.observe(perf_counter() - began)
+
+    async def _verify(self, effect: effects.Verify) -> None:
+        """Many signatures, beside the loop: both providers release the GIL."""
+        holds = await trio.to_thread.run_sync(
+            self.engine.suite.verify_many, effect.claims, limiter=self._verifiers
+        )
+        self.handle(events.Verified(effect.ticket, tuple(holds)))
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
@@ -144,6 +168,10 @@ class Driver:
                 self._send(effect.peer, effect.frame)
             case effects.Sign():
                 self._sign(effect)
+            case effects.Verify():
+                if self._beside is None:
+                    raise LocalError("asked to verify before the driver runs")
+                self._beside.start_soon(self._verify, effect)
             case effects.Store():
                 self._store(effect)
             case effects.SendStored():
@@ -224,7 +252,7 @@ class Driver:
         sent = 0
         held = self.store.range(asked.author, asked.incarnation, asked.first, last)
         for encoded in held:
-            frame = frames.push(encoded)
+            frame = frames.give(encoded)
             if not self.links.send(asked.peer, frame):
                 break
             self.metrics.sent_bytes.inc(len(frame))

@@ -17,7 +17,7 @@ from gossip.ledger.entries import EntryKind, read_keys_untrusted
 from gossip.ledger.feed import Batch, Ledger, Place
 from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
-from gossip.suite import Suite
+from gossip.suite import Claim, Suite
 from gossip.units import UnixMs
 
 
@@ -50,11 +50,12 @@ class Admission:
     ledger: Ledger
     suite: Suite
 
-    def judge(self, batch: Batch, now: UnixMs) -> Verdict:
-        """Judge a batch that was read, without changing the ledger.
+    def examine(self, batch: Batch, now: UnixMs) -> Verdict | Claim:
+        """Ask everything but the signature: a verdict, or what to verify.
 
-        A chain that the batch itself introduces is learnt by the roster once it
-        verified; it is true whatever becomes of the batch.
+        Changes nothing, but for a chain that the batch itself introduces: once
+        that verified the roster learns it, since it is true whatever becomes of
+        the batch.
         """
         if batch.cluster != self.roster.cluster:
             return Verdict(Answer.REJECT, "a batch of another cluster")
@@ -69,18 +70,32 @@ class Admission:
             return Verdict(Answer.IGNORE, "stamped in the future")
         try:
             chain = self._chain(batch)
-            if chain is None:
-                return Verdict(Answer.PARK, "signed by a key not seen yet")
-            if not chain.covers(batch.issued_at_ms):
-                return Verdict(Answer.REJECT, "signed outside its key's life")
-            self.suite.verify(
-                chain.operational, batch.header, batch.signature, Domain.BATCH
-            )
         except PeerError as wrong:
             return Verdict(Answer.REJECT, str(wrong))
-        if place is Place.FORK:
-            return Verdict(Answer.FORK, "contradicts an earlier batch of its author")
-        return Verdict(Answer.ACCEPT)
+        if chain is None:
+            return Verdict(Answer.PARK, "signed by a key not seen yet")
+        if not chain.covers(batch.issued_at_ms):
+            return Verdict(Answer.REJECT, "signed outside its key's life")
+        return Claim(chain.operational, batch.header, batch.signature, Domain.BATCH)
+
+    def conclude(self, batch: Batch, verified: bool) -> Verdict:
+        """The verdict once the signature was checked.
+
+        Asks again where the batch belongs: another copy may have come meanwhile.
+        """
+        if not verified:
+            return Verdict(Answer.REJECT, "the signature does not verify")
+        match self.ledger.place(batch):
+            case Place.NEW:
+                return Verdict(Answer.ACCEPT)
+            case Place.KNOWN:
+                return Verdict(Answer.KNOWN)
+            case Place.FORK:
+                return Verdict(
+                    Answer.FORK, "contradicts an earlier batch of its author"
+                )
+            case Place.TOO_FAR:
+                return Verdict(Answer.IGNORE, "too far ahead of what is held")
 
     def _chain(self, batch: Batch) -> Chain | None:
         """The chain of the key that signed, from the roster or the batch itself."""

@@ -11,6 +11,7 @@ entries, so two headers alone can prove that their author says one thing to
 some and another to others.
 """
 
+from bisect import insort
 from enum import Enum, auto
 
 import attrs
@@ -234,9 +235,9 @@ class Feed:
         return bytes(self._ids[-ID_BYTES:]) or NO_PREVIOUS
 
     @property
-    def has_gap(self) -> bool:
-        """Whether batches beyond `next_number` are held."""
-        return bool(self._ahead)
+    def first_ahead(self) -> int | None:
+        """The first number held beyond the gap, if there is a gap."""
+        return min(self._ahead, default=None)
 
     def place(self, batch: Batch) -> Place:
         """Say what ``batch`` is to this feed. Changes nothing."""
@@ -275,6 +276,7 @@ class Ledger:
 
     _feeds: dict[FeedId, Feed] = attrs.field(init=False, factory=dict)
     _count: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _buckets: dict[int, list[FeedId]] = attrs.field(init=False, factory=dict)
 
     def feed(self, feed: FeedId) -> Feed | None:
         """One feed, if anything of it is held."""
@@ -289,19 +291,29 @@ class Ledger:
             return Place.TOO_FAR
         return Feed().place(batch)
 
-    def add(self, batch: Batch) -> None:
-        """Take in a verified batch whose place is `Place.NEW`."""
+    def add(self, batch: Batch) -> Feed:
+        """Take in a verified batch whose place is `Place.NEW`; its feed."""
         held = self._feeds.get(batch.feed)
         if held is None:
             held = self._feeds[batch.feed] = Feed()
             self._count[batch.author] = self._count.get(batch.author, 0) + 1
+            insort(self._buckets.setdefault(batch.author[0], []), batch.feed)
         held.add(batch)
+        return held
 
     def heads(self) -> list[tuple[FeedId, Feed]]:
         """Every feed in one order, so that equal ledgers list alike."""
         return sorted(self._feeds.items(), key=lambda item: item[0])
 
+    def bucket(self, first_byte: int) -> list[tuple[FeedId, Feed]]:
+        """The feeds whose author's id begins with this byte, in order."""
+        return [(f, self._feeds[f]) for f in self._buckets.get(first_byte, ())]
+
     def latest(self, author: NodeId) -> tuple[FeedId, Feed] | None:
         """The author's most recently written feed."""
-        own = [item for item in self._feeds.items() if item[0][0] == author]
+        own = [
+            (feed, self._feeds[feed])
+            for feed in self._buckets.get(author[0], ())
+            if feed[0] == author
+        ]
         return max(own, key=lambda i: (i[1].last_issued_at_ms, i[0]), default=None)

@@ -15,6 +15,9 @@ from gossip.units import Incarnation, NodeId, UnixMs
 from tests.support.members import NOW, KeySuite, Member, founders, member
 
 
+SETTLE_MS = 1_000
+
+
 @attrs.define
 class Citizen:
     """An engine and what its driver would hold."""
@@ -99,9 +102,10 @@ class Town:
         self._post.append((node, event))
 
     def settle(self) -> None:
-        """Deliver everything, timers included, until nothing is left to do."""
+        """Deliver everything, and let timers ring for the next `SETTLE_MS`."""
+        until = self.now + SETTLE_MS
         for _ in range(200_000):
-            if not self._post and not self._wake_somebody():
+            if not self._post and not self._wake_somebody(until):
                 return
             if self._post:
                 node, event = self._post.popleft()
@@ -109,8 +113,12 @@ class Town:
                     self._perform(self.citizens[node], effect)
         raise AssertionError("the town never settles")
 
-    def _wake_somebody(self) -> bool:
-        due = [c for c in self.citizens.values() if c.wake_at is not None]
+    def _wake_somebody(self, until: int) -> bool:
+        due = [
+            c
+            for c in self.citizens.values()
+            if c.wake_at is not None and c.wake_at <= until
+        ]
         if not due:
             return False
         first = min(due, key=lambda c: (c.wake_at or 0, c.who.node))
@@ -127,6 +135,9 @@ class Town:
                 assert effect.key == citizen.who.chain.key
                 signature = citizen.who.key.sign(effect.body, effect.context)
                 self.post(me, events.Signed(effect.body, signature))
+            case effects.Verify():
+                holds = tuple(self.suite.verify_many(effect.claims))
+                self.post(me, events.Verified(effect.ticket, holds))
             case effects.Store():
                 citizen.stored.append(effect.batch)
                 if effect.own:
@@ -140,7 +151,7 @@ class Town:
                         batch.feed == (effect.author, effect.incarnation)
                         and batch.number in wanted
                     ):
-                        self._send(me, effect.peer, frames.push(batch.encoded))
+                        self._send(me, effect.peer, frames.give(batch.encoded))
             case effects.Admitted():
                 citizen.admitted.append(effect.entry)
             case effects.Note():

@@ -1,0 +1,202 @@
+"""Plumtree: new batches along a tree, their ids beside it, repair where it breaks.
+
+::
+
+             a duplicate came, or Prune
+    eager ─────────────────────────────▶ lazy      eager: whole batches, at once
+      ▲                                    │       lazy: 32-byte ids, gathered
+      └──── Graft, or a first came here ◀──┘             for LAZY_MS
+
+Leitão, Pereira, Rodrigues: "Epidemic Broadcast Trees", SRDS 2007. Two changes.
+A node keeps at least `EAGER_MIN` eager links, so that one silent neighbour does
+not cost everybody behind it a timeout. And an id is only remembered as held
+once its batch was admitted, so that announcing forged ids suppresses nothing;
+it costs whoever believes it a `Graft`, of which each peer can cause so many.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+import attrs
+
+from gossip.effects import Send, SendStored
+from gossip.ledger.feed import Batch, FeedId
+from gossip.spread import frames
+from gossip.units import NodeId, UnixMs
+
+EAGER_MIN: Final = 2
+LAZY_MS: Final = 40
+GRAFT_MS: Final = 120
+"""How long an announced batch may take by the tree before it is asked for."""
+RECENT_MAX: Final = 65_536
+ANNOUNCED_PER_PEER_MAX: Final = 4_096
+
+
+@attrs.define
+class _Branch:
+    """One link, as the tree sees it."""
+
+    eager: bool = True
+    ids: list[bytes] = attrs.field(factory=list)
+    announced: int = 0
+    """How many of the ids this peer announced first are still missing."""
+
+
+@attrs.define
+class _Missing:
+    """A batch that somebody announced and nobody brought yet."""
+
+    due_ms: int
+    sources: list[NodeId]
+    first: NodeId
+
+
+@attrs.define
+class Plumtree:
+    """The tree as one node sees it."""
+
+    _branches: dict[NodeId, _Branch] = attrs.field(init=False, factory=dict)
+    _recent: OrderedDict[bytes, tuple[FeedId, int]] = attrs.field(
+        init=False, factory=OrderedDict
+    )
+    _missing: OrderedDict[bytes, _Missing] = attrs.field(
+        init=False, factory=OrderedDict
+    )
+    _flush_ms: int | None = attrs.field(init=False, default=None)
+
+    def link_up(self, peer: NodeId) -> None:
+        """A new link begins eager; the first duplicate prunes it."""
+        self._branches[peer] = _Branch()
+
+    def link_down(self, peer: NodeId) -> None:
+        """Forget a link. What it announced is asked of others."""
+        if self._branches.pop(peer, None) is None:
+            return
+        for wanted in self._missing.values():
+            if peer in wanted.sources:
+                wanted.sources.remove(peer)
+
+    def linked(self) -> tuple[NodeId, ...]:
+        """Who is linked now, sorted."""
+        return tuple(sorted(self._branches))
+
+    def eager(self) -> tuple[NodeId, ...]:
+        """Along which links whole batches go, sorted."""
+        return tuple(sorted(p for p, b in self._branches.items() if b.eager))
+
+    def spread(
+        self, batch: Batch, source: NodeId | None, now: UnixMs, *, live: bool = True
+    ) -> list[Send]:
+        """Pass on what was just admitted, own or from ``source``.
+
+        Args:
+            live: False for what was fetched to catch up: others have it, or will
+                fetch it themselves, so only its id is announced.
+        """
+        self._recent[batch.id] = (batch.feed, batch.number)
+        if len(self._recent) > RECENT_MAX:
+            self._recent.popitem(last=False)
+        wanted = self._missing.pop(batch.id, None)
+        if wanted is not None and wanted.first in self._branches:
+            self._branches[wanted.first].announced -= 1
+        if live and source in self._branches:
+            self._branches[source].eager = True
+        frame = frames.push(batch.encoded) if live else b""
+        sends = []
+        for peer in self.linked():
+            if peer == source:
+                continue
+            branch = self._branches[peer]
+            if branch.eager and live:
+                sends.append(Send(peer, frame))
+            elif len(branch.ids) < frames.IDS_MAX:
+                branch.ids.append(batch.id)
+                if self._flush_ms is None:
+                    self._flush_ms = now + LAZY_MS
+        return sends
+
+    def on_duplicate(self, peer: NodeId) -> list[Send]:
+        """A pushed batch was held already: this link need not be eager."""
+        branch = self._branches.get(peer)
+        if branch is None or not branch.eager or len(self.eager()) <= EAGER_MIN:
+            return []
+        branch.eager = False
+        return [Send(peer, frames.prune())]
+
+    def on_prune(self, peer: NodeId) -> list[Send]:
+        """A peer has a better branch. Refused if we have too few ourselves."""
+        branch = self._branches.get(peer)
+        if branch is None or not branch.eager:
+            return []
+        if len(self.eager()) <= EAGER_MIN:
+            return [Send(peer, frames.graft([]))]
+        branch.eager = False
+        return []
+
+    def on_ihave(self, peer: NodeId, ids: tuple[bytes, ...], now: UnixMs) -> None:
+        """A peer announces: wait a little for the tree, then ask for it."""
+        branch = self._branches.get(peer)
+        if branch is None:
+            return
+        for batch_id in ids:
+            if batch_id in self._recent:
+                continue
+            wanted = self._missing.get(batch_id)
+            if wanted is not None:
+                if peer not in wanted.sources:
+                    wanted.sources.append(peer)
+            elif branch.announced < ANNOUNCED_PER_PEER_MAX:
+                branch.announced += 1
+                self._missing[batch_id] = _Missing(now + GRAFT_MS, [peer], peer)
+
+    def on_graft(self, peer: NodeId, ids: tuple[bytes, ...]) -> list[SendStored]:
+        """A peer asks to be pushed to, and for what it missed."""
+        branch = self._branches.get(peer)
+        if branch is None:
+            return []
+        branch.eager = True
+        places = sorted(self._recent[i] for i in set(ids) if i in self._recent)
+        return [SendStored(peer, *feed, n, n) for feed, n in places]
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `wake` has something to do."""
+        first = next(iter(self._missing.values()), None)
+        times = [self._flush_ms, first.due_ms if first else None]
+        return min((t for t in times if t is not None), default=None)
+
+    def wake(self, now: UnixMs) -> list[Send]:
+        """Send gathered ids, and ask for what was announced and did not come."""
+        sends = []
+        if self._flush_ms is not None and self._flush_ms <= now:
+            self._flush_ms = None
+            for peer in self.linked():
+                branch = self._branches[peer]
+                if branch.ids:
+                    sends.append(Send(peer, frames.ihave(branch.ids)))
+                    branch.ids = []
+        return sends + self._graft_overdue(now)
+
+    def _graft_overdue(self, now: UnixMs) -> list[Send]:
+        asked: dict[NodeId, list[bytes]] = {}
+        while self._missing:
+            batch_id, wanted = next(iter(self._missing.items()))
+            if wanted.due_ms > now:
+                break
+            if not wanted.sources:
+                # Nobody is left to ask: reconciliation will find it.
+                del self._missing[batch_id]
+                if wanted.first in self._branches:
+                    self._branches[wanted.first].announced -= 1
+                continue
+            asked.setdefault(wanted.sources.pop(0), []).append(batch_id)
+            wanted.due_ms = now + GRAFT_MS
+            self._missing.move_to_end(batch_id)
+        sends = []
+        for peer, ids in sorted(asked.items()):
+            self._branches[peer].eager = True
+            sends += [
+                Send(peer, frames.graft(ids[i : i + frames.IDS_MAX]))
+                for i in range(0, len(ids), frames.IDS_MAX)
+            ]
+        return sends

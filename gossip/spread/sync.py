@@ -1,0 +1,275 @@
+"""Reconciliation: whatever the tree missed, two nodes find and fetch.
+
+::
+
+    A ── Root ─────────────────▶ B      equal: silence; one digest crossed the wire
+    A ◀───────────────── Buckets ── B   different: a digest for each group
+    A ── Heads (answer) ───────▶ B      A's heads in the groups that differ
+    A ◀─────────────────── Heads ── B   B's heads where B is ahead
+    either ── Want ──▶  ◀── Give …      exactly what is missing, in order
+
+At each new link and every `SYNC_MS` with one random peer. A feed is fetched
+from one peer at a time, a piece at a time; a peer that does not deliver loses
+the job to the next that offered. So a broken link resumes where it stopped, and
+what is missing crosses the wire once.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from gossip.domains import Domain
+from gossip.effects import Send, SendStored
+from gossip.ledger.feed import Batch, Feed, FeedId, Ledger
+from gossip.spread import frames
+from gossip.suite import Suite, digest
+from gossip.units import NodeId, UnixMs
+
+SYNC_MS: Final = 10_000
+GAP_MS: Final = 300
+"""How long the tree may take to close a gap before it is fetched."""
+FETCH_MS: Final = 3_000
+"""A fetch that brings nothing for this long goes to another peer."""
+FETCHES_PER_PEER_MAX: Final = 8
+OFFERS_PER_PEER_MAX: Final = 65_536
+
+
+@attrs.define
+class _Fetch:
+    """One piece of a feed, asked of one peer."""
+
+    peer: NodeId
+    last: int
+    deadline_ms: int
+
+
+@attrs.define
+class Sync:
+    """One node's side of reconciliation."""
+
+    me: NodeId = attrs.field(repr=bytes.hex)
+    ledger: Ledger
+    suite: Suite
+    _peers: dict[NodeId, dict[FeedId, int]] = attrs.field(init=False, factory=dict)
+    """For each linked peer: how far it offered each feed that we lack."""
+    _fetches: dict[FeedId, _Fetch] = attrs.field(init=False, factory=dict)
+    _gaps: dict[FeedId, int] = attrs.field(init=False, factory=dict)
+    _next_ms: int | None = attrs.field(init=False, default=None)
+    unanswered: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    """How often each linked peer offered something and did not deliver."""
+
+    def link_up(self, peer: NodeId, now: UnixMs) -> list[Send]:
+        """Begin with a peer: the one with the smaller id compares everything."""
+        self._peers[peer] = {}
+        if self._next_ms is None:
+            self._next_ms = now + SYNC_MS
+        return [self._root(peer)] if self.me < peer else []
+
+    def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
+        """Forget a peer; what it was asked for is asked of another."""
+        self._peers.pop(peer, None)
+        self.unanswered.pop(peer, None)
+        for feed in [f for f, fetch in self._fetches.items() if fetch.peer == peer]:
+            del self._fetches[feed]
+        return self.pump(now)
+
+    # --- comparing ------------------------------------------------------------
+
+    def on_root(self, peer: NodeId, told: frames.Root) -> list[Send]:
+        """Equal: silence. Different: our groups."""
+        if peer not in self._peers or told.digest == self._root_digest():
+            return []
+        return [Send(peer, frames.buckets(self._bucket_digests()))]
+
+    def on_buckets(self, peer: NodeId, told: frames.Buckets) -> list[Send]:
+        """Tell our heads in the groups that differ."""
+        if peer not in self._peers:
+            return []
+        own = self._bucket_digests()
+        differ = [
+            bucket
+            for bucket in range(frames.BUCKETS)
+            if own.get(bucket) != told.digests.get(bucket)
+        ]
+        return [
+            Send(peer, frames.heads(covered, held, answer=True))
+            for covered, held in self._grouped(differ)
+        ]
+
+    def on_heads(self, peer: NodeId, told: frames.Heads, now: UnixMs) -> list[Send]:
+        """Note where the peer is ahead; if asked, tell where we are."""
+        offers = self._peers.get(peer)
+        if offers is None:
+            return []
+        theirs = {head.feed: head.next_number for head in told.heads}
+        for feed, next_number in theirs.items():
+            if next_number > self._next_number(feed) and (
+                feed in offers or len(offers) < OFFERS_PER_PEER_MAX
+            ):
+                offers[feed] = next_number
+        ahead = []
+        if told.answer:
+            ahead = [
+                frames.Head(feed, state.next_number)
+                for bucket in sorted(set(told.buckets))
+                for feed, state in self.ledger.bucket(bucket)
+                if state.next_number > theirs.get(feed, 0)
+            ]
+        sends = [
+            Send(
+                peer,
+                frames.heads((), ahead[i : i + frames.HEADS_MAX], answer=False),
+            )
+            for i in range(0, len(ahead), frames.HEADS_MAX)
+        ]
+        return sends + self.pump(now)
+
+    # --- fetching -------------------------------------------------------------
+
+    def on_want(self, peer: NodeId, wanted: frames.Want) -> list[SendStored]:
+        """A peer asks: send what we hold of it."""
+        held = self.ledger.feed(wanted.feed)
+        if peer not in self._peers or held is None:
+            return []
+        last = min(wanted.last, held.next_number - 1)
+        if last < wanted.first:
+            return []
+        return [SendStored(peer, *wanted.feed, wanted.first, last)]
+
+    def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
+        """A batch came before those it follows: fetch them, if they stay away.
+
+        Args:
+            wait: Whether the tree may still bring them.
+        """
+        offers = self._peers.get(peer)
+        if offers is None:
+            return
+        offers[batch.feed] = max(offers.get(batch.feed, 0), batch.number)
+        self._gaps.setdefault(batch.feed, now + (GAP_MS if wait else 0))
+
+    def on_arrived(self, feed: FeedId, now: UnixMs) -> list[Send]:
+        """A batch of ``feed`` arrived: go on with its fetch, or end it."""
+        fetch = self._fetches.get(feed)
+        if fetch is None:
+            return []
+        if self._next_number(feed) <= fetch.last:
+            fetch.deadline_ms = now + FETCH_MS
+            return []
+        del self._fetches[feed]
+        return self.pump(now)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `wake` has something to do."""
+        times = [
+            self._next_ms if self._peers else None,
+            min((f.deadline_ms for f in self._fetches.values()), default=None),
+            min(self._gaps.values(), default=None),
+        ]
+        return min((t for t in times if t is not None), default=None)
+
+    def wake(self, now: UnixMs) -> list[Send]:
+        """Give up on those who do not deliver; compare with a random peer."""
+        for feed, fetch in list(self._fetches.items()):
+            if fetch.deadline_ms <= now:
+                del self._fetches[feed]
+                self._peers[fetch.peer].pop(feed, None)
+                self.unanswered[fetch.peer] = self.unanswered.get(fetch.peer, 0) + 1
+        sends = self.pump(now)
+        if self._next_ms is not None and self._next_ms <= now:
+            self._next_ms = now + SYNC_MS
+            if self._peers:
+                drawn = int.from_bytes(self.suite.random(4), "big")
+                peers = sorted(self._peers)
+                sends.append(self._root(peers[drawn % len(peers)]))
+        return sends
+
+    def pump(self, now: UnixMs) -> list[Send]:
+        """Ask for the next piece of every feed that lacks one and may be asked."""
+        load: dict[NodeId, int] = {}
+        for fetch in self._fetches.values():
+            load[fetch.peer] = load.get(fetch.peer, 0) + 1
+        sends = []
+        for feed in [f for f, due in self._gaps.items() if due <= now]:
+            del self._gaps[feed]
+        for peer in sorted(self._peers):
+            offers = self._peers[peer]
+            for feed in list(offers):
+                if load.get(peer, 0) >= FETCHES_PER_PEER_MAX:
+                    break
+                if feed in self._fetches or feed in self._gaps:
+                    continue
+                piece = self._piece(feed, offers[feed])
+                if piece is None:
+                    del offers[feed]
+                    continue
+                load[peer] = load.get(peer, 0) + 1
+                self._fetches[feed] = _Fetch(peer, piece[1], now + FETCH_MS)
+                sends.append(Send(peer, frames.want(feed, *piece)))
+        return sends
+
+    def _piece(self, feed: FeedId, offered: int) -> tuple[int, int] | None:
+        """The next numbers to ask for, up to what is already held beyond a gap."""
+        held = self.ledger.feed(feed)
+        first = held.next_number if held else 0
+        end = min(offered, first + frames.WANT_MAX)
+        if held is not None and held.first_ahead is not None:
+            end = min(end, held.first_ahead)
+        return (first, end - 1) if end > first else None
+
+    def _next_number(self, feed: FeedId) -> int:
+        held = self.ledger.feed(feed)
+        return held.next_number if held else 0
+
+    def _grouped(
+        self, buckets: list[int]
+    ) -> Iterator[tuple[list[int], list[frames.Head]]]:
+        """Whole groups with their heads, as many as fit one frame."""
+        covered: list[int] = []
+        held: list[frames.Head] = []
+        for bucket in buckets:
+            more = [
+                frames.Head(feed, state.next_number)
+                for feed, state in self.ledger.bucket(bucket)
+            ]
+            if covered and len(held) + len(more) > frames.HEADS_MAX:
+                yield covered, held
+                covered, held = [], []
+            covered.append(bucket)
+            held += more[: frames.HEADS_MAX - len(held)]
+        if covered:
+            yield covered, held
+
+    # --- digests --------------------------------------------------------------
+
+    def _root(self, peer: NodeId) -> Send:
+        return Send(peer, frames.root(self._root_digest()))
+
+    def _root_digest(self) -> bytes:
+        digests = self._bucket_digests()
+        return digest(
+            Domain.SYNC_ROOT, *(bytes([b]) + digests[b] for b in sorted(digests))
+        )
+
+    def _bucket_digests(self) -> dict[int, bytes]:
+        return {
+            bucket: _bucket_digest(held)
+            for bucket in range(frames.BUCKETS)
+            if (held := self.ledger.bucket(bucket))
+        }
+
+
+def _bucket_digest(held: list[tuple[FeedId, Feed]]) -> bytes:
+    parts = [
+        part
+        for (author, incarnation), feed in held
+        for part in (
+            author,
+            incarnation,
+            feed.next_number.to_bytes(8, "big"),
+            feed.head,
+        )
+    ]
+    return digest(Domain.SYNC_BUCKET, *parts)[: frames.BUCKET_DIGEST_BYTES]

@@ -158,7 +158,7 @@ class HybridSuite:
     suite_id = SUITE_1
 
     def __init__(self, lattice: Lattice) -> None:
-        self._lattice = lattice
+        self.lattice = lattice
         # Node keys repeat from batch to batch, and parsing one costs a third
         # of a verification.
         self.parsed = lru_cache(maxsize=PARSED_KEYS_MAX)(self._parse)
@@ -168,7 +168,7 @@ class HybridSuite:
 
     @property
     def provider(self) -> str:
-        return self._lattice.name
+        return self.lattice.name
 
     def check_public_key(self, public_key: bytes) -> None:
         self.parsed(public_key)
@@ -189,7 +189,7 @@ class HybridSuite:
         return os.urandom(size)
 
     def agree_begin(self) -> HybridAgreeSecret:
-        mlkem = self._lattice.mlkem_secret(os.urandom(MLKEM_SEED_BYTES))
+        mlkem = self.lattice.mlkem_secret(os.urandom(MLKEM_SEED_BYTES))
         return HybridAgreeSecret(mlkem, X25519PrivateKey.generate())
 
     def agree_reply(self, request: bytes) -> tuple[bytes, bytes]:
@@ -197,7 +197,7 @@ class HybridSuite:
             raise PeerError(f"a key agreement request of {len(request)} bytes")
         x25519 = X25519PrivateKey.generate()
         classical = _exchange(x25519, request[:_X25519_BYTES])
-        ciphertext, secret = self._lattice.mlkem_encapsulate(request[_X25519_BYTES:])
+        ciphertext, secret = self.lattice.mlkem_encapsulate(request[_X25519_BYTES:])
         return x25519.public_key().public_bytes_raw() + ciphertext, secret + classical
 
     def aead(self, key: bytes) -> HybridAead:
@@ -215,7 +215,7 @@ class HybridSuite:
         """
         if len(seed) != SIGNING_SEED_BYTES:
             raise LocalError(f"a signing seed of {len(seed)} bytes, not 64")
-        mldsa = self._lattice.mldsa_secret(seed[:MLDSA_SEED_BYTES])
+        mldsa = self.lattice.mldsa_secret(seed[:MLDSA_SEED_BYTES])
         ed25519 = Ed25519PrivateKey.from_private_bytes(seed[MLDSA_SEED_BYTES:])
         public_key = mldsa.public_key + ed25519.public_key().public_bytes_raw()
         return HybridSigningKey(public_key, mldsa, ed25519)
@@ -230,7 +230,7 @@ class HybridSuite:
         _check_t1(lattice[_RHO_BYTES:])
         check_ed25519_public(ed25519)
         return ParsedKey(
-            self._lattice.mldsa_public(lattice),
+            self.lattice.mldsa_public(lattice),
             Ed25519PublicKey.from_public_bytes(ed25519),
         )
 

@@ -152,6 +152,7 @@ class _MlkemSecret:
         return "_MlkemSecret(<SECRET>)"
 
     def decapsulate(self, ciphertext: bytes) -> bytes:
+        _check_length(ciphertext, MLKEM_CIPHERTEXT_BYTES)
         secret = _Secret()
         if self._decapsulate(secret, ciphertext, self._expanded) != _SUCCESS:
             raise LocalError("liboqs could not decapsulate")

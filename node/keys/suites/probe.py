@@ -99,7 +99,7 @@ def _examine(path: Path) -> Found | Missing:
             and library.OQS_KEM_alg_is_enabled(b"ML-KEM-768") == 1
         )
     except (OSError, AttributeError, ValueError) as error:
-        return Missing(f"{path} is not a liboqs that loads: {error}", path)
+        return Missing(f"{path} does not load as liboqs: {error}", path)
     if tuple(int(part) for part in version.split(".")[:2]) < _VERSION_MIN:
         least = ".".join(str(part) for part in _VERSION_MIN)
         return Missing(f"{path} is liboqs {version}; {least} or later is needed", path)

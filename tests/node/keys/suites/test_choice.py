@@ -1,0 +1,209 @@
+"""Finding liboqs, refusing what must not be loaded, and choosing a provider."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gossip.errors import UserError
+from node.keys.suites import probe
+from node.keys.suites.hybrid import HybridSuite
+from node.keys.suites.loading import LiboqsRefused, load_lattice
+from node.keys.suites.openssl import OpensslSuite
+from node.keys.suites.probe import ENVIRONMENT, Found, Missing, find_liboqs
+from node.keys.suites.registry import load_suite, providers_report
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without liboqs."""
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    return tmp_path
+
+
+def why_missing(state_dir: Path | None = None) -> str:
+    found = find_liboqs(state_dir)
+    assert isinstance(found, Missing)
+    assert "\n" not in found.why
+    return found.why
+
+
+def test_where_liboqs_is_missing_the_line_says_how_to_get_it_and_where_it_looked(
+    nowhere: Path,
+) -> None:
+    why = why_missing()
+    assert "make liboqs" in why
+    assert "brew install liboqs" in why
+    assert str(nowhere) in why
+
+
+def test_auto_falls_back_to_openssl_and_a_named_provider_does_not(
+    nowhere: Path,
+) -> None:
+    assert load_suite("auto").provider == "openssl"
+    with pytest.raises(UserError, match="make liboqs"):
+        load_suite("liboqs")
+    with pytest.raises(UserError, match="choose one of auto, openssl, liboqs"):
+        load_suite("libressl")
+
+
+def test_auto_takes_liboqs_where_it_is_usable(liboqs_path: Path) -> None:
+    """Fails, not skips, where the run says that liboqs is to be there."""
+    assert load_suite("auto").provider == "liboqs"
+    assert load_suite("openssl").provider == "openssl"
+
+
+def test_the_report_tells_both_sides(nowhere: Path) -> None:
+    openssl, liboqs = providers_report()
+    assert (openssl.name, openssl.usable, openssl.why_not) == ("openssl", True, None)
+    assert "OpenSSL" in (openssl.version or "")
+    assert (liboqs.name, liboqs.usable, liboqs.path) == ("liboqs", False, None)
+    assert liboqs.why_not
+
+
+def test_the_report_names_the_file_in_use(liboqs_path: Path) -> None:
+    _, liboqs = providers_report()
+    assert liboqs.usable
+    assert liboqs.path == liboqs_path
+    assert "liboqs-python" in (liboqs.version or "")
+    assert liboqs.why_not is None
+
+
+def test_a_library_in_the_state_directory_is_found(
+    liboqs_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setattr(probe, "_CHECKOUT", tmp_path / "none")
+    target = tmp_path / "liboqs" / "lib" / liboqs_path.name
+    target.parent.mkdir(parents=True)
+    shutil.copy(liboqs_path, target)
+    assert find_liboqs(tmp_path) == Found(target, "0.13.0")
+
+
+def named(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv(ENVIRONMENT, str(path))
+    return why_missing()
+
+
+def test_what_is_no_library_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "liboqs.so"
+    path.write_bytes(b"\x7fELF and nothing else")
+    assert "does not load" in named(path, monkeypatch)
+
+
+def test_a_library_that_anybody_may_change_is_not_loaded(
+    liboqs_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "liboqs.so"
+    shutil.copy(liboqs_path, path)
+    path.chmod(0o777)
+    assert "chmod o-w" in named(path, monkeypatch)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs /proc/cpuinfo")
+def test_a_library_built_for_another_processor_is_not_loaded(
+    liboqs_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "liboqs.so"
+    shutil.copy(liboqs_path, path)
+    path.with_name("liboqs.so.cpu").write_text("avx2 avx9000\n")
+    why = named(path, monkeypatch)
+    assert "another processor" in why
+    assert "avx9000" in why
+
+
+def test_another_library_of_that_name_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    path = tmp_path / "liboqs.so"
+    for source, message in (
+        ("int unrelated;", "does not load as liboqs"),
+        ('const char *OQS_version(void) { return "x"; }', "does not load as liboqs"),
+        (
+            'const char *OQS_version(void) { return "0.9.0"; }'
+            "int OQS_SIG_alg_is_enabled(const char *n) { return 1; }"
+            "int OQS_KEM_alg_is_enabled(const char *n) { return 1; }",
+            "0.13 or later",
+        ),
+        (
+            'const char *OQS_version(void) { return "0.16.0"; }'
+            "int OQS_SIG_alg_is_enabled(const char *n) { return 0; }"
+            "int OQS_KEM_alg_is_enabled(const char *n) { return 1; }",
+            "without ML-DSA-65",
+        ),
+    ):
+        path = tmp_path / str(len(message + source)) / "liboqs.so"
+        path.parent.mkdir()
+        code = path.with_suffix(".c")
+        code.write_text(source)
+        command = [compiler, "-shared", "-fPIC", "-o", str(path), str(code)]
+        subprocess.run(command, check=True, timeout=60)
+        assert message in named(path, monkeypatch)
+
+
+def test_a_second_library_in_one_process_is_refused(
+    liboqs: HybridSuite, liboqs_path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / liboqs_path.name
+    shutil.copy(liboqs_path, copy)
+    with pytest.raises(LiboqsRefused, match="already loaded"):
+        load_lattice(copy)
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+LOAD = """
+import sys
+from node.keys.suites.registry import load_suite, providers_report
+providers_report()
+sys.stderr.write(load_suite().provider)
+"""
+
+
+def test_loading_says_nothing_on_stdout_and_warns_of_nothing(liboqs_path: Path) -> None:
+    """Standard output belongs to the MCP server that Picket wraps."""
+    done = run_python(LOAD)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "liboqs")
+
+
+def test_loading_starts_no_process_and_opens_no_connection(liboqs_path: Path) -> None:
+    guard = """
+import sys
+def hook(event, arguments):
+    if event.startswith(("subprocess.", "socket.", "os.system", "os.exec", "os.posix_spawn")):
+        raise SystemExit(event)
+sys.addaudithook(hook)
+"""
+    done = run_python(guard + LOAD)
+    assert (done.returncode, done.stderr) == (0, "liboqs")
+
+
+def test_without_the_library_the_wrapper_is_not_even_imported(tmp_path: Path) -> None:
+    """Its import would clone a repository and end the process."""
+    code = LOAD + "assert 'oqs' not in sys.modules"
+    done = run_python(code, **{ENVIRONMENT: str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "openssl")
+
+
+def test_openssl_needs_nothing(nowhere: Path) -> None:
+    assert OpensslSuite().provider == "openssl"

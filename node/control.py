@@ -34,29 +34,18 @@ Command: TypeAlias = Callable[[Args], Json | AsyncIterator[Json]]
 
 @attrs.define
 class Control:
-    """Answers commands from ``commands`` on the Unix socket at ``path``."""
+    """Answers the commands of a table on a Unix socket."""
 
-    path: Path
     commands: Mapping[str, Command]
     on_fault: Callable[[BaseException], None]
     _limit: trio.CapacityLimiter = attrs.field(
         init=False, factory=lambda: trio.CapacityLimiter(CONNECTIONS_MAX)
     )
 
-    def bind(self) -> trio.SocketListener:
-        """Listen.
-
-        Raises:
-            UserError: another daemon runs here, or the path cannot be bound.
-        """
-        return trio.SocketListener(trio.socket.from_stdlib_socket(bind_unix(self.path)))
-
-    async def serve(self, listener: trio.SocketListener) -> None:
-        """Answer until cancelled, then remove the socket."""
-        try:
-            await trio.serve_listeners(self._serve, [listener])
-        finally:
-            self.path.unlink(missing_ok=True)
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer on what `bind_unix` bound until cancelled. Owns ``listener``."""
+        listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        await trio.serve_listeners(self._serve, [listening])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         try:

@@ -11,11 +11,13 @@ inside out. Whatever goes wrong in one ends them all: a guard that is half there
 is worse than none, since without the daemon every call is denied.
 """
 
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from enforcement.decide.court import Court
@@ -31,7 +33,7 @@ from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
 from node.config import Address, Config, load_config, load_founders, show_address
-from node.control import Control
+from node.control import Control, bind_unix
 from node.driver import Driver
 from node.guard import Guard, ProofReader, read_policy
 from node.justice import Justice
@@ -40,6 +42,7 @@ from node.linkage import Linkage, NoLinks
 from node.log import Log
 from node.metrics import Metrics
 from node.proxies import Proxies, check_servers
+from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
 from node.signer import KeyRing
 from node.store import PutMeta, Store
@@ -131,38 +134,63 @@ class Daemon:
         Raises:
             UserError: an address or socket is taken, or the disk refuses.
         """
-        metrics_sock = self._listen(self.config.metrics)
-        http_sock = self._listen(self.config.http)
-        if metrics_sock is not None:
-            self.metrics_at = _bound(metrics_sock)
-        if http_sock is not None:
-            self.http_at = _bound(http_sock)
-        control = Control(self.config.control_socket, commands(self), self._fault)
-        async with control.bind() as control_listener:
+        with contextlib.ExitStack() as held:
+            sockets = self._bind(held)
             try:
                 async with trio.open_nursery() as writer:
                     writer.start_soon(self.store.run)
                     try:
-                        async with trio.open_nursery() as cores:
-                            await self._start_cores(cores)
-                            async with trio.open_nursery() as edge:
-                                edge.start_soon(control.serve, control_listener)
-                                if metrics_sock is not None:
-                                    edge.start_soon(self._serve_metrics, metrics_sock)
-                                await self.proxies.start(edge, http_sock, self._fault)
-                                self._ready()
-                                task_status.started()
-                                await self._stopping.wait()
-                                self._manager.stopping()
-                                self.log.info("stopping")
-                                self._cut_off_later(edge, cores)
-                                edge.cancel_scope.cancel()
-                            cores.cancel_scope.cancel()
+                        await self._run_cores(sockets, task_status)
                     finally:
                         self.store.stop()
             finally:
                 self.store.close()
         self.log.info("stopped")
+
+    async def _run_cores(
+        self, sockets: "_Sockets", task_status: "TaskStatus[None]"
+    ) -> None:
+        async with trio.open_nursery() as cores:
+            await self._start_cores(cores)
+            async with trio.open_nursery() as edge:
+                await self._start_edge(edge, sockets)
+                self._ready()
+                task_status.started()
+                await self._stopping.wait()
+                self._manager.stopping()
+                self.log.info("stopping")
+                for nursery in (edge, cores):
+                    nursery.cancel_scope.deadline = trio.current_time() + STOP_S
+                edge.cancel_scope.cancel()
+            cores.cancel_scope.cancel()
+
+    async def _start_edge(self, nursery: trio.Nursery, sockets: "_Sockets") -> None:
+        control = Control(commands(self), self._fault)
+        nursery.start_soon(control.serve, sockets.control)
+        if sockets.metrics is not None:
+            nursery.start_soon(
+                serve_http, sockets.metrics, self.metrics.serve, self._fault
+            )
+        await self.proxies.start(nursery, sockets.http, sockets.door, self._fault)
+
+    def _bind(self, held: contextlib.ExitStack) -> "_Sockets":
+        """Take every address first, so that a taken one stops us before we begin."""
+        config = self.config
+
+        def keep(sock: socket.socket) -> socket.socket:
+            return held.enter_context(contextlib.closing(sock))
+
+        def bind(address: Address | None) -> socket.socket | None:
+            return None if address is None else keep(listen_on(*address))
+
+        control = keep(bind_unix(config.control_socket))
+        held.callback(config.control_socket.unlink, missing_ok=True)
+        door = keep(listen_on_path(config.wrap_socket))
+        held.callback(config.wrap_socket.unlink, missing_ok=True)
+        sockets = _Sockets(control, door, bind(config.http), bind(config.metrics))
+        self.http_at = _bound(sockets.http)
+        self.metrics_at = _bound(sockets.metrics)
+        return sockets
 
     # --- making ---------------------------------------------------------------
 
@@ -302,16 +330,6 @@ class Daemon:
         self.log.warn("the first day is over: quarantines by voices are enforced now")
         self.justice.observe(observe=False)
 
-    async def _serve_metrics(self, sock: socket.socket) -> None:
-        await serve_http(sock, self.metrics.serve, self._fault)
-
-    def _cut_off_later(self, *nurseries: trio.Nursery) -> None:
-        for nursery in nurseries:
-            nursery.cancel_scope.deadline = trio.current_time() + STOP_S
-
-    def _listen(self, address: Address | None) -> socket.socket | None:
-        return None if address is None else listen_on(*address)
-
     def _ready(self) -> None:
         where = ", ".join(map(show_address, self.listening)) or "nowhere, alone"
         self.log.info(
@@ -348,6 +366,14 @@ class Daemon:
         self.log.error("a connection failed", error=f"{type(fault).__name__}: {fault}")
 
 
+@attrs.frozen
+class _Sockets:
+    control: socket.socket
+    door: socket.socket
+    http: socket.socket | None
+    metrics: socket.socket | None
+
+
 async def serve_until_signalled(daemon: Daemon) -> None:
     """Run; SIGTERM and SIGINT stop in order, SIGHUP reads the files again.
 
@@ -374,6 +400,8 @@ async def _heed(daemon: Daemon, signals: AsyncIterator[int]) -> None:
             daemon.log.error(f"nothing was changed: {wrong}")
 
 
-def _bound(sock: socket.socket) -> Address:
+def _bound(sock: socket.socket | None) -> Address | None:
+    if sock is None:
+        return None
     name = sock.getsockname()
     return str(name[0]), int(name[1])

@@ -1,4 +1,4 @@
-"""The proxies of one daemon: HTTP for agents, the mesh for other nodes' agents."""
+"""The proxies of one daemon: wraps, HTTP, and the mesh for other nodes' agents."""
 
 import socket
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from node.guard import Guard
 from node.linkage import Linkage
 from node.log import Log
 from node.proxy.desk import Desk
+from node.proxy.door import WrapDoor
 from node.proxy.http import McpHttp, Origins
 from node.proxy.httpd import serve_http
 from node.proxy.mesh import MESH_PROTOCOL
@@ -92,18 +93,20 @@ class Proxies:
     async def start(
         self,
         nursery: trio.Nursery,
-        sock: socket.socket | None,
+        http: socket.socket | None,
+        door: socket.socket,
         on_fault: Callable[[BaseException], None],
     ) -> None:
-        """Serve MCP on ``sock``, if there is one, until cancelled."""
-        if sock is None:
+        """Serve wraps at ``door`` and MCP on ``http``, if any, until cancelled."""
+        nursery.start_soon(WrapDoor(self.desk).serve, door)
+        if http is None:
             return
-        host, port = sock.getsockname()[:2]
+        host, port = http.getsockname()[:2]
         self.http = McpHttp(
             self.desk, tokens_of(self.config), Origins.of_listener(host, port)
         )
         await nursery.start(self.http.run)
-        nursery.start_soon(serve_http, sock, self.http.handle, on_fault)
+        nursery.start_soon(serve_http, http, self.http.handle, on_fault)
 
     def change(self, config: Config) -> None:
         """Take over changed servers, agents and tokens; sessions go on."""

@@ -162,7 +162,9 @@ def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
     for text in (name, *roles):
         _check_name(text)
     node = read_config(config)
-    click.echo(birth.add_agent(node, name, roles, load_suite(node.provider, node.state)))
+    click.echo(
+        birth.add_agent(node, name, roles, load_suite(node.provider, node.state))
+    )
     click.echo(
         f"this token is shown once; `kill -HUP` or restart the node to admit {name}",
         err=True,

@@ -50,6 +50,7 @@ def commands(daemon: "Daemon") -> dict[str, Command]:
         "release.draft": command(_release_draft),
         "act.submit": command(_act_submit),
         "policy.reload": command(_policy_reload),
+        "watch": lambda args: daemon.justice.watchers.watch(),
     }
 
 

@@ -1,5 +1,6 @@
 """`picket status | reports | report | audit | quarantine`: asking the daemon."""
 
+import json
 from datetime import UTC, datetime
 from typing import cast
 
@@ -7,7 +8,8 @@ import click
 
 from gossip.errors import UserError
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
-from node.jsonlines import Json, ask
+from node.jsonlines import Json, ask, ask_many
+from node.log import printable
 
 Row = dict[str, Json]
 
@@ -117,6 +119,21 @@ def audit(last: int, config: str, as_json: bool) -> None:
             for r in rows
         ],
     )
+
+
+@click.command()
+@config_option
+@json_option
+def watch(config: str, as_json: bool) -> None:
+    """Tell each report and each ruling as this node gets there; Ctrl-C ends it."""
+    for told in ask_many(read_config(config).control_socket, "watch"):
+        line = cast("Row", told)
+        if as_json:
+            click.echo(json.dumps(line))
+        elif line["event"] != "quiet":
+            at, event = _time(int(str(line.pop("at_us"))) // 1_000), line.pop("event")
+            pairs = " ".join(f"{k}={printable(str(v))}" for k, v in line.items())
+            click.echo(f"{at} {event:<11} {pairs}")
 
 
 @click.group()

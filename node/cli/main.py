@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "status": ("node.cli.ask", "status", "Show what the running node knows."),
     "reports": ("node.cli.ask", "reports", "Show the latest reports of the cluster."),
     "report": ("node.cli.ask", "report", "Say that somebody misbehaved."),
+    "watch": ("node.cli.ask", "watch", "Tell what happens, as it happens."),
     "audit": ("node.cli.ask", "audit", "Show the latest decisions of this node."),
     "quarantine": ("node.cli.ask", "quarantine", "List, explain, release."),
     "act": ("node.cli.act", "act", "Sign and submit operators' acts."),

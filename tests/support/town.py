@@ -1,6 +1,7 @@
 """Several engines joined without a socket: effects of one are events of others."""
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -13,7 +14,6 @@ from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId, UnixMs
 from tests.support.members import NOW, KeySuite, Member, founders, member
-
 
 SETTLE_MS = 1_000
 
@@ -47,6 +47,10 @@ class Town:
     _post: deque[tuple[NodeId, events.Event]] = attrs.field(init=False, factory=deque)
     _incarnations: int = 0
     sent: int = 0
+    wire: list[tuple[NodeId, NodeId, bytes]] = attrs.field(init=False, factory=list)
+    """Every frame that was delivered."""
+    swallow: Callable[[NodeId, NodeId, bytes], bool] = lambda _from, _to, _frame: False
+    """Frames for which this is true never arrive."""
 
     def __attrs_post_init__(self) -> None:
         for name in self.names:
@@ -100,6 +104,13 @@ class Town:
     def post(self, node: NodeId, event: events.Event) -> None:
         """Queue an event."""
         self._post.append((node, event))
+
+    def pass_time(self, ms: int) -> None:
+        """Let timers ring for this long."""
+        end = self.now + ms
+        while self.now < end:
+            self.now = UnixMs(min(end, self.now + SETTLE_MS))
+            self.settle()
 
     def settle(self) -> None:
         """Deliver everything, and let timers ring for the next `SETTLE_MS`."""
@@ -162,8 +173,9 @@ class Town:
                 citizen.wake_at = effect.at_ms
 
     def _send(self, me: NodeId, peer: NodeId, frame: bytes) -> None:
-        if (me, peer) in self.links:
+        if (me, peer) in self.links and not self.swallow(me, peer, frame):
             self.sent += 1
+            self.wire.append((me, peer, frame))
             self.post(peer, events.Frame(me, frame))
 
 

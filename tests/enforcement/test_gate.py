@@ -1,0 +1,520 @@
+"""The promises of ``enforcement.gate``, read as dialogues."""
+
+import json
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enforcement import limits
+from enforcement.defend.policy import Policy
+from enforcement.defend.rate import Rate
+from enforcement.effects import (
+    Audit,
+    Position,
+    Proof,
+    SignRequest,
+    Subject,
+    SubjectKind,
+    ToClient,
+    ToServer,
+    Verdict,
+    Witness,
+)
+from enforcement.events import (
+    ClientMessage,
+    Renewed,
+    RequestSigned,
+    ServerBack,
+    ServerLost,
+    ServerMessage,
+    SigningFailed,
+)
+from enforcement.gate import Gate
+from enforcement.mcp.signing import read_envelope_untrusted, write_envelope
+from gossip.units import UnixMs
+from tests.support.births import NOW
+from tests.support.sessions import (
+    PERMIT,
+    Agent,
+    Town,
+    answer,
+    call,
+    gate,
+    leave,
+    message,
+    of,
+    post,
+    sign,
+    told,
+)
+
+RULES = (
+    PERMIT
+    + """
+@id("no-drop") @severity("8") @advice("ask the owner")
+forbid(principal, action == Action::"tools/call", resource)
+when { context.params has query && context.words.query.contains("drop") };
+
+@id("no-list") @severity("4") @category("curiosity")
+forbid(principal, action == Action::"tools/call", resource)
+when { resource.name == "list_tables" };
+
+@id("quiet")
+forbid(principal, action == Action::"tools/call", resource)
+when { resource.name == "append_insight" };
+"""
+)
+STRICT = Policy.load({"rules.cedar": RULES})
+OPEN = Policy.load({"rules.cedar": PERMIT})
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    return Town()
+
+
+@pytest.fixture(scope="module")
+def clerk(town: Town) -> Agent:
+    return town.agent("clerk-1", "clerk")
+
+
+@pytest.fixture
+def local(town: Town, clerk: Agent) -> Gate:
+    return gate(Position.LOCAL, town, clerk, post(town, STRICT))
+
+
+@pytest.fixture
+def egress(town: Town, clerk: Agent) -> Gate:
+    return gate(Position.EGRESS, town, clerk, post(town, STRICT))
+
+
+@pytest.fixture
+def ingress(town: Town, clerk: Agent) -> Gate:
+    return gate(Position.INGRESS, town, clerk, post(town, STRICT))
+
+
+@pytest.fixture
+def fallen(town: Town, clerk: Agent, ingress: Gate) -> Gate:
+    """The branch's egress gate, compromised: it names the bundle, and skips it."""
+    shared = post(town, OPEN)
+    bundles = attrs.evolve(shared.bundles, current=_lying(STRICT.digest))
+    return gate(Position.EGRESS, town, clerk, attrs.evolve(shared, bundles=bundles))
+
+
+def _lying(digest: bytes) -> Policy:
+    return Policy(digest=digest, rules=OPEN.rules, secret=frozenset())
+
+
+def hear(tested: Gate, data: bytes, now: UnixMs = NOW) -> dict[str, str]:
+    """Say something that is denied; returns what the agent is told."""
+    effects = tested.handle(ClientMessage(data), now)
+    assert not of(effects, ToServer)
+    (denial,) = of(effects, ToClient)
+    return dict(told(denial.data))
+
+
+# What passes
+
+
+def test_an_allowed_call_and_its_answer_pass_byte_for_byte(local: Gate) -> None:
+    asked = b' {"id" :7,"jsonrpc":"2.0", "method":"tools/call","params":{"name":"t"}}'
+    effects = local.handle(ClientMessage(asked), NOW)
+
+    assert of(effects, ToServer) == [ToServer(asked)]
+    (audit,) = of(effects, Audit)
+    assert (audit.verdict, audit.method, audit.tool) == (
+        Verdict.ALLOWED,
+        "tools/call",
+        "t",
+    )
+
+    answered = b'{"jsonrpc":"2.0","id":7, "result":{"x":1e2}}'
+    assert local.handle(ServerMessage(answered), NOW) == [ToClient(answered)]
+
+
+def test_the_servers_own_requests_and_notifications_pass(local: Gate) -> None:
+    for data in (
+        message("notifications/progress", progressToken=1, progress=0.5),
+        message("sampling/createMessage", "s1", messages=[]),
+    ):
+        assert local.handle(ServerMessage(data), NOW) == [ToClient(data)]
+    back = answer("s1", role="assistant")
+    assert local.handle(ClientMessage(back), NOW) == [ToServer(back)]
+
+
+def test_a_message_never_reaches_a_line_reader_as_two(local: Gate) -> None:
+    """Line feeds between tokens, and characters some readers take for them."""
+    inner = call("drop", 66).decode()
+    asked = (
+        '{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[\r\n'
+        + inner
+        + '\n],"y":"\u2028'
+        + inner.replace('"', "'")
+        + '\x85"}}'
+    )
+    (sent,) = of(local.handle(ClientMessage(asked.encode()), NOW), ToServer)
+
+    assert len(sent.data.decode().splitlines()) == 1
+    assert json.loads(sent.data) == json.loads(asked)
+
+
+def test_order_is_kept_while_a_request_is_being_signed(
+    egress: Gate, town: Town, clerk: Agent
+) -> None:
+    (ask,) = of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+    cancel = message("notifications/cancelled", requestId=1)
+    assert egress.handle(ClientMessage(cancel), NOW) == []
+
+    effects = egress.handle(sign(ask, clerk, town.branch), NOW)
+    assert [s.data for s in of(effects, ToServer)] == [call("t", 1), cancel]
+
+
+# What is denied
+
+
+def test_a_denial_names_rule_reason_and_advice(local: Gate) -> None:
+    said = hear(local, call("write_query", query="DROP TABLE x"))
+    assert said["rule"] == "no-drop"
+    assert said["reason"] == "rule"
+    assert said["advice"] == "ask the owner"
+    assert "no-drop" in said["message"]
+
+
+@pytest.mark.parametrize("position", [Position.LOCAL, Position.EGRESS])
+def test_an_agent_stopped_at_home_is_witnessed_as_annotated(
+    town: Town, clerk: Agent, position: Position
+) -> None:
+    tested = gate(position, town, clerk, post(town, STRICT))
+    effects = tested.handle(ClientMessage(call("list_tables")), NOW)
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.AGENT, clerk.principal.agent)
+    assert (seen.category, seen.severity) == ("curiosity", 4)
+    assert not of(effects, SignRequest)
+
+
+def test_a_rule_without_severity_denies_and_accuses_nobody(local: Gate) -> None:
+    effects = local.handle(ClientMessage(call("append_insight")), NOW)
+    assert of(effects, ToClient)
+    assert not of(effects, Witness)
+
+
+def test_one_subject_is_witnessed_once_a_second_with_a_count(local: Gate) -> None:
+    def sightings(now: int) -> list[int]:
+        effects = local.handle(ClientMessage(call("list_tables")), UnixMs(now))
+        return [seen.count for seen in of(effects, Witness)]
+
+    assert [sightings(NOW + ms) for ms in (0, 1, 999, 1_000)] == [[1], [], [], [3]]
+
+
+def test_a_pending_id_cannot_be_used_again_until_it_is_answered(local: Gate) -> None:
+    local.handle(ClientMessage(call("t", 5)), NOW)
+    assert hear(local, call("t", 5))["reason"] == "request-id"
+    local.handle(ServerMessage(answer(5)), NOW)
+    assert of(local.handle(ClientMessage(call("t", 5)), NOW), ToServer)
+
+
+def test_a_server_that_answers_unasked_is_not_heard(local: Gate) -> None:
+    (audit,) = local.handle(ServerMessage(answer(9, secret=1)), NOW)
+    assert isinstance(audit, Audit)
+    assert (audit.verdict, audit.reason) == (Verdict.DROPPED, "unasked")
+
+
+def test_a_client_that_answers_unasked_is_not_heard(local: Gate) -> None:
+    (audit,) = local.handle(ClientMessage(answer(9)), NOW)
+    assert isinstance(audit, Audit)
+
+
+def test_an_answer_nobody_can_read_fails_the_call_instead_of_hanging_it(
+    local: Gate,
+) -> None:
+    local.handle(ClientMessage(call("t", 5)), NOW)
+    effects = local.handle(
+        ServerMessage(b'{"jsonrpc":"2.0","id":5,"result":{"x":NaN}}'), NOW
+    )
+    (denial,) = of(effects, ToClient)
+    assert told(denial.data)["reason"] == "server"
+
+
+def test_a_call_dressed_as_a_notification_goes_nowhere(local: Gate) -> None:
+    data = message("tools/call", name="write_query", arguments={"query": "drop"})
+    assert hear(local, data)["reason"] == "malformed"
+
+
+def test_too_many_waiting_calls_are_refused(local: Gate) -> None:
+    for key in range(limits.PENDING_MAX):
+        now = UnixMs(NOW + 10 * key)
+        assert of(local.handle(ClientMessage(message("ping", key)), now), ToServer)
+    assert hear(local, message("ping", "more"))["reason"] == "busy"
+
+
+@pytest.mark.parametrize("position", list(Position))
+@pytest.mark.parametrize("who", ["agent", "node", "provider"])
+def test_the_quarantined_are_denied_and_told_how_to_ask_why(
+    town: Town, clerk: Agent, position: Position, who: str
+) -> None:
+    refused: set[Subject] = set()
+    tested = gate(position, town, clerk, post(town, STRICT, refused))
+    refused.add(
+        {
+            "agent": Subject(SubjectKind.AGENT, clerk.principal.agent),
+            "node": Subject(SubjectKind.NODE, clerk.principal.node),
+            "provider": Subject(SubjectKind.NODE, tested.audience),
+        }[who]
+    )
+    said = hear(tested, call("t"))
+    assert said["reason"] == "quarantined"
+    assert "picket quarantine why" in said["advice"]
+    assert not of(
+        tested.handle(ClientMessage(message("notifications/x")), NOW), ToServer
+    )
+
+
+def test_too_fast_at_home_is_the_agents_witness(town: Town, clerk: Agent) -> None:
+    slow = Rate(per_second=1, burst=2)
+    tested = gate(Position.LOCAL, town, clerk, post(town, STRICT, rate=slow))
+    for key in (1, 2):
+        assert of(tested.handle(ClientMessage(call("t", key)), NOW), ToServer)
+    effects = tested.handle(ClientMessage(call("t", 3)), NOW)
+    (seen,) = of(effects, Witness)
+    assert seen.subject.kind is SubjectKind.AGENT
+    assert of(tested.handle(ClientMessage(call("t", 4)), UnixMs(NOW + 1_000)), ToServer)
+
+
+def test_what_picket_fails_at_is_denied_never_forwarded(
+    town: Town, clerk: Agent
+) -> None:
+    shared = post(town, STRICT)
+
+    def broken(subject: Subject) -> bool:
+        raise KeyError(subject)
+
+    tested = gate(Position.LOCAL, town, clerk, attrs.evolve(shared, is_refused=broken))
+    assert hear(tested, call("t"))["reason"] == "internal"
+
+
+# When the server is gone, and when keys are
+
+
+def test_a_lost_server_answers_every_waiting_call(egress: Gate) -> None:
+    egress.handle(ClientMessage(call("t", 1)), NOW)
+    egress.handle(ClientMessage(call("t", 2)), NOW)
+    effects = egress.handle(ServerLost("the ledger's node cannot be reached"), NOW)
+    keys = [json.loads(e.data)["id"] for e in of(effects, ToClient)]
+    assert keys == [1, 2]
+    assert egress.handle(RequestSigned(1, b"", b""), NOW) == []
+    assert (
+        hear(egress, call("t", 3))["message"] == "the ledger's node cannot be reached"
+    )
+    egress.handle(ServerBack(), NOW)
+    assert of(egress.handle(ClientMessage(call("t", 4)), NOW), SignRequest)
+
+
+def test_without_a_signature_nothing_leaves(egress: Gate) -> None:
+    (ask,) = of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+    effects = egress.handle(SigningFailed(ask.ticket, "the key is away"), NOW)
+    assert not of(effects, ToServer)
+    (audit,) = of(effects, Audit)
+    assert (audit.verdict, audit.reason) == (Verdict.DENIED, "signer")
+    assert of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+
+
+def test_a_rotation_in_mid_call_signs_anew_and_passes(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    (old,) = of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+    rotated = town.branch.rotated()
+    again = town.certify("clerk-1", ("clerk",), rotated, clerk.key)
+    (new,) = of(egress.handle(Renewed(again.principal), NOW), SignRequest)
+
+    assert egress.handle(sign(old, clerk, town.branch), NOW) == []
+    (sent,) = of(egress.handle(sign(new, again, rotated), NOW), ToServer)
+    ingress.handle(Renewed(again.principal), NOW)
+    assert of(ingress.handle(ClientMessage(sent.data, sent.envelope), NOW), ToServer)
+
+
+# Between nodes
+
+
+def test_a_signed_call_passes_both_gates(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    sent = leave(egress, call("t", 1, query="select 1"), clerk, town.branch)
+    effects = ingress.handle(sent, NOW)
+    assert of(effects, ToServer) == [ToServer(call("t", 1, query="select 1"))]
+    (audit,) = of(effects, Audit)
+    assert len(audit.request_id) == 16
+
+
+def test_a_hostile_call_is_denied_and_proven(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    sent = leave(fallen, call("q", 1, query="Drop x"), clerk, town.branch)
+    effects = ingress.handle(sent, NOW)
+    assert not of(effects, ToServer)
+    (proof,) = of(effects, Proof)
+    assert (proof.agent, proof.node) == (clerk.principal.agent, town.branch.node)
+    assert (proof.rule, proof.severity) == ("no-drop", 8)
+
+
+def test_a_call_its_node_should_have_stopped_is_witnessed_about_the_node(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    sent = leave(fallen, call("list_tables"), clerk, town.branch)
+    effects = ingress.handle(sent, NOW)
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
+    assert seen.category == "ungated-request"
+    assert not of(effects, ToServer)
+
+
+def test_rate_abuse_at_the_provider_is_the_nodes(town: Town, clerk: Agent) -> None:
+    fast = gate(Position.EGRESS, town, clerk, post(town, STRICT))
+    slow = Rate(per_second=1, burst=1)
+    tested = gate(Position.INGRESS, town, clerk, post(town, STRICT, rate=slow))
+    effects = [
+        effect
+        for key in range(3)
+        for effect in tested.handle(
+            leave(fast, call("t", key), clerk, town.branch), NOW
+        )
+    ]
+    assert len(of(effects, ToServer)) == 2, "bunched calls of an honest node pass"
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
+    assert (seen.category, seen.severity) == ("rate-abuse", 7)
+
+
+def test_an_unsigned_call_from_another_node_is_refused(ingress: Gate) -> None:
+    assert hear(ingress, call("t"))["reason"] == "unsigned"
+
+
+def test_a_signed_call_counts_once(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    sent = leave(egress, call("t"), clerk, town.branch)
+    assert of(ingress.handle(sent, NOW), ToServer)
+    ingress.handle(ServerMessage(answer(1)), NOW)
+    effects = ingress.handle(sent, NOW)
+    assert not of(effects, ToServer)
+    other_session = gate(Position.INGRESS, town, clerk, ingress.post)
+    (denial,) = of(other_session.handle(sent, NOW), ToClient)
+    assert told(denial.data)["reason"] == "replayed"
+
+
+@pytest.mark.parametrize("late_ms", [limits.FRESH_MS_MAX + 1, -1])
+def test_a_stale_call_is_refused_and_so_is_one_from_before_the_start(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate, late_ms: int
+) -> None:
+    signed_at = UnixMs(NOW + min(0, late_ms))
+    sent = leave(egress, call("t"), clerk, town.branch, signed_at)
+    (denial,) = of(ingress.handle(sent, UnixMs(NOW + max(0, late_ms))), ToClient)
+    assert told(denial.data)["reason"] == "stale"
+
+
+def test_only_the_present_and_for_ten_minutes_the_last_bundle_count(
+    town: Town, clerk: Agent, ingress: Gate
+) -> None:
+    shared = post(town, STRICT)
+    egress = gate(Position.EGRESS, town, clerk, shared)
+    later = UnixMs(NOW + 1_000)
+    ingress.post.bundles.install(OPEN, later)
+
+    def reason(now: UnixMs) -> str:
+        sent = leave(egress, call("t", now), clerk, town.branch, now)
+        effects = ingress.handle(sent, now)
+        denials = of(effects, ToClient)
+        return told(denials[0].data)["reason"] if denials else "passed"
+
+    assert reason(later) == "passed"
+    assert reason(UnixMs(later + limits.BUNDLE_OVERLAP_MS)) == "passed"
+    assert reason(UnixMs(later + limits.BUNDLE_OVERLAP_MS + 1)) == "bundle"
+
+
+def test_what_the_former_bundle_forbids_still_convicts_in_the_overlap(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    ingress.post.bundles.install(OPEN, NOW)
+    sent = leave(fallen, call("q", 1, query="drop"), clerk, town.branch)
+    assert of(ingress.handle(sent, NOW), Proof)
+
+
+def test_other_parameters_than_signed_are_refused_and_witnessed(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    sent = leave(egress, call("t", 1, amount=1), clerk, town.branch)
+    for data in (
+        call("t", 1, amount=2),
+        call("t", 1, amount=1, more=None),
+        call("t", 1),
+        call("u", 1, amount=1),
+        message("prompts/get", 1, name="t"),
+    ):
+        effects = ingress.handle(ClientMessage(data, sent.envelope), NOW)
+        assert not of(effects, ToServer)
+        (denial,) = of(effects, ToClient)
+        assert told(denial.data)["reason"] == "envelope"
+
+
+def test_a_call_for_another_node_or_server_or_by_another_agent_is_refused(
+    town: Town, clerk: Agent, egress: Gate
+) -> None:
+    sent = leave(egress, call("t"), clerk, town.branch)
+    stranger = town.agent("stranger", "clerk")
+    for changes in (
+        {"audience": town.other.node},
+        {"server": "other"},
+        {"principal": stranger.principal},
+    ):
+        tested = Gate(
+            **{  # type: ignore[arg-type] # one field at a time is of another type
+                "position": Position.INGRESS,
+                "principal": clerk.principal,
+                "server": "sql",
+                "audience": town.ledger.node,
+                "post": post(town, STRICT),
+                **changes,
+            }
+        )
+        assert not of(tested.handle(sent, NOW), ToServer)
+
+
+def test_a_signature_with_a_half_missing_is_refused(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    sent = leave(egress, call("t"), clerk, town.branch)
+    assert sent.envelope is not None
+    true = read_envelope_untrusted(sent.envelope)
+    for begin, end in ((0, 3309), (3309, 3373)):
+        halves = [
+            s[:begin] + bytes(end - begin) + s[end:]
+            for s in (true.agent_signature, true.node_signature)
+        ]
+        for by_agent, by_node in (
+            (halves[0], true.node_signature),
+            (true.agent_signature, halves[1]),
+            (true.node_signature, true.agent_signature),
+        ):
+            forged = write_envelope(true.encoded_body, by_agent, by_node, true.seed)
+            effects = ingress.handle(ClientMessage(sent.data, forged), NOW)
+            assert not of(effects, ToServer)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_garbage_is_answered_and_nothing_is_forwarded(
+    data: bytes, envelope: bytes
+) -> None:
+    tested = _GARBAGE_GATE
+    for event in (ClientMessage(data, envelope), ClientMessage(call("t"), envelope)):
+        assert not of(tested.handle(event, NOW), ToServer)
+    tested.handle(ServerMessage(data), NOW)
+
+
+def _garbage_gate() -> Gate:
+    town = Town()
+    agent = town.agent("a", "clerk")
+    return gate(Position.INGRESS, town, agent, post(town, STRICT))
+
+
+_GARBAGE_GATE = _garbage_gate()

@@ -1,5 +1,6 @@
 """Fakes around the proxies: a gate that only passes or refuses, a desk, a sink."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from node.config import ServerConfig
 from node.keys.suites.registry import load_suite
 from node.log import Log
 from node.proxy.desk import Desk, Links
+from node.proxy.raw import Wire
 from node.proxy.session import SigningRefused, Told
 from tests.support.members import HOUR, Member, founders, member, seed_of
 
@@ -218,3 +220,10 @@ def desk_of(
 
 def echo_config(name: str = "echo") -> ServerConfig:
     return ServerConfig(name=name, command=ECHO)
+
+
+def open_child_pipes() -> tuple[Wire, tuple[int, int]]:
+    """Our wire, and the (stdin, stdout) that a child process gets."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    return Wire(ours_in, ours_out), (theirs_in, theirs_out)

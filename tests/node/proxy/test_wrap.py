@@ -1,0 +1,285 @@
+"""The promises of `picket wrap`, kept by real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from node.proxy.desk import Desk
+from node.proxy.door import WrapDoor, listen_on_path
+from node.proxy.stdio import LineChannel
+from tests.node.proxy.fakes import ECHO, desk_of, found, open_child_pipes
+
+WRAP = (sys.executable, "-m", "node.cli.main", "wrap")
+DEADLINE_S = 20
+
+
+def call(key: object, tool: str, **arguments: object) -> bytes:
+    params = {"name": tool, "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": key, "method": "tools/call", "params": params}
+    return json.dumps(message).encode()
+
+
+@attrs.define
+class Client:
+    """The client of one wrapped server."""
+
+    process: trio.Process
+    lines: LineChannel
+
+    async def say(self, data: bytes) -> None:
+        await self.lines.send(data)
+
+    async def hear(self) -> dict[str, object]:
+        with trio.fail_after(DEADLINE_S):
+            line = await self.lines.receive()
+        assert line, "the wrap ended"
+        heard: dict[str, object] = json.loads(line)
+        return heard
+
+    async def ask(self, data: bytes) -> dict[str, object]:
+        await self.say(data)
+        return await self.hear()
+
+    async def status(self) -> int:
+        with trio.fail_after(DEADLINE_S):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def wrapped(
+    *options: str, command: Sequence[str] = ECHO
+) -> AsyncIterator[Client]:
+    wire, theirs = open_child_pipes()
+    process = await trio.lowlevel.open_process(
+        [*WRAP, *options, "--server", "echo", "--", *command],
+        stdin=theirs[0],
+        stdout=theirs[1],
+        stderr=subprocess.DEVNULL,
+    )
+    for fd in theirs:
+        os.close(fd)
+    try:
+        yield Client(process, LineChannel(wire))
+    finally:
+        wire.close()
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(5):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@attrs.define
+class Daemon:
+    """A daemon's door on a path, opened and shut at will."""
+
+    path: Path
+    desk: Desk
+    nursery: trio.Nursery
+    _scope: trio.CancelScope | None = None
+
+    def start(self) -> None:
+        listener = listen_on_path(self.path)
+        self._scope = trio.CancelScope()
+        self.nursery.start_soon(self._serve, listener, self._scope)
+
+    async def _serve(self, listener: socket.socket, scope: trio.CancelScope) -> None:
+        with scope:
+            await WrapDoor(self.desk).serve(listener)
+
+    def kill(self) -> None:
+        assert self._scope is not None
+        self._scope.cancel()
+
+
+@asynccontextmanager
+async def daemon(folder: Path) -> AsyncIterator[Daemon]:
+    (folder / "config.toml").write_text('name = "branch"\nlog = "error"\n')
+    roster, places = found("branch")
+    desk = desk_of(places["branch"], roster)
+    async with trio.open_nursery() as nursery:
+        yield Daemon(folder / "wrap.sock", desk, nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def test_calls_pass_and_denials_are_answers(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            assert "result" in await client.ask(call(1, "echo", word="hello"))
+            denied = await client.ask(call("two", "forbidden"))
+            assert denied["error"]["data"]["picket"]["rule"] == "no-such"  # type: ignore[index]  # JSON
+            assert "result" in await client.ask(call(3, "echo"))
+
+
+async def test_without_a_daemon_a_call_is_denied_and_the_server_never_sees_it(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path) as town, wrapped("-c", str(tmp_path)) as client:
+        denied = await client.ask(call(1, "die"))
+        assert "no Picket daemon answers" in str(denied["error"])
+
+        town.start()
+        with trio.fail_after(DEADLINE_S):
+            while "error" in await client.ask(call(2, "echo")):
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_daemon_killed_in_mid_call_denies_it_once_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            await client.ask(call(0, "echo"))
+            await client.say(call(1, "sleep", seconds=0.7))
+            with trio.fail_after(DEADLINE_S):
+                while not _pending(town.desk):
+                    await trio.lowlevel.checkpoint()
+            town.kill()
+            denied = await client.hear()
+            assert denied["id"] == 1
+            assert "has ended" in str(denied["error"])
+
+            town.start()
+            with trio.fail_after(DEADLINE_S):
+                while "error" in (last := await client.ask(call(2, "pid"))):
+                    assert last["id"] == 2, "the late answer must not appear"
+                    await trio.lowlevel.checkpoint()
+            assert last["id"] == 2
+
+
+def _pending(desk: Desk) -> bool:
+    return any(s._gate._pending for s in desk._sessions)  # type: ignore[attr-defined]  # the fake gate
+
+
+async def test_an_agent_nobody_knows_is_denied_by_name(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path), "--agent", "nobody") as client:
+            denied = await client.ask(call(1, "echo"))
+            assert "no agent `nobody`; it has: branch-bot" in str(denied["error"])
+
+
+async def test_two_directions_full_at_once_do_not_dead_lock(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            text = "x" * 1_000_000
+
+            async def say() -> None:
+                for key in range(8):
+                    await client.say(call(key, "echo", text=text))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(say)
+                assert [(await client.hear())["id"] for _ in range(8)] == [*range(8)]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_the_wrap_ends_as_its_child_ends(tmp_path: Path, alone: bool) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        options = ["--standalone"] if alone else ["-c", str(tmp_path)]
+        async with wrapped(*options) as client:
+            answer = await client.ask(call(1, "die"))
+            assert "has ended" in str(answer["error"])
+            assert await client.status() == 3
+
+
+async def test_what_was_asked_before_the_end_is_answered_before_the_end() -> None:
+    asked = b"".join(call(key, "echo") + b"\n" for key in range(20))
+    done = await trio.run_process(
+        [*WRAP, "--standalone", "--server", "echo", "--", *ECHO],
+        stdin=asked,
+        capture_stdout=True,
+        stderr=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [a["id"] for a in answers] == [*range(20)]
+
+
+async def test_stdin_may_be_a_file(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    asked.write_bytes(call(1, "echo") + b"\n")
+    with asked.open("rb") as file:
+        done = await trio.run_process(
+            [*WRAP, "--standalone", "--server", "echo", "--", *ECHO],
+            stdin=file,
+            capture_stdout=True,
+            stderr=subprocess.DEVNULL,
+        )
+    assert json.loads(done.stdout)["id"] == 1
+
+
+async def test_signals_reach_the_child_and_end_both() -> None:
+    async with wrapped("--standalone") as client:
+        said = await client.ask(call(1, "pid"))
+        pid = int(said["result"]["content"][0]["text"])  # type: ignore[index]  # JSON
+        client.process.send_signal(signal.SIGTERM)
+
+        assert await client.status() == -signal.SIGTERM
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_line_over_the_limit_is_refused_and_the_session_goes_on() -> None:
+    async with wrapped("--standalone") as client:
+        refused = await client.ask(b'{"a":"' + b"x" * 4_194_304 + b'"}')
+        assert refused["id"] is None
+        assert "result" in await client.ask(call(1, "echo"))
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\x00", b"{", b"[1]", b'"x"', b"{}" * 9])
+async def test_garbage_is_answered_by_an_error(line: bytes) -> None:
+    async with wrapped("--standalone") as client:
+        assert "error" in await client.ask(line)
+        assert "result" in await client.ask(call(1, "echo"))
+
+
+async def test_an_answer_nobody_asked_for_goes_nowhere() -> None:
+    async with wrapped("--standalone") as client:
+        assert (await client.ask(call(1, "stray")))["id"] == 1
+        assert (await client.ask(call(2, "echo")))["id"] == 2
+
+
+async def test_standalone_never_loads_the_network() -> None:
+    code = (
+        "import atexit, sys; sys.argv = ['picket'] + sys.argv[1:];"
+        "atexit.register(lambda: sys.stderr.write(repr(sorted(sys.modules))));"
+        "from node.cli.main import main; main()"
+    )
+    done = await trio.run_process(
+        [sys.executable, "-c", code, *WRAP[3:], "--standalone", "--", *ECHO],
+        stdin=call(1, "echo") + b"\n",
+        capture_stdout=True,
+        capture_stderr=True,
+    )
+    loaded = done.stderr.decode()
+    assert "'node.proxy.wrap'" in loaded
+    assert "'libp2p'" not in loaded
+
+
+async def test_a_command_that_does_not_exist_is_one_sentence() -> None:
+    done = await trio.run_process(
+        [*WRAP, "--standalone", "--", "/no/such/command"],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.count(b"\n") == 1
+    assert b"cannot start `/no/such/command`" in done.stderr

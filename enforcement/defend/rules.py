@@ -7,6 +7,7 @@ without `has`, or one that does not exist.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias, cast
 
@@ -23,6 +24,7 @@ Node: TypeAlias = bool | int | str | list["Node"] | dict[str, "Node"] | None
 
 ANNOTATIONS: Final = frozenset({"id", "severity", "category", "advice", "secret"})
 DEFAULT_CATEGORY: Final = "policy-violation"
+_LEAD = re.compile(r"(?:\s|//[^\n]*)*")
 _PRINCIPAL = frozenset({"name", "node"})
 _RESOURCE = frozenset({"name", "server"})
 
@@ -119,7 +121,8 @@ def _find_line(text: str) -> int:
         try:
             cedarpy.policies_to_json_str(statement)
         except ValueError:
-            return line + statement[: -len(statement.lstrip()) or None].count("\n")
+            lead = _LEAD.match(statement)
+            return line + (lead.group().count("\n") if lead else 0)
         line += statement.count("\n")
     return line
 

@@ -239,22 +239,29 @@ def _check_shape(value: Json, *, texts: bool) -> None:
     layer: list[Json] = [value]
     for _ in range(limits.DEPTH_MAX + 1):
         below: list[Json] = []
+        containers = False
         for item in layer:
             if isinstance(item, dict):
+                containers = True
                 below.extend(item.values())
                 if texts:
                     below.extend(item)
             elif isinstance(item, list):
+                containers = True
                 below.extend(item)
             elif texts and isinstance(item, str):
-                try:
-                    item.encode("utf-8")
-                except UnicodeEncodeError as wrong:
-                    raise _unparsable("a string holds half a character") from wrong
-        if not below:
+                _check_text(item)
+        if not containers:
             return
         layer = below
     raise _unparsable("the message is nested too deeply")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as wrong:
+        raise _unparsable("a string holds half a character") from wrong
 
 
 def _unparsable(sentence: str) -> MalformedError:

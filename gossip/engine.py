@@ -374,8 +374,9 @@ class Engine:
             self._sync.on_early(peer, batch, now, wait=True)
         effects: list[Effect] = [
             Store(batch, own=False),
-            *_admitted(batch),
+            # Spread first: what it says may close links, and all shall hear why.
             *self._tree.spread(batch, peer, now, live=arrival.live),
+            *_admitted(batch),
             *self._sync.on_arrived(batch.feed, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]

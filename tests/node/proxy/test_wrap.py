@@ -88,6 +88,7 @@ class Daemon:
     desk: Desk
     nursery: trio.Nursery
     _scope: trio.CancelScope | None = None
+    _ended: trio.Event = attrs.field(factory=trio.Event)
 
     def start(self) -> None:
         listener = listen_on_path(self.path)
@@ -97,10 +98,12 @@ class Daemon:
     async def _serve(self, listener: socket.socket, scope: trio.CancelScope) -> None:
         with scope:
             await WrapDoor(self.desk).serve(listener)
+        self._ended.set()
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         assert self._scope is not None
         self._scope.cancel()
+        await self._ended.wait()
 
 
 @asynccontextmanager
@@ -147,7 +150,7 @@ async def test_a_daemon_killed_in_mid_call_denies_it_once_and_comes_back(
             with trio.fail_after(DEADLINE_S):
                 while not _pending(town.desk):
                     await trio.lowlevel.checkpoint()
-            town.kill()
+            await town.kill()
             denied = await client.hear()
             assert denied["id"] == 1
             assert "has ended" in str(denied["error"])

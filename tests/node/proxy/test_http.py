@@ -1,6 +1,5 @@
 """The promises of the Streamable HTTP listener, over real sockets."""
 
-import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -11,13 +10,16 @@ import httpx
 import pytest
 import trio
 
-from node.proxy.desk import Desk
-from node.proxy.http import McpHttp, Origins
-from node.proxy.httpd import listen_on, serve_http
-from tests.node.proxy.fakes import desk_of, echo_config, found
+from tests.support.proxies import (
+    OTHER_TOKEN,
+    TOKEN,
+    Site,
+    desk_of,
+    echo_config,
+    found,
+    site,
+)
 
-TOKEN = "a token that only branch-bot knows"
-OTHER_TOKEN = "a token that only the other agent knows"
 INIT = {
     "jsonrpc": "2.0",
     "id": 0,
@@ -29,39 +31,6 @@ INIT = {
     },
 }
 ACCEPT = "application/json, text/event-stream"
-
-
-@attrs.frozen
-class Site:
-    """A running listener."""
-
-    desk: Desk
-    url: str
-    port: int
-    faults: list[BaseException]
-
-
-@asynccontextmanager
-async def site(desk: Desk | None = None) -> AsyncIterator[Site]:
-    if desk is None:
-        roster, places = found("branch")
-        servers = {"echo": echo_config()}
-        desk = desk_of(places["branch"], roster, servers=servers)
-    faults: list[BaseException] = []
-    sock = listen_on("127.0.0.1", 0)
-    port = sock.getsockname()[1]
-    agent = next(iter(desk.agents))
-    tokens = {
-        hashlib.sha256(TOKEN.encode()).digest(): agent,
-        hashlib.sha256(OTHER_TOKEN.encode()).digest(): "other",
-    }
-    door = McpHttp(desk, tokens, Origins.of_listener("127.0.0.1", port))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(door.run)
-        nursery.start_soon(serve_http, sock, door.handle, faults.append)
-        yield Site(desk, f"http://127.0.0.1:{port}/mcp/echo", port, faults)
-        nursery.cancel_scope.cancel()
-    assert faults == []
 
 
 def client(**headers: str) -> httpx.AsyncClient:

@@ -11,10 +11,8 @@ import trio
 import trio.testing
 
 from enforcement.effects import Position
-from gossip.errors import PeerError
-from gossip.units import NodeId
 from node.proxy.desk import Desk
-from node.proxy.frames import ByteStream, FrameStream, encode_frame
+from node.proxy.frames import FrameStream, encode_frame
 from node.proxy.mesh import (
     MESH_PROTOCOL,
     Credentials,
@@ -25,30 +23,9 @@ from node.proxy.mesh import (
 )
 from node.proxy.provider import MeshProvider
 from node.proxy.session import Session
-from tests.node.proxy.fakes import desk_of, echo_config, found, place_of
+from tests.support.proxies import Pipes, desk_of, echo_config, found, place_of
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}'
-
-
-@attrs.define(eq=False)
-class Pipes:
-    """Links of one consumer to one provider, in memory."""
-
-    nursery: trio.Nursery
-    provider: MeshProvider
-    consumer: NodeId
-    up: bool = True
-    streams: list[trio.StapledStream] = attrs.field(factory=list)
-
-    async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
-        assert protocol == MESH_PROTOCOL
-        assert peer == self.provider.desk.node
-        if not self.up:
-            raise PeerError("no link")
-        here, there = trio.testing.lockstep_stream_pair()
-        self.streams += [here, there]
-        self.nursery.start_soon(self.provider.serve, there, self.consumer)
-        return here
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ import trio
 from node.proxy.desk import Desk
 from node.proxy.door import WrapDoor, listen_on_path
 from node.proxy.stdio import LineChannel
-from tests.node.proxy.fakes import ECHO, desk_of, found, open_child_pipes
+from tests.support.proxies import ECHO, desk_of, found, open_child_pipes
 
 WRAP = (sys.executable, "-m", "node.cli.main", "wrap")
 DEADLINE_S = 20

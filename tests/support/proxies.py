@@ -1,16 +1,26 @@
 """Fakes around the proxies: a gate that only passes or refuses, a desk, a sink."""
 
+import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
+import trio
+import trio.testing
 
+from enforcement.defend.bundles import Bundles
+from enforcement.defend.policy import Policy
+from enforcement.defend.rate import Rate, RateLimiter
+from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.testimony import WitnessBudget
 from enforcement.effects import (
     Effect,
     Position,
     SignRequest,
+    Subject,
     ToClient,
     ToServer,
 )
@@ -22,6 +32,8 @@ from enforcement.events import (
     ServerMessage,
     SigningFailed,
 )
+from enforcement.gate import Gate
+from enforcement.judging import Post
 from enforcement.mcp.jsonrpc import (
     MalformedError,
     Reason,
@@ -33,19 +45,29 @@ from enforcement.mcp.jsonrpc import (
     write_denial,
 )
 from enforcement.principal import Principal
+from gossip.domains import Domain
+from gossip.errors import PeerError
 from gossip.membership.identity import certify_agent, read_agent_cert_untrusted
 from gossip.membership.roster import Roster
+from gossip.suite import SigningKey
 from gossip.units import AgentId, NodeId, UnixMs
 from node.clock import SystemClock
 from node.config import ServerConfig
 from node.keys.suites.registry import load_suite
 from node.log import Log
 from node.proxy.desk import Desk, Links
+from node.proxy.frames import ByteStream
+from node.proxy.http import McpHttp, Origins
+from node.proxy.httpd import listen_on, serve_http
+from node.proxy.mesh import MESH_PROTOCOL
+from node.proxy.provider import MeshProvider
 from node.proxy.raw import Wire
 from node.proxy.session import SigningRefused, Told
 from tests.support.members import HOUR, Member, founders, member, seed_of
 
 ECHO = (sys.executable, str(Path(__file__).with_name("echo_server.py")))
+TOKEN = "a token that only branch-bot knows"
+OTHER_TOKEN = "a token that only the other agent knows"
 SUITE = load_suite("openssl")
 
 
@@ -151,19 +173,20 @@ class Place:
 
     member: Member
     principal: Principal
+    agent_key: SigningKey = attrs.field(repr=False)
 
     @property
     def node(self) -> NodeId:
         return self.member.node
 
 
-def found(*names: str) -> tuple[Roster, dict[str, Place]]:
+def found(*names: str, role: str = "retail") -> tuple[Roster, dict[str, Place]]:
     """A cluster of ``names``, each with one agent called ``NAME-bot``."""
-    places = {name: place_of(name) for name in names}
+    places = {name: place_of(name, role=role) for name in names}
     return Roster(founders(SUITE, list(names))), places
 
 
-def place_of(name: str, turn: int = 0) -> Place:
+def place_of(name: str, turn: int = 0, role: str = "retail") -> Place:
     """The node called ``name`` with its ``turn``-th operational key."""
     now = SystemClock().unix_ms()
     known = member(SUITE, name, turn, at=now)
@@ -173,7 +196,7 @@ def place_of(name: str, turn: int = 0) -> Place:
         known.node,
         agent.public_key,
         f"{name}-bot",
-        ("retail",),
+        (role,),
         now,
         UnixMs(now + HOUR),
     )
@@ -182,7 +205,7 @@ def place_of(name: str, turn: int = 0) -> Place:
         chain=known.chain,
         node_name=name,
     )
-    return Place(member=known, principal=principal)
+    return Place(member=known, principal=principal, agent_key=agent)
 
 
 def desk_of(
@@ -218,6 +241,47 @@ def desk_of(
     )
 
 
+@attrs.frozen
+class RealSigner:
+    """Signs with a place's keys."""
+
+    place: Place
+
+    async def sign_request(self, agent: AgentId, body: bytes) -> tuple[bytes, bytes]:
+        assert agent == self.place.principal.agent
+        return (
+            self.place.agent_key.sign(body, Domain.REQUEST_AGENT),
+            self.place.member.key.sign(body, Domain.REQUEST_NODE),
+        )
+
+
+def guard(desk: Desk, place: Place, policy: Policy) -> Desk:
+    """Give ``desk`` the real gates, under ``policy``, and real signatures."""
+    shared = Post(
+        cluster=desk.roster.cluster,
+        suite=SUITE,
+        bundles=Bundles(policy),
+        rates=RateLimiter(default=Rate(per_second=1e6, burst=1_000_000)),
+        replay=ReplayWindow(UnixMs(0)),
+        witnesses=WitnessBudget(),
+        is_refused=frozenset[Subject]().__contains__,
+    )
+
+    def new_gate(
+        position: Position, principal: Principal, server: str, audience: NodeId
+    ) -> Gate:
+        return Gate(
+            position=position,
+            principal=principal,
+            server=server,
+            audience=audience,
+            post=shared,
+        )
+
+    desk.new_gate, desk.signer = new_gate, RealSigner(place)
+    return desk
+
+
 def echo_config(name: str = "echo") -> ServerConfig:
     return ServerConfig(name=name, command=ECHO)
 
@@ -227,3 +291,58 @@ def open_child_pipes() -> tuple[Wire, tuple[int, int]]:
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     return Wire(ours_in, ours_out), (theirs_in, theirs_out)
+
+
+@attrs.define(eq=False)
+class Pipes:
+    """Links of one consumer to one provider, in memory."""
+
+    nursery: trio.Nursery
+    provider: MeshProvider
+    consumer: NodeId
+    up: bool = True
+    streams: list[trio.StapledStream] = attrs.field(factory=list)
+
+    async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
+        assert protocol == MESH_PROTOCOL
+        assert peer == self.provider.desk.node
+        if not self.up:
+            raise PeerError("no link")
+        here, there = trio.testing.lockstep_stream_pair()
+        self.streams += [here, there]
+        self.nursery.start_soon(self.provider.serve, there, self.consumer)
+        return here
+
+
+@attrs.frozen
+class Site:
+    """A running listener."""
+
+    desk: Desk
+    url: str
+    port: int
+    faults: list[BaseException]
+
+
+@asynccontextmanager
+async def site(desk: Desk | None = None, server: str = "echo") -> AsyncIterator[Site]:
+    """A listener on loopback; `TOKEN` opens it for the desk's first agent."""
+    if desk is None:
+        roster, places = found("branch")
+        servers = {"echo": echo_config()}
+        desk = desk_of(places["branch"], roster, servers=servers)
+    faults: list[BaseException] = []
+    sock = listen_on("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    agent = next(iter(desk.agents))
+    tokens = {
+        hashlib.sha256(TOKEN.encode()).digest(): agent,
+        hashlib.sha256(OTHER_TOKEN.encode()).digest(): "other",
+    }
+    door = McpHttp(desk, tokens, Origins.of_listener("127.0.0.1", port))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(door.run)
+        nursery.start_soon(serve_http, sock, door.handle, faults.append)
+        yield Site(desk, f"http://127.0.0.1:{port}/mcp/{server}", port, faults)
+        nursery.cancel_scope.cancel()
+    assert faults == []

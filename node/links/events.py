@@ -12,6 +12,8 @@ HANDSHAKE_S: Final = 5.0
 PING_EVERY_S: Final = 3.0
 SILENCE_S: Final = 9.0
 GOODBYE_S: Final = 0.5
+PARTING_S: Final = 0.1
+"""A peer that is refused hears for so long what was said about it."""
 REDIAL_FIRST_S: Final = 0.1
 REDIAL_MAX_S: Final = 10.0
 HALF_OPEN_EASY: Final = 64

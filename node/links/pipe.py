@@ -22,7 +22,6 @@ class FramePipe:
         self._stream = stream
         self._queue: deque[bytes] = deque()
         self._writer = trio.lowlevel.ParkingLot()
-        self._empty = trio.lowlevel.ParkingLot()
         self.bytes_queued = 0
 
     def put(self, frame: bytes) -> bool:
@@ -51,15 +50,8 @@ class FramePipe:
                 portion = self._take()
                 await self._stream.send_all(portion)
                 self.bytes_queued -= len(portion)
-                if not self._queue:
-                    self._empty.unpark_all()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # The reader learns of it too, and says why.
-
-    async def flush(self) -> None:
-        """Wait until all that was put has been handed to the stream."""
-        while self.bytes_queued:
-            await self._empty.park()
 
     def _take(self) -> bytes:
         parts: list[bytes] = []

@@ -1,0 +1,161 @@
+"""The official SDK's client and published servers, with real gates between."""
+
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+import pytest
+import trio
+from mcp import MCPError, StdioServerParameters
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextContent
+
+from enforcement.defend.policy import Policy
+from enforcement.effects import Audit, Proof, Verdict
+from node.birth import starter_policy
+from node.config import ServerConfig
+from node.proxy.provider import MeshProvider
+from tests.support.proxies import TOKEN, FakeSink, Pipes, desk_of, found, guard, site
+
+pytestmark = pytest.mark.live
+
+SERVERS = Path(__file__).parents[2] / ".venv" / "servers"
+OPEN = Policy.load({"open.cedar": "permit(principal, action, resource);\n"})
+STRICT = Policy.load(starter_policy())
+Mode = Literal["legacy", "auto"]
+
+
+def server(name: str, *options: str) -> list[str]:
+    """The command of a published server, or skip."""
+    program = SERVERS / name / "bin" / f"mcp-server-{name}"
+    if not program.exists():
+        pytest.skip(f"mcp-server-{name} is not here; `make servers` brings it")
+    return [str(program), *options]
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> ServerConfig:
+    """A database server with a few rows."""
+    file = tmp_path / "bank.db"
+    with sqlite3.connect(file) as db:
+        db.execute("create table stock (item text, count int)")
+        db.execute("insert into stock values ('coins', 7)")
+        db.execute("create table system_config (k text)")
+    db.close()
+    command = server("sqlite", "--db-path", str(file))
+    return ServerConfig(name="vault-db", command=tuple(command))
+
+
+@asynccontextmanager
+async def over_http(url: str, mode: Mode) -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(transport, mode=mode) as client:
+            yield client
+
+
+async def ask(client: Client, query: str) -> str:
+    result = await client.call_tool("read_query", {"query": query})
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def check(client: Client) -> None:
+    """Ordinary calls pass; a rule of the tutorial policy stops another."""
+    tools = {tool.name for tool in (await client.list_tools()).tools}
+    assert "read_query" in tools
+    assert "coins" in await ask(client, "select * from stock")
+    with pytest.raises(MCPError) as denied:
+        await ask(client, "select * from SYSTEM_config")
+    assert denied.value.error.data["picket"]["rule"] == "retail-no-system-config"
+    assert "coins" in await ask(client, "select * from stock")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_local_server_over_http(bank: ServerConfig, mode: Mode) -> None:
+    roster, places = found("vault")
+    sink = FakeSink()
+    desk = desk_of(places["vault"], roster, servers={"vault-db": bank}, sink=sink)
+    guard(desk, places["vault"], STRICT)
+    async with (
+        site(desk, "vault-db") as place,
+        over_http(place.url, mode) as client,
+    ):
+        await check(client)
+    audits = [told for told in sink.heard if isinstance(told, Audit)]
+    assert sum(a.verdict is Verdict.DENIED for a in audits) == 1
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_server_on_another_node(bank: ServerConfig, mode: Mode) -> None:
+    roster, places = found("branch", "vault")
+    vault = desk_of(places["vault"], roster, servers={"vault-db": bank})
+    guard(vault, places["vault"], STRICT)
+    async with trio.open_nursery() as nursery:
+        pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+        branch = desk_of(places["branch"], roster, links=pipes)
+        guard(branch, places["branch"], STRICT)
+        async with (
+            site(branch, "vault-db") as place,
+            over_http(place.url, mode) as client,
+        ):
+            await check(client)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fallen_egress_hands_the_provider_a_proof(bank: ServerConfig) -> None:
+    """The branch's own policy lets it through under the cluster's digest."""
+    roster, places = found("branch", "vault")
+    sink = FakeSink()
+    vault = desk_of(places["vault"], roster, servers={"vault-db": bank}, sink=sink)
+    guard(vault, places["vault"], STRICT)
+    fallen = Policy(digest=STRICT.digest, rules=OPEN.rules, secret=frozenset())
+    async with trio.open_nursery() as nursery:
+        pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+        branch = desk_of(places["branch"], roster, links=pipes)
+        guard(branch, places["branch"], fallen)
+        async with (
+            site(branch, "vault-db") as place,
+            over_http(place.url, "legacy") as client,
+        ):
+            await check(client)
+        nursery.cancel_scope.cancel()
+    (proof,) = [told for told in sink.heard if isinstance(told, Proof)]
+    assert proof.node == places["branch"].node
+    assert proof.rule == "retail-no-system-config"
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_wrapped_server_over_stdio(bank: ServerConfig, mode: Mode) -> None:
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=[
+            *("-m", "node.cli.main", "wrap", "--standalone", "-c", "/nonexistent"),
+            *("--server", "vault-db", "--", *bank.command),
+        ],
+        cwd=Path(__file__).parents[2],
+    )
+    async with Client(parameters, mode=mode) as client:
+        assert "coins" in await ask(client, "select * from stock")
+        with pytest.raises(MCPError) as denied:
+            await client.call_tool(
+                "write_query", {"query": "insert into financial_ledger values (1)"}
+            )
+        assert denied.value.error.data["picket"]["rule"] == "ledger-admin-only"
+
+
+async def test_the_time_server_over_http() -> None:
+    clock = ServerConfig(name="clock", command=tuple(server("time")))
+    roster, places = found("vault")
+    desk = desk_of(places["vault"], roster, servers={"clock": clock})
+    guard(desk, places["vault"], OPEN)
+    async with site(desk, "clock") as place, over_http(place.url, "auto") as client:
+        result = await client.call_tool("get_current_time", {"timezone": "UTC"})
+        assert not result.is_error

@@ -35,7 +35,7 @@ from tests.vectors.hybrids import (
     xwing_cases,
 )
 from tests.vectors.plain import plain_cases
-from tests.vectors.reading import read_bytes, read_json
+from tests.vectors.reading import blocks, read_bytes, read_json
 from tests.vectors.wycheproof import is_wycheproof, wycheproof_cases
 
 _SUFFIXES: Final = (".json", ".txt", ".rsp", ".json.gz", ".txt.gz", ".rsp.gz")
@@ -84,7 +84,11 @@ def load_cases(path: Path) -> list[Case]:
             if recognises(document):
                 return list(cases(document))
         return []
-    return list(plain_cases(data.decode("utf-8", "replace")))
+    content = data.decode("utf-8", "replace")
+    in_blocks = blocks(content)
+    if is_xwing(in_blocks):
+        return list(xwing_cases(in_blocks))
+    return list(plain_cases(content))
 
 
 def run_cases(cases: list[Case], backend: Backend) -> Tally:

@@ -86,7 +86,7 @@ def acvp_cases(document: object) -> Cases:
             name = f"tcId {fields.get('tcId')}"
             parameters = text(fields, "parameterSet")
             if parameters not in _SETS:
-                yield elsewhere(name, parameters)
+                yield elsewhere(name)
             elif parameters == "ML-DSA-65":
                 yield case(name, _mldsa, fields)
             else:
@@ -151,14 +151,19 @@ def _verify(backend: Backend, fields: Json, pk: bytes, signature: bytes) -> bool
 
 
 def _takes_mu(fields: Json) -> bool:
-    return text(fields, "signatureInterface") != "external" and (
+    return not _is_external(fields) and (
         fields.get("externalMu") is True or "message" not in fields
     )
 
 
+def _is_external(fields: Json) -> bool:
+    interface = text(fields, "signatureInterface")
+    return interface == "external" or (not interface and "context" in fields)
+
+
 def _m_prime(fields: Json) -> bytes | None:
     """What the internal interface signs; None for the plain external one."""
-    if text(fields, "signatureInterface") != "external":
+    if not _is_external(fields):
         return raw(fields, "message")
     if text(fields, "preHash") != "preHash":
         return None

@@ -14,11 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from node.keys.suites.hybrid import HybridSuite, representative
-from tests.vectors.backends import Backend, NotExpressible, mlkem_secret
+from tests.vectors.backends import (
+    Backend,
+    NotExpressible,
+    mldsa_public_key,
+    mldsa_verify,
+    mlkem_secret,
+)
 from tests.vectors.cases import Cases, case, elsewhere
 from tests.vectors.reading import Json, as_object, has_all, maybe, objects, raw, text
 
 _COMPOSITE: Final = "id-MLDSA65-Ed25519-SHA512"
+_PLAIN: Final = "id-ML-DSA-65"
 _XWING_LABEL: Final = b"\\.//^\\"
 _HPKE_MLKEM_768: Final = 0x0041
 _HPKE_XWING: Final = 0x647A
@@ -41,8 +48,15 @@ def composite_cases(document: object) -> Cases:
     for test in tests:
         fields = {**whole, **test}
         name = text(test, "tcId") or text(test, "alg")
+        if name == _PLAIN:
+            yield case("ML-DSA-65", _plain, fields, "s", b"")
+            context = _bytes(fields, "ctx")
+            yield case(
+                "ML-DSA-65 with context", _plain, fields, "sWithContext", context
+            )
+            continue
         if name != _COMPOSITE:
-            yield elsewhere(name, name)
+            yield elsewhere(name)
             continue
         context = _bytes(fields, "ctx")
         yield case("key", _composite_key, fields)
@@ -69,6 +83,14 @@ def _composite(backend: Backend, fields: Json, field: str, ctx: bytes) -> bool:
         and not key.verifies(message, sig, ctx + b"x")
         and not key.verifies(message + b"x", sig, ctx)
     )
+
+
+def _plain(backend: Backend, fields: Json, field: str, ctx: bytes) -> bool:
+    """ML-DSA-65 alone, which the draft's file carries for comparison."""
+    pk, sig, message = (_bytes(fields, key) for key in ("pk", field, "m"))
+    if mldsa_public_key(backend, _bytes(fields, "sk")) != pk:
+        return False
+    return mldsa_verify(backend, pk, message, sig, ctx)
 
 
 def _bytes(fields: Json, key: str) -> bytes:
@@ -150,7 +172,7 @@ def hpke_cases(document: object) -> Cases:
     for number, fields in enumerate(objects(document)):
         name = f"vector {number}"
         if fields.get("kem_id") not in (_HPKE_MLKEM_768, _HPKE_XWING):
-            yield elsewhere(name, f"HPKE KEM {fields.get('kem_id')}")
+            yield elsewhere(name)
             continue
         yield case(f"{name}: key", _hpke_key, fields)
         yield case(f"{name}: decapsulate", _hpke_secret, fields)
@@ -177,7 +199,9 @@ def _hpke_secret(backend: Backend, fields: Json) -> bool:
 
 def _hpke_open(backend: Backend, fields: Json) -> bool:
     if fields.get("kdf_id") != _HPKE_HKDF_SHA256 or fields.get("mode") != 0:
-        raise NotExpressible("this HPKE key schedule is no provider's, and not built")
+        raise NotExpressible(
+            "a key schedule newer than RFC 9180, in no provider's interface"
+        )
     key, nonce = _hpke_schedule(fields, _hpke_shared(backend, fields))
     if (key, nonce) != (raw(fields, "key"), raw(fields, "base_nonce")):
         return False

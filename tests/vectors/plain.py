@@ -56,7 +56,7 @@ def _bare_keys(lines: list[str]) -> Iterator[Case]:
     for number, line in enumerate(lines):
         ek = bytes.fromhex(line)
         if len(ek) in _KEY_BYTES_OF_OTHERS:
-            yield elsewhere(f"line {number}", "another ML-KEM")
+            yield elsewhere(f"line {number}")
         else:
             yield case(f"line {number}", _refuses_key, ek)
 
@@ -64,7 +64,7 @@ def _bare_keys(lines: list[str]) -> Iterator[Case]:
 def _record_cases(name: str, record: Json) -> Iterator[Case]:
     if "xi" in record and "sm" in record:
         if len(raw(record, "pk")) != MLDSA_PUBLIC_BYTES:
-            yield elsewhere(name, "another ML-DSA")
+            yield elsewhere(name)
         else:
             yield case(name, _mldsa_kat, record)
         return
@@ -74,7 +74,7 @@ def _record_cases(name: str, record: Json) -> Iterator[Case]:
     if (ek is not None and len(ek) != MLKEM_ENCAPSULATION_KEY_BYTES) or (
         dk is not None and len(dk) != MLKEM_EXPANDED_BYTES
     ):
-        yield elsewhere(name, "another ML-KEM")
+        yield elsewhere(name)
         return
     seed = _seed(record)
     if seed is not None and ek is not None:

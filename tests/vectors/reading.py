@@ -70,6 +70,25 @@ def has_all(case: Json, keys: Sequence[str]) -> bool:
     return all(key in case for key in keys)
 
 
+_BLOCK_FIELD = re.compile(r"(\w+)(?:\s+([0-9A-Fa-f]+))?")
+
+
+def blocks(content: str) -> list[dict[str, object]]:
+    """``key hex`` records, long values on indented lines; a key again starts one."""
+    found: list[dict[str, str]] = []
+    key = ""
+    for line in content.splitlines():
+        field = _BLOCK_FIELD.fullmatch(line.rstrip())
+        if field is not None:
+            key = field[1]
+            if not found or key in found[-1]:
+                found.append({})
+            found[-1][key] = field[2] or ""
+        elif found and line.startswith(" "):
+            found[-1][key] += line.strip()
+    return [dict(record) for record in found]
+
+
 _FIELD = re.compile(r"([^=:\[\]]{1,40}?)\s*[=:]\s*([0-9A-Fa-f]*)")
 
 

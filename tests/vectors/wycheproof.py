@@ -44,7 +44,7 @@ def wycheproof_cases(document: object) -> Cases:
             fields = {**shared, **test}
             name = f"tcId {fields.get('tcId')} {text(fields, 'comment')}".strip()
             if parameters not in ("ML-DSA-65", "ML-KEM-768"):
-                yield elsewhere(name, parameters)
+                yield elsewhere(name)
             else:
                 yield case(name, _holds, fields)
 

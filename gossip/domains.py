@@ -21,6 +21,7 @@ class Domain(bytes, Enum):
     ENTRY_ID = b"picket entry id v1"
     SYNC_ROOT = b"picket sync root v1"
     SYNC_BUCKET = b"picket sync bucket v1"
+    EQUIVOCATION = b"picket equivocation v1"
     ACT_ID = b"picket operator act id v1"
     MESSAGE = b"picket mcp message v1"
     BUNDLE = b"picket policy bundle v1"

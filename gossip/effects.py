@@ -68,6 +68,14 @@ class SendStored:
 
 
 @attrs.frozen
+class Recall:
+    """Fetch batch ``number`` of ``other``'s feed; answer `events.Recalled`."""
+
+    number: int
+    other: Batch
+
+
+@attrs.frozen
 class CloseLink:
     """``peer`` broke the protocol: close the link to it."""
 
@@ -111,5 +119,14 @@ class Note:
 
 
 Effect: TypeAlias = (
-    Sign | Verify | Store | Send | SendStored | CloseLink | Admitted | WakeAt | Note
+    Sign
+    | Verify
+    | Store
+    | Recall
+    | Send
+    | SendStored
+    | CloseLink
+    | Admitted
+    | WakeAt
+    | Note
 )

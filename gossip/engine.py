@@ -2,8 +2,7 @@
 
 ::
 
-    Say ─▶ queue ─▶ Sign ─▶ Signed ─▶ Store ─▶ Stored ─▶ spread, Admitted
-                     one batch at a time: each names the one before it
+    Say ─▶ pen ─▶ Sign ─▶ Signed ─▶ Store ─▶ Stored ─▶ spread, Admitted
 
     Frame ─▶ read ─▶ examine ─▶ verify ─▶ ledger ─▶ Store, Admitted, spread
                                 inline, or many at once by Verify
@@ -13,20 +12,19 @@ time with each event and asks for everything else by an effect. The daemon and
 the simulator drive this same code.
 """
 
-from collections import deque
+import contextlib
 from collections.abc import Sequence
 
 import attrs
 
 from gossip import events, limits
-from gossip.domains import Domain
 from gossip.effects import (
     Admitted,
     CloseLink,
     Effect,
     Fact,
     Note,
-    Sign,
+    Recall,
     Store,
     Verify,
     WakeAt,
@@ -34,30 +32,35 @@ from gossip.effects import (
 from gossip.errors import LocalError, PeerError
 from gossip.ledger.admission import Admission, Answer, Verdict
 from gossip.ledger.entries import (
-    Closing,
+    Entry,
     EntryKind,
-    Keys,
+    Proof,
+    ProofKind,
+    Report,
+    Subject,
+    SubjectKind,
     read_keys_untrusted,
-    write_keys,
+    read_report_untrusted,
+    write_report,
+)
+from gossip.ledger.equivocation import (
+    read_equivocation_untrusted,
+    write_equivocation,
 )
 from gossip.ledger.feed import (
     Batch,
-    Draft,
     Ledger,
     Place,
-    draft_batch,
     read_batch_untrusted,
 )
-from gossip.membership.identity import Chain, read_chain_untrusted
+from gossip.ledger.pen import Pen
+from gossip.membership.identity import read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.spread.plumtree import Plumtree
 from gossip.spread.sync import Sync
 from gossip.suite import Claim, Suite
-from gossip.units import Incarnation, NodeId, UnixMs
-
-BATCHING_MS = 50
-"""The first entry leaves at once; what follows within this shares a signature."""
+from gossip.units import NodeId, UnixMs
 
 INLINE_MAX = 16
 """This many signatures are checked at once on the spot; more are handed out."""
@@ -69,18 +72,6 @@ _FACTS = {
     Answer.PARK: Fact.BATCH_PARKED,
     Answer.FORK: Fact.BATCH_FORKED,
 }
-
-
-@attrs.define
-class _Pen:
-    """How the own feed is written: one batch under way, the rest waiting."""
-
-    incarnation: Incarnation
-    chain: Chain
-    waiting: deque[tuple[int, bytes]] = attrs.field(factory=deque)
-    signing: Draft | None = None
-    storing: Batch | None = None
-    last_left_ms: int = -BATCHING_MS
 
 
 @attrs.frozen
@@ -110,13 +101,14 @@ class Engine:
     _tree: Plumtree = attrs.field(init=False, factory=Plumtree)
     _sync: Sync = attrs.field(init=False)
     _admission: Admission = attrs.field(init=False)
-    _pen: _Pen | None = attrs.field(init=False, default=None)
+    _pen: Pen = attrs.field(init=False)
     _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
     _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
     _tickets: int = attrs.field(init=False, default=0)
     _wake_ms: int | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
+        self._pen = Pen(self.me, self.roster, self.ledger)
         self._sync = Sync(self.me, self.ledger, self.suite)
         self._admission = Admission(self.roster, self.ledger, self.suite)
 
@@ -149,17 +141,19 @@ class Engine:
             case events.Verified():
                 return self._on_verified(event, now)
             case events.Say():
-                return self._say(event.kind, event.body, now)
+                return [*self._pen.say(event.kind, event.body, now)]
             case events.Signed():
-                return self._on_signed(event)
+                return [*self._pen.signed(event.body, event.signature)]
             case events.Stored():
                 return self._on_stored(event, now)
             case events.Woken():
                 return [
-                    *self._write(now),
+                    *self._pen.write(now),
                     *self._tree.wake(now),
                     *self._sync.wake(now),
                 ]
+            case events.Recalled():
+                return self._on_recalled(event, now)
             case events.LinkUp():
                 self.roster.learn(event.chain)
                 self._tree.link_up(event.chain.node)
@@ -173,107 +167,22 @@ class Engine:
             case events.Restored():
                 return self._on_restored(event.batch)
             case events.Opened():
-                return self._on_opened(event, now)
+                return [*self._pen.open(event.incarnation, event.chain, now)]
             case events.Rotated():
-                return self._on_rotated(event.chain, now)
+                return [*self._pen.rotate(event.chain, now)]
 
     def _due_ms(self) -> int | None:
         """When the first timer of any part rings."""
-        pen = self._pen
-        waiting = pen is not None and pen.waiting and not (pen.signing or pen.storing)
-        times = [
-            pen.last_left_ms + BATCHING_MS if pen is not None and waiting else None,
-            self._tree.due_ms,
-            self._sync.due_ms,
-        ]
+        times = [self._pen.due_ms, self._tree.due_ms, self._sync.due_ms]
         return min((t for t in times if t is not None), default=None)
 
-    # --- writing the own feed -------------------------------------------------
-
-    def _on_opened(self, event: events.Opened, now: UnixMs) -> list[Effect]:
-        if self._pen is not None or event.chain.node != self.me:
-            raise LocalError("an engine is opened once, with its own chain")
-        before = self.ledger.latest(self.me)
-        closes = None
-        if before is not None:
-            (_, incarnation), feed = before
-            closes = Closing(
-                incarnation=incarnation, next_number=feed.next_number, head=feed.head
-            )
-        self._pen = _Pen(event.incarnation, event.chain)
-        self.roster.learn(event.chain)
-        keys = Keys(chain=event.chain.encoded, closes=closes)
-        return self._say(EntryKind.KEYS, write_keys(keys), now)
-
-    def _on_rotated(self, chain: Chain, now: UnixMs) -> list[Effect]:
-        pen = self._opened()
-        if chain.node != self.me:
-            raise LocalError("rotated to another node's chain")
-        self.roster.learn(chain)
-        pen.chain = chain
-        # First in its batch, so that the batch introduces the key it is signed by.
-        pen.waiting.appendleft(
-            (EntryKind.KEYS, write_keys(Keys(chain=chain.encoded, closes=None)))
-        )
-        return self._write(now)
-
-    def _say(self, kind: int, body: bytes, now: UnixMs) -> list[Effect]:
-        if len(body) > limits.ENTRY_BODY_BYTES_MAX:
-            raise LocalError(f"an entry of {len(body)} bytes")
-        self._opened().waiting.append((kind, body))
-        return self._write(now)
-
-    def _write(self, now: UnixMs) -> list[Effect]:
-        """Begin the next batch if one is due and none is under way."""
-        pen = self._pen
-        if pen is None or not pen.waiting or pen.signing or pen.storing:
-            return []
-        due = UnixMs(pen.last_left_ms + BATCHING_MS)
-        # A clock set back must not hold entries for longer than one batching.
-        if (
-            pen.last_left_ms <= now < due
-            and len(pen.waiting) < limits.BATCH_ENTRIES_MAX
-        ):
-            return []
-        feed = self.ledger.feed((self.me, pen.incarnation))
-        draft = draft_batch(
-            cluster=self.roster.cluster,
-            author=self.me,
-            incarnation=pen.incarnation,
-            number=feed.next_number if feed else 0,
-            previous=feed.head if feed else bytes(32),
-            issued_at_ms=now,
-            key=pen.chain.key,
-            entries=_take_batch(pen.waiting),
-        )
-        pen.signing = draft
-        pen.last_left_ms = now
-        return [Sign(draft.header, Domain.BATCH, pen.chain.key)]
-
-    def _on_signed(self, event: events.Signed) -> list[Effect]:
-        pen = self._opened()
-        draft, pen.signing = pen.signing, None
-        if draft is None or draft.header != event.body:
-            raise LocalError("a signature that nobody asked for")
-        pen.storing = read_batch_untrusted(draft.join(event.signature))
-        return [Store(pen.storing, own=True)]
-
     def _on_stored(self, event: events.Stored, now: UnixMs) -> list[Effect]:
-        pen = self._opened()
-        batch, pen.storing = pen.storing, None
-        if batch is None or batch.id != event.batch_id:
-            raise LocalError("a batch was stored that was not under way")
-        self.ledger.add(batch)
+        batch = self._pen.stored(event.batch_id)
         return [
             *self._tree.spread(batch, None, now),
-            *_admitted(batch),
-            *self._write(now),
+            *self._admit(batch),
+            *self._pen.write(now),
         ]
-
-    def _opened(self) -> _Pen:
-        if self._pen is None:
-            raise LocalError("the engine has not been opened yet")
-        return self._pen
 
     # --- reading other feeds --------------------------------------------------
 
@@ -360,7 +269,9 @@ class Engine:
                     follow += self._tree.on_duplicate(peer)
             case Answer.PARK:
                 follow = self._park(arrival, now)
-            case Answer.IGNORE | Answer.FORK:
+            case Answer.FORK:
+                follow = self._on_fork(batch)
+            case Answer.IGNORE:
                 follow = []
         return [
             Note(_FACTS[verdict.answer], peer, batch.author, verdict.why),
@@ -376,13 +287,59 @@ class Engine:
             Store(batch, own=False),
             # Spread first: what it says may close links, and all shall hear why.
             *self._tree.spread(batch, peer, now, live=arrival.live),
-            *_admitted(batch),
+            *self._admit(batch),
             *self._sync.on_arrived(batch.feed, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
         if self._parked and batch.entries[0].kind == EntryKind.KEYS:
             effects += self._unpark(now)
         return effects
+
+    # --- forks ----------------------------------------------------------------
+
+    def _on_fork(self, batch: Batch) -> list[Effect]:
+        feed = self.ledger.feed(batch.feed)
+        held = feed.contradicted(batch) if feed else None
+        return [] if held is None or held < 0 else [Recall(held, batch)]
+
+    def _on_recalled(self, event: events.Recalled, now: UnixMs) -> list[Effect]:
+        """Both sides of a fork are at hand: tell everybody, unless it is told."""
+        held, other = read_batch_untrusted(event.held), event.other
+        feed = self.ledger.feed(other.feed)
+        if feed is None or feed.frozen_at is not None:
+            return []
+        chains = [self.roster.chain(b.author, b.key) for b in (held, other)]
+        if other.author == self.me or None in chains:
+            return []
+        proof = write_equivocation(held, other, [c for c in chains if c])
+        report = Report(
+            subject=Subject(SubjectKind.NODE, other.author),
+            category="equivocation",
+            severity=9,
+            evidence=Proof(kind=ProofKind.EQUIVOCATION, data=proof),
+        )
+        return [*self._pen.say(EntryKind.REPORT, write_report(report), now)]
+
+    def _admit(self, batch: Batch) -> list[Effect]:
+        """Hand on what a batch says, after freezing whatever it proves forked."""
+        for entry in batch.entries:
+            if entry.kind == EntryKind.REPORT:
+                self._freeze_if_forked(entry)
+        return [Admitted(entry) for entry in batch.entries]
+
+    def _freeze_if_forked(self, entry: Entry) -> None:
+        evidence = read_report_untrusted(entry.body).evidence
+        if (
+            not isinstance(evidence, Proof)
+            or evidence.kind is not ProofKind.EQUIVOCATION
+        ):
+            return
+        # A false proof is the court's to disbelieve; here it freezes nothing.
+        with contextlib.suppress(PeerError):
+            proven = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
+            self.ledger.freeze(proven.feed, proven.number)
+
+    # --- keys not seen yet ----------------------------------------------------
 
     def _park(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
         if len(self._parked) >= limits.PARKED_BATCHES_MAX:
@@ -416,24 +373,8 @@ class Engine:
         if self.ledger.place(batch) is not Place.NEW:
             return []
         self.ledger.add(batch)
-        return _admitted(batch)
+        return self._admit(batch)
 
 
 def _misbehaved(peer: NodeId, author: NodeId | None, why: str) -> list[Effect]:
     return [Note(Fact.BATCH_REJECTED, peer, author, why), CloseLink(peer, why)]
-
-
-def _admitted(batch: Batch) -> list[Effect]:
-    return [Admitted(entry) for entry in batch.entries]
-
-
-def _take_batch(waiting: deque[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Take what fits one batch, by count and by size; at least one entry."""
-    taken: list[tuple[int, bytes]] = []
-    room = limits.BATCH_BYTES_MAX - 8_192  # header, signature, and framing
-    while waiting and len(taken) < limits.BATCH_ENTRIES_MAX:
-        room -= len(waiting[0][1]) + 16
-        if taken and room < 0:
-            break
-        taken.append(waiting.popleft())
-    return taken

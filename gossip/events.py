@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import attrs
 
+from gossip.ledger.feed import Batch
 from gossip.membership.identity import Chain
 from gossip.units import Incarnation, NodeId
 
@@ -51,6 +52,14 @@ class Stored:
     """Answers `effects.Store` for an own batch: it is durable now."""
 
     batch_id: bytes = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen
+class Recalled:
+    """Answers `effects.Recall`: what the store holds, and what it was asked for."""
+
+    held: bytes = attrs.field(repr=False)
+    other: Batch
 
 
 @attrs.frozen
@@ -103,6 +112,7 @@ Event: TypeAlias = (
     | Say
     | Signed
     | Stored
+    | Recalled
     | LinkUp
     | LinkDown
     | Frame

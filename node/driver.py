@@ -172,6 +172,8 @@ class Driver:
                 if self._beside is None:
                     raise LocalError("asked to verify before the driver runs")
                 self._beside.start_soon(self._verify, effect)
+            case effects.Recall():
+                self._recall(effect)
             case effects.Store():
                 self._store(effect)
             case effects.SendStored():
@@ -212,6 +214,11 @@ class Driver:
             PutBatch(batch, self.clock.unix_ms()),
             (lambda: self.handle(events.Stored(batch.id))) if effect.own else None,
         )
+
+    def _recall(self, effect: effects.Recall) -> None:
+        feed = effect.other.feed
+        for held in self.store.range(*feed, effect.number, effect.number):
+            self.handle(events.Recalled(held, effect.other))
 
     def _admit(self, entry: Entry) -> None:
         self.metrics.entries.labels(_kind_name(entry.kind)).inc()

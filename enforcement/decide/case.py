@@ -209,6 +209,16 @@ class Case:
             self._forget_oldest(remark.reporter)
         self._track = None
 
+    def void(self, feed: tuple[bytes, bytes], number: int) -> None:
+        """Unhear what ``feed`` said from ``number`` on."""
+        kept = [
+            (order, remark)
+            for order, remark in self._remarks
+            if (order[1], order[2]) != feed or order[3] < number
+        ]
+        if len(kept) != len(self._remarks):
+            self._remarks, self._track = kept, None
+
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
         track = self._folded()

@@ -27,12 +27,15 @@ from gossip.ledger.entries import (
     Entry,
     EntryKind,
     Proof,
+    ProofKind,
     Report,
     Subject,
     SubjectKind,
     read_policy_untrusted,
     read_report_untrusted,
 )
+from gossip.ledger.equivocation import read_equivocation_untrusted
+from gossip.ledger.feed import FeedId
 from gossip.membership.acts import Act, read_act_untrusted
 from gossip.membership.founders import ActKind
 from gossip.membership.roster import Roster
@@ -67,7 +70,7 @@ class Offence:
 
 
 ReadProof: TypeAlias = Callable[[bytes], Offence | None]
-"""Verify a proof's bytes. None: we lack its policy bundle, so it proves nothing
+"""Verify a denied request's proof. None: we lack its policy bundle, so it proves nothing
 to us and counts as a witness's word. Raises ``PeerError`` if it is no proof."""
 
 
@@ -173,6 +176,7 @@ class Court:
     _out: dict[Subject, Standing] = attrs.field(init=False, factory=dict)
     """The quarantined among them, so that deciding costs no walk over all."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
+    _voided: dict[FeedId, int] = attrs.field(init=False, factory=dict)
     _isolated: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _enforced: Enforced = attrs.field(init=False)
     _refused: frozenset[NodeId] = attrs.field(init=False, default=frozenset())
@@ -190,6 +194,9 @@ class Court:
 
     def hear(self, entry: Entry, now: UnixMs) -> list[Ruling]:
         """Act on one admitted entry. Entries of other kinds do nothing."""
+        if entry.number >= self._voided.get(entry.feed, entry.number + 1):
+            return []
+        voided = len(self._voided)
         try:
             match entry.kind:
                 case EntryKind.REPORT:
@@ -203,6 +210,8 @@ class Court:
                     touched = ()
         except PeerError as wrong:
             return [Disbelieved(entry, str(wrong))]
+        if len(self._voided) != voided:
+            touched = tuple(dict.fromkeys((*touched, *self._cases)))
         return self._settle(touched, now)
 
     def saw(self, report: Report, now: UnixMs) -> list[Ruling]:
@@ -270,9 +279,7 @@ class Court:
         report = read_report_untrusted(entry.body)
         if report.subject.id == entry.author:
             raise PeerError("a node reports itself")
-        offence = None
-        if isinstance(report.evidence, Proof):
-            offence = self.read_proof(report.evidence.data)
+        offence = self._offence(report)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
         if offence is None:
             voice = Voice(
@@ -295,6 +302,32 @@ class Court:
         for subject in offence.convicts:
             self._case(subject).hear(conviction)
         return offence.convicts
+
+    def _offence(self, report: Report) -> Offence | None:
+        """What the report proves, if it proves anything to us."""
+        evidence = report.evidence
+        if not isinstance(evidence, Proof):
+            return None
+        if evidence.kind is ProofKind.DENIED_REQUEST:
+            return self.read_proof(evidence.data)
+        proven = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
+        self._void(proven.feed, proven.number)
+        return Offence(
+            convicts=(Subject(SubjectKind.NODE, proven.feed[0]),),
+            request_id=proven.offence,
+            rule="equivocation",
+            severity=report.severity,
+            committed_at_ms=proven.issued_at_ms,
+        )
+
+    def _void(self, feed: FeedId, number: int) -> None:
+        """Unhear what a forked feed said from the fork on, so that nodes that
+        heard different sides of it agree again."""
+        if number >= self._voided.get(feed, number + 1):
+            return
+        self._voided[feed] = number
+        for case in self._cases.values():
+            case.void(feed, number)
 
     def _hear_act(self, entry: Entry) -> tuple[Subject, ...]:
         act = read_act_untrusted(entry.body, self.roster.founders, self.suite)

@@ -34,6 +34,12 @@ class Answer(Enum):
     """Properly signed, and contradicts what its author signed before."""
 
 
+_IGNORED = {
+    Place.TOO_FAR: "too far ahead of what is held",
+    Place.FROZEN: "its feed is frozen at a fork",
+}
+
+
 @attrs.frozen
 class Verdict:
     """An answer and the sentence that explains it."""
@@ -64,8 +70,8 @@ class Admission:
         place = self.ledger.place(batch)
         if place is Place.KNOWN:
             return Verdict(Answer.KNOWN)
-        if place is Place.TOO_FAR:
-            return Verdict(Answer.IGNORE, "too far ahead of what is held")
+        if place in _IGNORED:
+            return Verdict(Answer.IGNORE, _IGNORED[place])
         if batch.issued_at_ms > now + limits.FUTURE_MS_MAX:
             return Verdict(Answer.IGNORE, "stamped in the future")
         try:
@@ -85,17 +91,14 @@ class Admission:
         """
         if not verified:
             return Verdict(Answer.REJECT, "the signature does not verify")
-        match self.ledger.place(batch):
-            case Place.NEW:
-                return Verdict(Answer.ACCEPT)
-            case Place.KNOWN:
-                return Verdict(Answer.KNOWN)
-            case Place.FORK:
-                return Verdict(
-                    Answer.FORK, "contradicts an earlier batch of its author"
-                )
-            case Place.TOO_FAR:
-                return Verdict(Answer.IGNORE, "too far ahead of what is held")
+        place = self.ledger.place(batch)
+        if place is Place.NEW:
+            return Verdict(Answer.ACCEPT)
+        if place is Place.KNOWN:
+            return Verdict(Answer.KNOWN)
+        if place is Place.FORK:
+            return Verdict(Answer.FORK, "contradicts an earlier batch of its author")
+        return Verdict(Answer.IGNORE, _IGNORED[place])
 
     def _chain(self, batch: Batch) -> Chain | None:
         """The chain of the key that signed, from the roster or the batch itself."""

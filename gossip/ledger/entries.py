@@ -84,6 +84,11 @@ class Entry:
     body: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
 
     @property
+    def feed(self) -> tuple[NodeId, Incarnation]:
+        """Which feed it was said in."""
+        return (self.author, self.incarnation)
+
+    @property
     def order(self) -> tuple[int, bytes, bytes, int, int]:
         """The one order in which every node folds entries."""
         return (
@@ -169,10 +174,20 @@ class Witness:
     last_ms: UnixMs
 
 
+class ProofKind(IntEnum):
+    """What a proof consists of. 0 on the wire is a witness's word."""
+
+    DENIED_REQUEST = 1
+    """A signed request that a hostile rule of the bundle it names denies."""
+    EQUIVOCATION = 2
+    """Two signed headers that cannot both be honest."""
+
+
 @attrs.frozen(kw_only=True)
 class Proof:
     """Evidence that convicts by itself; opaque here, read by `decide`."""
 
+    kind: ProofKind = ProofKind.DENIED_REQUEST
     data: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
 
 
@@ -192,7 +207,7 @@ class Report:
 
 
 _REPORT_VERSION = 1
-_WITNESS, _PROOF = 0, 1
+_WITNESS = 0
 
 
 def write_report(report: Report) -> bytes:
@@ -204,7 +219,7 @@ def write_report(report: Report) -> bytes:
                 pack([w.digest, w.count, w.first_ms, w.last_ms]),
             ]
         case Proof() as p:
-            evidence = [_PROOF, p.data]
+            evidence = [int(p.kind), p.data]
     return pack(
         [
             _REPORT_VERSION,
@@ -227,12 +242,12 @@ def read_report_untrusted(body: bytes) -> Report:
     take_int(fields[0], _REPORT_VERSION, _REPORT_VERSION)
     kind = SubjectKind(take_int(fields[1], 1, max(SubjectKind)))
     data = take_bytes(fields[6], 0, limits.ENTRY_BODY_BYTES_MAX)
-    is_proof = take_int(fields[5], _WITNESS, _PROOF) == _PROOF
+    how = take_int(fields[5], _WITNESS, max(ProofKind))
     return Report(
         subject=Subject(kind, take_bytes(fields[2], ID_BYTES, ID_BYTES)),
         category=take_str(fields[3], 1, limits.NAME_CHARS_MAX),
         severity=take_int(fields[4], 1, 9),
-        evidence=Proof(data=data) if is_proof else _read_witness(data),
+        evidence=Proof(kind=ProofKind(how), data=data) if how else _read_witness(data),
     )
 
 

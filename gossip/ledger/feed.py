@@ -208,6 +208,8 @@ class Place(Enum):
     KNOWN = auto()
     FORK = auto()
     """Another batch holds this number, or the chain contradicts it."""
+    FROZEN = auto()
+    """At or beyond a fork that was proven."""
     TOO_FAR = auto()
     """Further ahead than we remember gaps for."""
 
@@ -223,6 +225,8 @@ class Feed:
     _ids: bytearray = attrs.field(init=False, factory=bytearray, repr=False)
     _ahead: dict[int, tuple[bytes, bytes]] = attrs.field(init=False, factory=dict)
     last_issued_at_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
+    frozen_at: int | None = attrs.field(init=False, default=None)
+    """Where a fork was proven; nothing from there on is held or accepted."""
 
     @property
     def next_number(self) -> int:
@@ -241,18 +245,35 @@ class Feed:
 
     def place(self, batch: Batch) -> Place:
         """Say what ``batch`` is to this feed. Changes nothing."""
-        known = self._id_at(batch.number)
-        if known is not None:
-            return Place.KNOWN if known == batch.id else Place.FORK
+        if self.frozen_at is not None and batch.number >= self.frozen_at:
+            return Place.FROZEN
+        if self._id_at(batch.number) == batch.id:
+            return Place.KNOWN
+        if self.contradicted(batch) is not None:
+            return Place.FORK
         if batch.number - self.next_number >= limits.AHEAD_PER_FEED_MAX:
             return Place.TOO_FAR
+        return Place.NEW
+
+    def contradicted(self, batch: Batch) -> int | None:
+        """The number of a held batch that cannot be honest beside ``batch``."""
+        if self._id_at(batch.number) not in (None, batch.id):
+            return batch.number
         before = self._id_at(batch.number - 1) if batch.number else NO_PREVIOUS
         if before is not None and before != batch.previous:
-            return Place.FORK
+            return batch.number - 1
         after = self._ahead.get(batch.number + 1)
         if after is not None and after[0] != batch.id:
-            return Place.FORK
-        return Place.NEW
+            return batch.number + 1
+        return None
+
+    def freeze(self, number: int) -> None:
+        """Hold nothing from ``number`` on: there the author forked."""
+        if self.frozen_at is not None and self.frozen_at <= number:
+            return
+        self.frozen_at = number
+        del self._ids[number * ID_BYTES :]
+        self._ahead = {n: ids for n, ids in self._ahead.items() if n < number}
 
     def add(self, batch: Batch) -> None:
         """Take in a verified batch whose place is `Place.NEW`."""
@@ -263,7 +284,7 @@ class Feed:
         self.last_issued_at_ms = max(self.last_issued_at_ms, batch.issued_at_ms)
 
     def _id_at(self, number: int) -> bytes | None:
-        if number < self.next_number:
+        if 0 <= number < self.next_number:
             start = number * ID_BYTES
             return bytes(self._ids[start : start + ID_BYTES])
         waiting = self._ahead.get(number)
@@ -293,13 +314,22 @@ class Ledger:
 
     def add(self, batch: Batch) -> Feed:
         """Take in a verified batch whose place is `Place.NEW`; its feed."""
-        held = self._feeds.get(batch.feed)
-        if held is None:
-            held = self._feeds[batch.feed] = Feed()
-            self._count[batch.author] = self._count.get(batch.author, 0) + 1
-            insort(self._buckets.setdefault(batch.author[0], []), batch.feed)
+        held = self._open(batch.feed)
         held.add(batch)
         return held
+
+    def _open(self, feed: FeedId) -> Feed:
+        held = self._feeds.get(feed)
+        if held is None:
+            author = feed[0]
+            held = self._feeds[feed] = Feed()
+            self._count[author] = self._count.get(author, 0) + 1
+            insort(self._buckets.setdefault(author[0], []), feed)
+        return held
+
+    def freeze(self, feed: FeedId, number: int) -> None:
+        """Freeze a feed at a proven fork, also one of which nothing is held yet."""
+        self._open(feed).freeze(number)
 
     def heads(self) -> list[tuple[FeedId, Feed]]:
         """Every feed in one order, so that equal ledgers list alike."""

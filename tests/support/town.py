@@ -153,6 +153,10 @@ class Town:
                 citizen.stored.append(effect.batch)
                 if effect.own:
                     self.post(me, events.Stored(effect.batch.id))
+            case effects.Recall():
+                for batch in citizen.stored:
+                    if (batch.feed, batch.number) == (effect.other.feed, effect.number):
+                        self.post(me, events.Recalled(batch.encoded, effect.other))
             case effects.Send():
                 self._send(me, effect.peer, effect.frame)
             case effects.SendStored():

@@ -16,10 +16,8 @@ peer, and no application byte travels before M4.
 
 import enum
 import hmac
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeAlias
-
-import attrs
 
 from gossip.domains import Domain
 from gossip.errors import LocalError, PeerError
@@ -37,19 +35,27 @@ from gossip.link.messages import (
     decode_identity_untrusted,
     encode_identity,
     header,
-    kind_untrusted,
     sealed_identity_bytes,
 )
-from gossip.membership.identity import Chain, read_chain_untrusted
+from gossip.link.steps import (
+    Effect,
+    Established,
+    Event,
+    Local,
+    Received,
+    Sign,
+    Transmit,
+    read_event,
+)
+from gossip.membership.identity import Chain
 from gossip.suite import (
     AEAD_NONCE_BYTES,
     AGREE_REPLY_BYTES,
     AGREE_REQUEST_BYTES,
     AgreeSecret,
-    Suite,
     digest,
 )
-from gossip.units import ClusterId, NodeId, UnixMs
+from gossip.units import NodeId, UnixMs
 
 
 class State(enum.Enum):
@@ -91,85 +97,6 @@ _SEAL_NONCE: Final = bytes(AEAD_NONCE_BYTES)
 """All zeros: every key of a handshake seals one message."""
 
 
-@attrs.frozen
-class Begin:
-    """The initiator may speak."""
-
-
-@attrs.frozen
-class Received:
-    """One whole message arrived: header and body."""
-
-    data: bytes = attrs.field(repr=False)
-
-
-@attrs.frozen
-class Signed:
-    """The answer to `Sign`."""
-
-    signature: bytes = attrs.field(repr=False)
-
-
-Event: TypeAlias = Begin | Received | Signed
-
-
-@attrs.frozen
-class Sign:
-    """Sign with the operational key of the chain we show; answer `Signed`."""
-
-    message: bytes = attrs.field(repr=False)
-    context: Domain
-
-
-@attrs.frozen
-class Transmit:
-    """Send these bytes."""
-
-    data: bytes = attrs.field(repr=False)
-
-
-@attrs.frozen
-class Established:
-    """The peer is who its chain says; both sides hold these 32-byte keys."""
-
-    peer: Chain
-    send_key: bytes = attrs.field(repr=False)
-    receive_key: bytes = attrs.field(repr=False)
-
-
-Effect: TypeAlias = Sign | Transmit | Established
-
-
-@attrs.frozen(kw_only=True)
-class Local:
-    """What a side brings along: who it is, and whom it may meet.
-
-    Attributes:
-        members: Whoever is not in it is refused, whatever it can prove.
-    """
-
-    suite: Suite
-    cluster: ClusterId = attrs.field(repr=bytes.hex)
-    chain: Chain
-    members: Container[NodeId]
-
-    def admit(self, chain_bytes: bytes, now_ms: UnixMs) -> Chain:
-        """Read the peer's chain and decide whether to talk to it at all.
-
-        Raises:
-            PeerError: not a chain, not a member, not valid now, or ourselves.
-        """
-        chain = read_chain_untrusted(chain_bytes, self.suite)
-        name = chain.node.hex()[:16]
-        if chain.node == self.chain.node:
-            raise PeerError("the peer claims to be this node itself")
-        if chain.node not in self.members:
-            raise PeerError(f"node {name} is not admitted here")
-        if not chain.covers(now_ms):
-            raise PeerError(f"node {name} shows an operational key that is not valid")
-        return chain
-
-
 class _Side:
     """What both sides share: the walk through the table, transcript and keys."""
 
@@ -201,7 +128,7 @@ class _Side:
             LocalError: the driver did what the table does not hold. Final.
         """
         state, self._state = self._state, State.DEAD
-        kind, data = _read(event)
+        kind, data = read_event(event)
         after = self._moves.get((state, kind))
         if after is None:
             wrong = PeerError if isinstance(event, Received) else LocalError
@@ -421,13 +348,3 @@ class Responder(_Side):
         m4 = header(Kind.M4, len(sealed_accept)) + sealed_accept
         to_responder, to_initiator = self._traffic_keys()
         return (Transmit(m4), Established(peer, to_initiator, to_responder))
-
-
-def _read(event: Event) -> tuple[Kind, bytes]:
-    match event:
-        case Received(data):
-            return kind_untrusted(data), data
-        case Signed(signature):
-            return Kind.SIGNED, signature
-        case Begin():
-            return Kind.BEGIN, b""

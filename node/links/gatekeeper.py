@@ -1,6 +1,8 @@
 """Who may come in: members, not too many at once, and each over one link."""
 
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -12,6 +14,8 @@ from node.links.events import (
     ADDRESSES_MAX,
     FIRST_MESSAGES_PER_S,
     HALF_OPEN_EASY,
+    HALF_OPEN_MAX,
+    HALF_OPEN_PER_ADDRESS_MAX,
 )
 
 CROSSED: Final = "both nodes called each other at once"
@@ -39,6 +43,7 @@ class Gatekeeper:
     refused: set[NodeId] = attrs.field(init=False, factory=set)
     calling: set[NodeId] = attrs.field(init=False, factory=set)
     half_open: int = attrs.field(init=False, default=0)
+    _half_open_from: Counter[str] = attrs.field(init=False, factory=Counter)
     _calls: dict[str, int] = attrs.field(init=False, factory=dict)
     _second: int = attrs.field(init=False, default=0)
     _cookie_key: bytes = attrs.field(init=False, default=b"", repr=False)
@@ -60,6 +65,24 @@ class Gatekeeper:
             caller.node in self.calling or caller.node in self.linked
         ):
             raise PeerError(CROSSED)
+
+    @contextmanager
+    def half_opened(self, host: str) -> Iterator[bool]:
+        """Count a call while it is no link yet; False if there are too many."""
+        if (
+            self.half_open >= HALF_OPEN_MAX
+            or self._half_open_from[host] >= HALF_OPEN_PER_ADDRESS_MAX
+        ):
+            yield False
+            return
+        self.half_open += 1
+        self._half_open_from[host] += 1
+        try:
+            yield True
+        finally:
+            self.half_open -= 1
+            self._half_open_from[host] -= 1
+            self._half_open_from += Counter()  # forget addresses at zero
 
     def cookie_key(self, host: str) -> bytes | None:
         """Count a call from ``host``; the key of its cookie if it is too many."""

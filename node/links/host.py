@@ -15,7 +15,9 @@ from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecure
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IOException
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
@@ -36,6 +38,8 @@ from node.links.security import PROTOCOL, PqTransport, libp2p_pair
 from node.links.stream import LinkStream
 
 MUXER: Final = TProtocol("/picket/yamux/1")
+NOT_PICKET: Final = "does not speak Picket's link protocol"
+TOO_SLOW: Final = f"no handshake within {HANDSHAKE_S:.0f} s"
 CONNECTIONS_MAX: Final = 20_000
 _SOMEWHERE: Final = Multiaddr("/ip4/127.0.0.1/tcp/1")
 """libp2p wants an address for its log, which is silent."""
@@ -55,7 +59,7 @@ class LinkUpgrader(TransportUpgrader):
                 return await self.security_multistream.secure_inbound(raw_conn)
             return await self.security_multistream.secure_outbound(raw_conn, peer_id)
         except (MultiselectError, MultiselectClientError) as error:
-            raise SecurityUpgradeFailure("not a Picket node") from error
+            raise SecurityUpgradeFailure(NOT_PICKET) from error
         except HandshakeFailure as error:
             raise SecurityUpgradeFailure(str(error)) from error
 
@@ -67,16 +71,16 @@ class LinkUpgrader(TransportUpgrader):
 class LinkSwarm(Swarm):
     """A swarm that is handed sockets, and forgets a connection at its end."""
 
-    async def dial_node(self, stream: trio.SocketStream, node: NodeId) -> LinkMux:
+    async def dial_node(self, stream: TcpStream, node: NodeId) -> LinkMux:
         """Make a link to ``node`` of a connected socket."""
-        raw = RawConnection(TcpStream(stream), True)
+        raw = RawConnection(stream, True)
         connection = await self.upgrade_outbound_raw_conn(raw, ID(node))
         assert isinstance(connection.muxed_conn, LinkMux)
         return connection.muxed_conn
 
-    async def accept_node(self, stream: trio.SocketStream) -> LinkMux:
+    async def accept_node(self, stream: TcpStream) -> LinkMux:
         """Make a link of an accepted socket."""
-        raw = RawConnection(TcpStream(stream), False)
+        raw = RawConnection(stream, False)
         muxed = await self.upgrade_inbound_raw_conn(raw, _SOMEWHERE)
         assert isinstance(muxed, LinkMux)
         return muxed
@@ -155,6 +159,14 @@ class LinkHost(BasicHost):
                 stream.throw_away()
         return stream
 
+    async def close_all(self) -> None:
+        """Close every connection and the host; at once, where libp2p queues."""
+        async with trio.open_nursery() as nursery:
+            for connections in tuple(self.swarm.connections.values()):
+                for connection in connections:
+                    nursery.start_soon(connection.close)
+        await self.close()
+
     async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
         """Negotiate and serve one stream; whatever goes wrong stays in here."""
         try:
@@ -182,7 +194,9 @@ def explain(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, PeerError | HandshakeFailure | SecurityUpgradeFailure):
             return str(cause)
-        cause = cause.__cause__
-    if isinstance(error, trio.TooSlowError):
-        return f"no handshake within {HANDSHAKE_S:.0f} s"
-    return "the connection ended during the handshake"
+        if isinstance(cause, trio.TooSlowError):
+            return TOO_SLOW
+        if isinstance(cause, IOException | RawConnError | OSError):
+            return "the connection broke during the handshake"
+        cause = cause.__cause__ or cause.__context__
+    return NOT_PICKET

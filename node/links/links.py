@@ -18,13 +18,13 @@ import attrs
 import trio
 
 from gossip.errors import LocalError, PeerError, UserError
-from gossip.link.handshake import Local
+from gossip.link.steps import Local
 from gossip.membership.identity import Chain
 from gossip.suite import SigningKey, Suite
 from gossip.units import ClusterId, NodeId, UnixMs
 from node.links.events import (
-    HALF_OPEN_MAX,
     HANDSHAKE_S,
+    PARTING_S,
     REDIAL_FIRST_S,
     REDIAL_MAX_S,
     Frame,
@@ -38,10 +38,10 @@ from node.links.events import (
     show_address,
 )
 from node.links.gatekeeper import CROSSED, Gatekeeper
-from node.links.host import LinkHost, explain
+from node.links.host import TOO_SLOW, LinkHost, explain
 from node.links.mux import LinkMux
 from node.links.pipe import FramePipe
-from node.links.raw import quieten
+from node.links.raw import TcpStream, quieten
 from node.links.security import Identity, PqTransport, mono_ms
 from node.links.stream import LinkStream
 
@@ -183,7 +183,7 @@ class Links:
                     nursery.start_soon(link.mux.end, LinkEnd.SHUTDOWN)
             for link in tuple(self._links.values()):
                 self._lose(link)
-            await self._host.close()
+            await self._host.close_all()
 
     # Whom to link
 
@@ -207,10 +207,15 @@ class Links:
             want.scope.cancel()
 
     def refuse(self, node: NodeId, refused: bool) -> None:
-        """Close the link with ``node`` and let none come up, or allow it again."""
+        """Close the link with ``node`` soon and let none come up, or allow it again.
+
+        Its calls are refused by the gates, at once.
+        """
         if refused:
             self._gate.refused.add(node)
-            self.drop(node)
+            link = self._links.get(node)
+            if link is not None and self._nursery is not None:
+                self._nursery.start_soon(self._part, link)
         else:
             self._gate.refused.discard(node)
         self._wake(node)
@@ -220,6 +225,11 @@ class Links:
         link = self._links.get(node)
         if link is not None and self._nursery is not None:
             self._nursery.start_soon(link.mux.end, LinkEnd.CLOSED)
+
+    async def _part(self, link: _Link) -> None:
+        """End a link a moment later: what is being said, and why, gets out."""
+        await trio.sleep(PARTING_S)
+        await link.mux.end(LinkEnd.CLOSED)
 
     async def close_link(self, node: NodeId) -> None:
         """Close the link with ``node``; `LinkDown` follows."""
@@ -341,7 +351,7 @@ class Links:
         self._gate.calling.add(node)
         adopted = False
         try:
-            mux = await self._host.swarm.dial_node(stream, node)
+            mux = await self._host.swarm.dial_node(TcpStream(stream), node)
             gossip = await self._host.open(mux, GOSSIP)
             adopted = self._adopt(mux, gossip)
         finally:
@@ -357,25 +367,25 @@ class Links:
             host, port, *_ = stream.socket.getpeername()
         except OSError:
             return  # Gone before it said anything.
-        address = show_address(str(host), int(port))
-        if self._gate.half_open >= HALF_OPEN_MAX:
-            stream.socket.close()
-            self._refuse(address, "too many calls at once")
-            return
-        self._gate.half_open += 1
-        sentence = ""
+        with self._gate.half_opened(str(host)) as room:
+            mux = await self._accept(stream, str(host), int(port)) if room else None
+        if mux is not None:
+            await mux.event_closed.wait()
+
+    async def _accept(
+        self, stream: trio.SocketStream, host: str, port: int
+    ) -> LinkMux | None:
+        tcp = TcpStream(stream)
         try:
             with trio.fail_after(2 * HANDSHAKE_S):
-                mux = await self._host.swarm.accept_node(stream)
+                mux = await self._host.swarm.accept_node(tcp)
                 await mux.adopted.wait()
         except Exception as error:
             sentence = explain(error)
-        finally:
-            self._gate.half_open -= 1
-        if not sentence:
-            await mux.event_closed.wait()
-        elif sentence != CROSSED:
-            self._refuse(address, sentence)
+            if sentence != CROSSED and (tcp.heard or sentence == TOO_SLOW):
+                self._refuse(show_address(host, port), sentence)
+            return None  # whoever said nothing is no news
+        return mux
 
     async def _on_gossip(self, stream: LinkStream) -> None:
         if stream.mux.is_initiator or stream.mux.adopted.is_set():

@@ -8,11 +8,13 @@ import trio
 
 from gossip import limits
 from gossip.errors import LocalError, PeerError
-from node.links.events import QUEUE_BYTES_MAX, READ_BYTES
+from node.links.events import QUEUE_BYTES_MAX
 from node.links.stream import LinkStream
 
 _SIZE_BYTES: Final = 4
 _WRITE_BYTES: Final = 131_072
+_READ_BYTES: Final = 65_536
+"""So much is handed on before other tasks have their turn."""
 
 
 class FramePipe:
@@ -70,7 +72,7 @@ class FramePipe:
         buffer = bytearray()
         while True:
             try:
-                data = await self._stream.receive_some(READ_BYTES)
+                data = await self._stream.receive_some(_READ_BYTES)
             except trio.BrokenResourceError:
                 return
             if not data:

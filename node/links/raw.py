@@ -7,15 +7,26 @@ from libp2p.io.trio import TrioTCPStream
 
 
 class TcpStream(TrioTCPStream):
-    """libp2p's TCP stream, which has no address for IPv6 peers."""
+    """libp2p's TCP stream, which has no address for IPv6 peers.
+
+    Attributes:
+        heard: Whether the other side ever said anything.
+    """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)
+        self.heard = False
         try:
             host, port, *_ = stream.socket.getpeername()
         except OSError:
             return  # already gone; reading will say so
         self._cached_remote_address = (str(host), int(port))
+
+    async def read(self, n: int | None = None) -> bytes:
+        """At most ``n`` bytes."""
+        data = await super().read(n)
+        self.heard |= bool(data)
+        return data
 
 
 def quieten() -> None:

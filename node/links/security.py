@@ -19,20 +19,19 @@ from libp2p.security.exceptions import HandshakeFailure
 from multiaddr import Multiaddr  # type: ignore[import-untyped]  # ships no types
 
 from gossip.errors import PeerError
-from gossip.link.handshake import (
+from gossip.link.handshake import Initiator, Responder
+from gossip.link.messages import HEADER_BYTES, body_bytes_untrusted
+from gossip.link.session import Session
+from gossip.link.steps import (
     Begin,
     Established,
     Event,
-    Initiator,
     Local,
     Received,
-    Responder,
     Sign,
     Signed,
     Transmit,
 )
-from gossip.link.messages import HEADER_BYTES, body_bytes_untrusted
-from gossip.link.session import Session
 from gossip.membership.identity import Chain
 from gossip.suite import SigningKey
 from gossip.units import MonoMs, NodeId, UnixMs
@@ -251,6 +250,6 @@ async def _read_exactly(conn: IRawConnection, size: int) -> bytes:
     while len(data) < size:
         portion = await conn.read(size - len(data))
         if not portion:
-            raise PeerError("the peer hung up during the handshake")
+            raise PeerError("the peer hung up during the handshake; its log says why")
         data += portion
     return bytes(data)

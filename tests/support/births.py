@@ -10,11 +10,12 @@ from gossip.membership.identity import (
     encode_chain,
     read_chain_untrusted,
 )
+from gossip.suite import SigningKey
 from gossip.units import NodeId, UnixMs
-from node.keys.suites.hybrid import HybridSigningKey
 from node.keys.suites.openssl import OpensslSuite
+from node.keys.suites.registry import SuiteWithKeys
 
-SUITE = OpensslSuite()
+SUITE: SuiteWithKeys = OpensslSuite()
 NOW = UnixMs(1_800_000_000_000)
 
 
@@ -23,10 +24,11 @@ class Newborn:
     """One node: what it shows, and the key it signs with."""
 
     chain: Chain
-    signing_key: HybridSigningKey
-    root: HybridSigningKey = attrs.field(repr=False)
-    renewal: HybridSigningKey = attrs.field(repr=False)
+    signing_key: SigningKey
+    root: SigningKey = attrs.field(repr=False)
+    renewal: SigningKey = attrs.field(repr=False)
     renewal_cert: bytes = attrs.field(repr=False)
+    suite: SuiteWithKeys = attrs.field(repr=False)
 
     @property
     def node(self) -> NodeId:
@@ -34,12 +36,14 @@ class Newborn:
 
     def rotated(self, now_ms: UnixMs = NOW) -> "Newborn":
         """The same node with its next operational key."""
-        return _with_operational(self.root, self.renewal, self.renewal_cert, now_ms)
+        return _with_operational(
+            self.suite, self.root, self.renewal, self.renewal_cert, now_ms
+        )
 
 
-def newborn(now_ms: UnixMs = NOW) -> Newborn:
+def newborn(now_ms: UnixMs = NOW, suite: SuiteWithKeys = SUITE) -> Newborn:
     """A node nobody has met before, valid at ``now_ms``."""
-    root, renewal = _key(), _key()
+    root, renewal = _key(suite), _key(suite)
     cert = certify(
         root,
         Domain.RENEWAL_CERT,
@@ -47,16 +51,17 @@ def newborn(now_ms: UnixMs = NOW) -> Newborn:
         now_ms,
         UnixMs(now_ms + limits.RENEWAL_LIFE_MS),
     )
-    return _with_operational(root, renewal, cert, now_ms)
+    return _with_operational(suite, root, renewal, cert, now_ms)
 
 
 def _with_operational(
-    root: HybridSigningKey,
-    renewal: HybridSigningKey,
+    suite: SuiteWithKeys,
+    root: SigningKey,
+    renewal: SigningKey,
     renewal_cert: bytes,
     now_ms: UnixMs,
 ) -> Newborn:
-    operational = _key()
+    operational = _key(suite)
     cert = certify(
         renewal,
         Domain.OPERATIONAL_CERT,
@@ -65,9 +70,9 @@ def _with_operational(
         UnixMs(now_ms + limits.OPERATIONAL_LIFE_MS),
     )
     encoded = encode_chain(root.public_key, renewal_cert, cert)
-    chain = read_chain_untrusted(encoded, SUITE)
-    return Newborn(chain, operational, root, renewal, renewal_cert)
+    chain = read_chain_untrusted(encoded, suite)
+    return Newborn(chain, operational, root, renewal, renewal_cert, suite)
 
 
-def _key() -> HybridSigningKey:
-    return SUITE.signing_key_from_seed(SUITE.generate_seed())
+def _key(suite: SuiteWithKeys) -> SigningKey:
+    return suite.signing_key_from_seed(suite.generate_seed())

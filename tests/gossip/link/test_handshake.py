@@ -10,19 +10,21 @@ from gossip.errors import LocalError, PeerError
 from gossip.link.handshake import (
     INITIATOR_MOVES,
     RESPONDER_MOVES,
+    Initiator,
+    Responder,
+    State,
+)
+from gossip.link.messages import HEADER_BYTES, MESSAGE_BYTES_MAX, body_bytes_untrusted
+from gossip.link.steps import (
     Begin,
     Established,
     Event,
-    Initiator,
     Local,
     Received,
-    Responder,
     Sign,
     Signed,
-    State,
     Transmit,
 )
-from gossip.link.messages import HEADER_BYTES, MESSAGE_BYTES_MAX, body_bytes_untrusted
 from gossip.suite import SigningKey
 from gossip.units import ClusterId, NodeId, UnixMs
 from tests.support.births import NOW, SUITE, Newborn, newborn

@@ -1,8 +1,8 @@
 """Links of several nodes in one process, and what they told."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -10,6 +10,9 @@ from gossip.units import ClusterId, NodeId, UnixMs
 from node.links.events import Frame, LinkDown, LinkEvent, LinkUp, Refused
 from node.links.links import Links
 from tests.support.births import NOW, SUITE, Newborn, newborn
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 CLUSTER = ClusterId(b"c" * 32)
 LOOPBACK = ("127.0.0.1", 0)
@@ -65,6 +68,9 @@ class Member:
             while not holds():
                 await self._news.park()
 
+    async def until_frames(self, frames: list[bytes]) -> None:
+        await self.until(lambda: self.frames() == frames)
+
     async def until_up(self, count: int = 1) -> None:
         await self.until(lambda: len(self.told(LinkUp)) >= count)
 
@@ -102,13 +108,53 @@ def members(count: int) -> list[Member]:
 async def poll(holds: Callable[[], bool]) -> None:
     """Wait for something nobody tells about."""
     with trio.fail_after(PATIENCE_S):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  # nobody sets an event
             await trio.sleep(0.005)
 
 
-async def echo(stream_receive: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Read to the end."""
-    data = b""
-    while portion := await stream_receive():
-        data += portion
-    return data
+class Relay:
+    """A wire between two nodes that can freeze, and can flip a bit."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self._to = to
+        self._thaw = trio.Event()
+        self._thaw.set()
+        self._flip_next = False
+        self.address = ("", 0)
+
+    def freeze(self) -> None:
+        self._thaw = trio.Event()
+
+    def flip_a_bit(self) -> None:
+        self._flip_next = True
+
+    async def run(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.address = listener.socket.getsockname()[:2]
+        task_status.started()
+        await trio.serve_listeners(self._serve, [listener])
+
+    async def _serve(self, near: trio.SocketStream) -> None:
+        far = await trio.open_tcp_stream(*self._to)
+        async with far, trio.open_nursery() as nursery:
+            nursery.start_soon(self._carry, far, near, nursery.cancel_scope)
+            await self._carry(near, far, nursery.cancel_scope)
+
+    async def _carry(
+        self,
+        source: trio.SocketStream,
+        sink: trio.SocketStream,
+        end: trio.CancelScope,
+    ) -> None:
+        try:
+            while data := await source.receive_some(65_536):
+                await self._thaw.wait()
+                if self._flip_next:
+                    self._flip_next = False
+                    data = data[:-1] + bytes((data[-1] ^ 1,))
+                await sink.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        end.cancel()

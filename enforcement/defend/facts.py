@@ -145,9 +145,13 @@ def _scalar(value: Json) -> Fact:
 
 def _decimal_text(value: Decimal) -> str:
     """Cedar's decimal: at most 4 places, and what 64 bits hold of that."""
-    scaled = value.scaleb(4)
-    if scaled != scaled.to_integral_value() or abs(scaled) >= 2**63:
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int), "JSON has neither NaN nor infinity"
+    places = -exponent - (len(digits) - len("".join(map(str, digits)).rstrip("0")))
+    if value and places > 4:
         raise UnreadableError("a number has more than 4 decimal places")
+    if abs(value) > _DECIMAL_MAX:
+        raise UnreadableError("a number is too large to be compared")
     return f"{value:.4f}"
 
 
@@ -180,6 +184,7 @@ def _refuse_aliases(members: Mapping[str, Json], wanted: str) -> None:
             raise UnreadableError(f"`{key}` could be taken for `{wanted}`")
 
 
+_DECIMAL_MAX = Decimal("922337203685477.5807")
 _WORD = re.compile(r"[a-z0-9_]+")
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-f]{2})|u(000[0-9a-f]{5})|u([0-9a-f]{4})|u\{([0-9a-f]{1,6})\}"

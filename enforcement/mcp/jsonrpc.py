@@ -100,6 +100,7 @@ class Response:
 Message: TypeAlias = Request | Notification | Response
 
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]+")
 _METHODS = frozenset(
     {
@@ -180,6 +181,10 @@ def read_json_untrusted(data: bytes, keys_max: int) -> Json:
     """
     if len(data) > limits.MESSAGE_BYTES_MAX:
         raise _unparsable(f"a message has at most {limits.MESSAGE_BYTES_MAX} bytes")
+    if data.count(b",") > limits.VALUES_MAX and (
+        _STRING.sub(b"", data).count(b",") > limits.VALUES_MAX
+    ):
+        raise _unparsable(f"a message has at most {limits.VALUES_MAX} values")
     reader = _Reader(keys_max)
     try:
         value = cast(

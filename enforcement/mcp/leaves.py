@@ -15,6 +15,7 @@ byte in ``docs/reference/envelope.md``.
 """
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from decimal import Decimal
@@ -41,6 +42,16 @@ DECIMAL: Final = b"\x04"
 TEXT: Final = b"\x05"
 LIST: Final = b"\x06"
 OBJECT: Final = b"\x07"
+_FORMS: Final = {
+    NULL: re.compile(""),
+    FALSE: re.compile(""),
+    TRUE: re.compile(""),
+    INTEGER: re.compile(r"-?[0-9]{1,64}"),
+    DECIMAL: re.compile(r"-?[0-9]{1,64}e-?[0-9]{1,4}"),
+    TEXT: re.compile(r"(?s:.*)"),
+    LIST: re.compile(r"[0-9]{1,7}"),
+    OBJECT: re.compile(r"[0-9]{1,7}"),
+}
 
 
 class TooManyValuesError(Exception):
@@ -86,23 +97,20 @@ def untyped_untrusted(data: bytes) -> tuple[Json, int]:
 
 
 def _untyped(tag: bytes, text: str) -> tuple[Json, int]:
-    if tag in (INTEGER, DECIMAL, LIST, OBJECT) and len(text) > 2 * limits.LEAVES_MAX:
-        raise ValueError("a number is too long")
+    form = _FORMS.get(tag)
+    if form is None or not form.fullmatch(text):
+        raise ValueError("an unknown type, or a number in another form")
     if tag == INTEGER:
         return int(text), 0
     if tag == DECIMAL:
-        digits, _, exponent = text.partition("e")
-        return Decimal(digits).scaleb(int(exponent)), 0
+        return Decimal(text), 0
     if tag == TEXT:
         return text, 0
     if tag == LIST:
         return [], int(text)
     if tag == OBJECT:
         return {}, int(text)
-    plain: dict[bytes, Json] = {NULL: None, FALSE: False, TRUE: True}
-    if tag not in plain:
-        raise ValueError("an unknown type")
-    return plain[tag], 0
+    return {NULL: None, FALSE: False, TRUE: True}[tag], 0
 
 
 def _decimal_text(value: Decimal) -> str:

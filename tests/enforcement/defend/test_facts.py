@@ -130,6 +130,7 @@ def test_a_scalar_where_an_object_is_read_is_shown_as_it_is() -> None:
     [
         Decimal("0.00001"),
         Decimal("922337203685477.5808"),
+        Decimal("1.00000000000000000000000000000000001"),
         2**53,
         "x" * (limits.FACT_TEXT_CHARS_MAX + 1),
         [0] * (limits.FACT_VALUES_MAX + 1),
@@ -145,13 +146,9 @@ def test_what_has_no_exact_form_denies_only_if_it_is_read(value: Json) -> None:
         build_context(view, [read("v")])
 
 
-@pytest.mark.parametrize(
-    "alias", ["Query", "QUERY", "\uff51uery", "query\u200b".upper()]
-)
+@pytest.mark.parametrize("alias", ["Query", "QUERY", "\uff51uery"])
 def test_a_key_in_another_spelling_is_not_overlooked(alias: str) -> None:
     """Some servers match members without regard to case."""
     view: dict[str, Json] = {alias: "drop"}
-    if "\u200b" in alias:
-        return
     with pytest.raises(UnreadableError, match="taken for"):
         build_context(view, [read("query", whole=False)])

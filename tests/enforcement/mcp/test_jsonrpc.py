@@ -134,13 +134,18 @@ def test_limits_hold_at_the_limit_and_refuse_one_beyond() -> None:
     def sized(size: int) -> bytes:
         return wrap("{}").ljust(size)
 
+    def listed(count: int) -> bytes:  # the message itself has three commas
+        return wrap('{"a":[' + "0," * (count - 3) + "0]}")
+
     for make, limit in (
+        (listed, limits.VALUES_MAX),
         (nested, limits.DEPTH_MAX),
         (keyed, limits.CLIENT_KEYS_MAX),
         (sized, limits.MESSAGE_BYTES_MAX),
     ):
         read_message_untrusted(make(limit))
         refusal(make(limit + 1))
+    read_message_untrusted(wrap(json.dumps({"a": ',"' * 1_000_000})))
     refusal(b"[" * 1_000_000)
     refusal(wrap('{"a":' * 100_000))
 

@@ -1,0 +1,173 @@
+"""What is measured of a run: how far and how soon things reached, who was cut.
+
+Delays are microseconds of virtual time. Percentiles are over all pairs of a
+thing said (or done) by somebody and an honest node that was to learn of it.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from enforcement.decide import court as rulings
+from enforcement.decide.case import Level
+from enforcement.decide.court import Ruling
+from gossip import effects, events
+from gossip.ledger.entries import Entry, EntryKind, Subject
+from gossip.ledger.feed import FeedId
+from gossip.units import EntryId
+from scenarios.agenda import Agenda
+from scenarios.citizen import Citizen
+
+BARS: Final[Mapping[str, tuple[str, bool]]] = {
+    "reach_p50_ms": ("from said to held by an honest node, median", False),
+    "reach_p99_ms": ("the same, 99th percentile", False),
+    "reach_max_ms": ("the same, the slowest", False),
+    "delivered_percent": ("of what was said, held by honest nodes at the end", True),
+    "cut_p50_ms": ("from a misdeed to an honest node refusing calls, median", False),
+    "cut_p99_ms": ("the same, 99th percentile", False),
+    "cut_percent": ("of misdoers, refused by honest nodes at some time", True),
+    "false_quarantines": ("innocent subjects that any honest node put away", False),
+    "settled_s": ("from the end of the story to all of `eventually`", False),
+    "bytes_per_node": ("sent by an honest node, mean", False),
+    "duplicates_per_batch": ("batches received that were held already", False),
+    "rejected": ("batches that honest nodes refused", False),
+}
+"""Figure: (meaning, whether a bar is the least rather than the most)."""
+
+
+def percentile(values: Sequence[int], share: float) -> int:
+    """The value below which ``share`` of ``values`` lie; 0 if there are none."""
+    if not values:
+        return 0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@attrs.define
+class Figures:
+    """Counts while a run goes on. Implements `scenarios.world.Onlooker`."""
+
+    agenda: Agenda
+    _said_us: dict[int, deque[int]] = attrs.field(init=False, factory=dict)
+    _published_us: dict[EntryId, int] = attrs.field(init=False, factory=dict)
+    published: dict[FeedId, int] = attrs.field(init=False, factory=dict)
+    """Of every feed written by an honest node: how many batches are durable."""
+    reach_us: "array[int]" = attrs.field(init=False, factory=lambda: array("q"))
+    guilty_us: dict[Subject, int] = attrs.field(init=False, factory=dict)
+    """Who did something, and when first."""
+    cut_us: dict[tuple[Subject, int], int] = attrs.field(init=False, factory=dict)
+    wronged: dict[Subject, None] = attrs.field(init=False, factory=dict)
+    accepted: int = attrs.field(init=False, default=0)
+    known: int = attrs.field(init=False, default=0)
+    rejected: int = attrs.field(init=False, default=0)
+    handled_events: int = attrs.field(init=False, default=0)
+    innocents: set[bytes] = attrs.field(init=False, factory=set)
+    """Ids of honest nodes; agents are innocent unless they are guilty."""
+
+    def misdeed(self, subject: Subject) -> None:
+        """Somebody really did something."""
+        self.guilty_us.setdefault(subject, self.agenda.now_us)
+
+    def handled(self, citizen: Citizen, event: events.Event) -> None:
+        """Count."""
+        del citizen, event
+        self.handled_events += 1
+
+    def said(self, citizen: Citizen, kind: int) -> None:
+        """Remember when, until it is known as which entry."""
+        if kind == EntryKind.REPORT and citizen.role.honest:
+            self._said_us.setdefault(citizen.index, deque()).append(self.agenda.now_us)
+
+    def admitted(self, citizen: Citizen, entry: Entry) -> None:
+        """Somebody holds an entry now."""
+        if entry.author == citizen.node:
+            if citizen.role.honest:
+                feed = (entry.author, entry.incarnation)
+                self.published[feed] = entry.number + 1
+                waiting = self._said_us.get(citizen.index)
+                if entry.kind == EntryKind.REPORT and waiting:
+                    self._published_us[entry.id] = waiting.popleft()
+            return
+        since = self._published_us.get(entry.id)
+        if since is not None and citizen.role.honest:
+            self.reach_us.append(self.agenda.now_us - since)
+
+    def noted(self, citizen: Citizen, note: effects.Note) -> None:
+        """Count batches."""
+        if not citizen.role.honest:
+            return
+        if note.fact is effects.Fact.BATCH_ACCEPTED:
+            self.accepted += 1
+        elif note.fact is effects.Fact.BATCH_KNOWN:
+            self.known += 1
+        elif note.fact is effects.Fact.BATCH_REJECTED:
+            self.rejected += 1
+
+    def ruled(self, citizen: Citizen, ruling: Ruling) -> None:
+        """Note who is put away, and by whom."""
+        if not citizen.role.honest:
+            return
+        match ruling:
+            case rulings.StandingChanged(subject, _, after):
+                if after.level is Level.QUARANTINED and not self._deserves(subject):
+                    self.wronged[subject] = None
+            case rulings.Deny(subject):
+                since = self.guilty_us.get(subject)
+                if since is not None:
+                    self.cut_us.setdefault(
+                        (subject, citizen.index), self.agenda.now_us - since
+                    )
+            case _:
+                pass
+
+    def happened(self, who: str, what: str) -> None:
+        """Nothing to count."""
+
+    def crashed(self, citizen: Citizen) -> None:
+        """What was said and not yet durable is nobody's promise."""
+        self._said_us.pop(citizen.index, None)
+
+    def _deserves(self, subject: Subject) -> bool:
+        return subject in self.guilty_us or (
+            subject.kind.name == "NODE" and subject.id not in self.innocents
+        )
+
+    def summary(self, citizens: Sequence[Citizen]) -> dict[str, float]:
+        """Every figure but ``settled_s``, by the names of `BARS`."""
+        honest = [c for c in citizens if c.role.honest]
+        living = [c for c in honest if c.is_up]
+        cut = list(self.cut_us.values())
+        due = sum(
+            1 for s in self.guilty_us for c in honest if c.is_up and s.id != c.node
+        )
+        found = {
+            "delivered_percent": 100 * self._delivered(living),
+            "false_quarantines": float(len(self.wronged)),
+            "bytes_per_node": sum(c.sent_bytes for c in honest) / max(1, len(honest)),
+            "duplicates_per_batch": self.known / max(1, self.accepted),
+            "rejected": float(self.rejected),
+        }
+        if self.reach_us:
+            found["reach_p50_ms"] = percentile(self.reach_us, 0.5) / 1_000
+            found["reach_p99_ms"] = percentile(self.reach_us, 0.99) / 1_000
+            found["reach_max_ms"] = max(self.reach_us) / 1_000
+        if due:
+            found["cut_percent"] = 100 * min(1.0, len(cut) / due)
+        if cut:
+            found["cut_p50_ms"] = percentile(cut, 0.5) / 1_000
+            found["cut_p99_ms"] = percentile(cut, 0.99) / 1_000
+        return found
+
+    def _delivered(self, living: Sequence[Citizen]) -> float:
+        """The share of what honest nodes made durable that the living hold."""
+        due = held = 0
+        for citizen in living:
+            assert citizen.engine is not None
+            for feed, count in self.published.items():
+                state = citizen.engine.ledger.feed(feed)
+                due += count
+                held += min(count, state.next_number if state else 0)
+        return held / due if due else 1.0

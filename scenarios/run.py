@@ -1,0 +1,144 @@
+"""One run: a scenario and a seed in; a verdict, figures and a digest out."""
+
+from collections.abc import Callable
+from typing import Final, TextIO
+
+import attrs
+
+from scenarios.agenda import SECOND_US
+from scenarios.expect import Expecting, Violated
+from scenarios.figures import BARS, Figures
+from scenarios.linking import Linking
+from scenarios.people import KeySuite
+from scenarios.script import Scenario
+from scenarios.story import Story
+from scenarios.toy import ToySuite
+from scenarios.trace import Trace
+from scenarios.world import Broken, Onlooker, World
+
+LOOK_EVERY_US: Final = 250_000
+ITEMS_MAX: Final = 200_000_000
+_PIECES: Final = 100
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """How a run ended.
+
+    Attributes:
+        failures: Sentences; none if everything held.
+        figures: By the names of `scenarios.figures.BARS`.
+        events: How many events the engines handled.
+        trace_digest: Equal for equal runs, whatever the machine.
+    """
+
+    scenario: str
+    seed: int
+    nodes: int
+    failures: tuple[str, ...]
+    figures: dict[str, float]
+    events: int
+    simulated_s: float
+    trace_digest: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything held."""
+        return not self.failures
+
+
+def run(
+    scenario: Scenario,
+    seed: int,
+    *,
+    suite: KeySuite | None = None,
+    trace: TextIO | None = None,
+    onlookers: Callable[[World], list[Onlooker]] = lambda _: [],
+    progress: Callable[[float], None] = lambda _: None,
+) -> Verdict:
+    """Run a scenario to its end, or to its first violation.
+
+    Args:
+        suite: The toy suite unless another is given.
+        trace: Where to write every event, a line of JSON each.
+        onlookers: Makes whoever else wants to see.
+        progress: Told the share of the story that is over, 0 to 1.
+    """
+    world = World(scenario, seed, suite or ToySuite(seed))
+    figures = Figures(world.agenda)
+    figures.innocents = {c.node for c in world.citizens if c.role.honest}
+    linking = Linking(world)
+    world.links = linking
+    names: dict[bytes, str] = {c.node: c.name for c in world.citizens}
+    told = Trace(world.agenda, names, trace)
+    wanted = scenario.expect
+    expecting = Expecting(wanted.never, wanted.eventually, world.citizens, figures)
+    # The trace comes first, so that it shows what an expectation trips over.
+    world.onlookers += [told, figures, expecting, *onlookers(world)]
+    story = Story(world, linking, figures)
+    failures: list[str] = []
+    settled_s: float | None = None
+    try:
+        linking.plan()
+        story.begin()
+        _run_story(world, scenario.length_s, progress)
+        story.end()
+        settled_s = _settle(world, expecting, scenario)
+    except (Violated, Broken) as wrong:
+        failures.append(str(wrong))
+    found = figures.summary(world.citizens)
+    if settled_s is not None:
+        found["settled_s"] = settled_s
+    if not failures:
+        failures += [
+            f"`{words}` did not come true within {wanted.within_s:g} s"
+            for words in (expecting.unmet() if settled_s is None else [])
+        ]
+        failures += _missed(wanted.bars, found)
+    return Verdict(
+        scenario=scenario.title,
+        seed=seed,
+        nodes=scenario.size,
+        failures=tuple(failures),
+        figures=found,
+        events=figures.handled_events,
+        simulated_s=world.agenda.now_us / SECOND_US,
+        trace_digest=told.digest(),
+    )
+
+
+def _run_story(
+    world: World, length_s: float, progress: Callable[[float], None]
+) -> None:
+    for piece in range(1, _PIECES + 1):
+        _advance(world, round(length_s * SECOND_US * piece / _PIECES))
+        progress(piece / _PIECES)
+
+
+def _settle(world: World, expecting: Expecting, scenario: Scenario) -> float | None:
+    """Run until all of `eventually` holds; seconds it took, None if it never did."""
+    began_us = world.agenda.now_us
+    last_us = began_us + round(scenario.expect.within_s * SECOND_US)
+    while expecting.unmet():
+        if world.agenda.now_us >= last_us:
+            return None
+        _advance(world, min(last_us, world.agenda.now_us + LOOK_EVERY_US))
+    return (world.agenda.now_us - began_us) / SECOND_US
+
+
+def _advance(world: World, until_us: int) -> None:
+    if not world.agenda.run(until_us, ITEMS_MAX):
+        raise Broken(f"more than {ITEMS_MAX} items without an end")
+
+
+def _missed(bars: tuple[tuple[str, float], ...], found: dict[str, float]) -> list[str]:
+    missed = []
+    for name, limit in bars:
+        least = BARS[name][1]
+        value = found.get(name)
+        if value is None:
+            missed.append(f"`{name}` was not measured: nothing happened that counts")
+        elif value < limit if least else value > limit:
+            word = "least" if least else "most"
+            missed.append(f"`{name}` is {value:.6g}, and at {word} {limit:g} was asked")
+    return missed

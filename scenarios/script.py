@@ -1,0 +1,211 @@
+"""A scenario as data: who takes part, over what network, what happens, what must hold.
+
+`scenarios.reading` makes one from a TOML file; the swarm makes them at random.
+"""
+
+import math
+import re
+from typing import Final
+
+import attrs
+
+NODES_MAX: Final = 10_000
+STEPS_MAX: Final = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Delay:
+    """How long one frame travels: at least ``min_ms``, ``mean_ms`` on average.
+
+    What exceeds the minimum is drawn from an exponential distribution.
+    """
+
+    min_ms: float = 0.1
+    mean_ms: float = 0.3
+
+
+@attrs.frozen(kw_only=True)
+class NetworkPlan:
+    """The network before anybody meddles with it.
+
+    Attributes:
+        delay: Of every link; of links within one city when there are cities.
+        cities: Where nodes live, in turn; distance then adds to the delay.
+        loss: Share of frames that are lost, 0 to 1.
+        duplicate: Share of frames that arrive twice.
+        datagrams: Lost frames stay lost and overtaking is allowed. Otherwise a
+            link is a stream, as real ones are: what is lost is sent again later
+            and all that follows waits for it.
+        uplink_mbit: What a node can send in a second; None for no limit.
+    """
+
+    delay: Delay = Delay()
+    cities: tuple[str, ...] = ()
+    loss: float = 0.0
+    duplicate: float = 0.0
+    datagrams: bool = False
+    uplink_mbit: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Costs:
+    """What a node spends, in microseconds of its own processor or disk."""
+
+    frame_us: int = 60
+    sign_us: int = 750
+    disk_us: int = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Cluster:
+    """How the nodes are joined.
+
+    Attributes:
+        links: Links of each node, drawn at random; None links everybody.
+        opens: ``all`` nodes open a feed at start, or only the ``speakers`` that
+            the story gives something to say, as in a cluster whose other feeds
+            have long been spread.
+        colluders: The f of the founders' file; None for the default.
+    """
+
+    links: int | None = None
+    opens: str = "all"
+    colluders: int | None = None
+    observe: bool = False
+
+
+@attrs.frozen
+class Some:
+    """A choice of nodes (or, where a subject is meant, of agents).
+
+    ::
+
+        honest-3            that one          80 % of honest    a share, at random
+        every liar          all of a role     2 honest          as many, at random
+        everybody           all nodes
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+SOME: Final = re.compile(
+    r"(?P<all>everybody)"
+    r"|every (?P<every>[a-z-]+)"
+    r"|(?P<share>[0-9.]+) ?% of (?P<of>[a-z-]+)"
+    r"|(?P<count>[0-9]+) (?P<role>[a-z-]+)"
+    r"|(?P<name>[a-z-]+-[0-9]+)"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One thing that happens. Which fields a verb takes, `scenarios.verbs` says."""
+
+    at_s: float
+    does: str
+    who: tuple[Some, ...] = ()
+    whom: tuple[Some, ...] = ()
+    seen_by: tuple[Some, ...] = ()
+    sides: tuple[tuple[Some, ...], ...] = ()
+    every_s: float | None = None
+    times: int | None = None
+    for_s: float | None = None
+    severity: int = 8
+    category: str = "rate-abuse"
+    share: float = 0.0
+    factor: float = 10.0
+    offset_ms: int = 0
+    drift_ppm: int = 0
+    keep_disk: bool = True
+    bytes: int = 200
+
+    def moments_s(self, length_s: float) -> list[float]:
+        """When it happens, if nothing is to happen after ``length_s``."""
+        if self.every_s is None:
+            return [self.at_s] * (self.times or 1)
+        fits = max(0, math.ceil((length_s - self.at_s) / self.every_s))
+        count = fits if self.times is None else min(self.times, fits)
+        return [self.at_s + i * self.every_s for i in range(count)]
+
+
+@attrs.frozen(kw_only=True)
+class Expectations:
+    """What must hold.
+
+    Attributes:
+        never: Safety, checked at every event.
+        eventually: Liveness: true within ``within_s`` of the end of all faults.
+        bars: Figures and their limits, by name; see `scenarios.figures`.
+    """
+
+    never: tuple[str, ...] = ()
+    eventually: tuple[str, ...] = ()
+    within_s: float = 30.0
+    bars: tuple[tuple[str, float], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """One scenario.
+
+    Attributes:
+        nodes: How many of each role, in the order of the file.
+        ci_nodes: The size at which every change is tested.
+        seeds: Those that every change is tested with.
+    """
+
+    title: str
+    nodes: tuple[tuple[str, int], ...]
+    about: str = ""
+    length_s: float = 60.0
+    seeds: tuple[int, ...] = (1,)
+    ci_nodes: int | None = None
+    cluster: Cluster = Cluster()
+    network: NetworkPlan = NetworkPlan()
+    costs: Costs = Costs()
+    story: tuple[Step, ...] = ()
+    expect: Expectations = Expectations()
+
+    @property
+    def size(self) -> int:
+        """How many nodes in all."""
+        return sum(count for _, count in self.nodes)
+
+    def names(self) -> list[tuple[str, str]]:
+        """Every node's name and role, in order."""
+        return [
+            (f"{role}-{i}", role) for role, count in self.nodes for i in range(count)
+        ]
+
+    def resized(self, size: int) -> "Scenario":
+        """The same with ``size`` nodes, roles in proportion, at least one of each.
+
+        Story and expectations keep meaning what they say, so every node they name
+        remains.
+        """
+        named = self._named()
+        scaled = {
+            role: max(named.get(role, 1), round(count * size / self.size))
+            for role, count in self.nodes
+        }
+        main = max(self.nodes, key=lambda pair: pair[1])[0]
+        rest = size - sum(n for role, n in scaled.items() if role != main)
+        scaled[main] = max(named.get(main, 1), rest)
+        return attrs.evolve(self, nodes=tuple(scaled.items()))
+
+    def _named(self) -> dict[str, int]:
+        """For each role, how many there must be for the names in use to exist."""
+        roles = {role for role, _ in self.nodes}
+        needed: dict[str, int] = {}
+        words = [*self.expect.never, *self.expect.eventually]
+        for step in self.story:
+            groups = [step.who, step.whom, step.seen_by, *step.sides]
+            words += [str(some) for group in groups for some in group]
+        for word in " ".join(words).split():
+            role, _, number = word.rpartition("-")
+            if role in roles and number.isdigit():
+                needed[role] = max(needed.get(role, 1), int(number) + 1)
+        return needed

@@ -1,0 +1,352 @@
+"""Performs a story: chooses who, and lets them do what each step's verb means."""
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+
+from enforcement.decide.court import write_release
+from gossip import events
+from gossip.domains import Domain
+from gossip.ledger.entries import (
+    EntryKind,
+    Proof,
+    Report,
+    Subject,
+    SubjectKind,
+    Witness,
+    write_report,
+)
+from gossip.suite import digest
+from gossip.units import UnixMs
+from scenarios.agenda import SECOND_US
+from scenarios.citizen import Citizen
+from scenarios.evidence import SEVERITY, confess, forge
+from scenarios.expect import agent
+from scenarios.figures import Figures
+from scenarios.linking import SILENCE_US, Linking
+from scenarios.people import act, person
+from scenarios.script import SOME, Some, Step
+from scenarios.verbs import VERBS
+from scenarios.world import BOOT_US, World
+
+JUNK_EVERY_US: Final = 100_000
+
+
+@attrs.define
+class Story:
+    """Puts a scenario's steps on the agenda of its world."""
+
+    world: World
+    linking: Linking
+    figures: Figures
+    rng: random.Random = attrs.field(init=False)
+    _count: int = attrs.field(init=False, default=0)
+    _absent: set[int] = attrs.field(init=False, factory=set)
+    _ends_us: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.rng = self.world.chance("story")
+        self._ends_us = round(self.world.scenario.length_s * SECOND_US)
+
+    def begin(self) -> None:
+        """Start everybody who is there from the beginning; plan all steps."""
+        steps = [(step, self._cast(step)) for step in self.world.scenario.story]
+        for citizen in self.world.citizens:
+            if citizen.index not in self._absent:
+                self.world.agenda.at(0, partial(self.world.start, citizen))
+            if citizen.role.junk_per_s:
+                self.world.agenda.at(BOOT_US, partial(self._keep_junking, citizen))
+        for step, cast in steps:
+            for at_s in step.moments_s(self.world.scenario.length_s):
+                at_us = round(at_s * SECOND_US)
+                self.world.agenda.at(at_us, partial(self._perform, step, cast))
+
+    def end(self) -> None:
+        """End all faults of the network."""
+        self.world.network.calm()
+        self.linking.resume()
+
+    # --- who ----------------------------------------------------------------------
+
+    def _cast(self, step: Step) -> "_Cast":
+        """Choose once who takes part in a step, however often it is repeated."""
+        cast = _Cast(
+            who=self._choose(step.who),
+            whom=self._subjects(step.whom),
+            seen_by=self._choose(step.seen_by),
+            sides=[{c.index for c in self._choose(side)} for side in step.sides],
+        )
+        speaks = VERBS[step.does].speaks
+        for citizen in {"who": cast.who, "seen_by": cast.seen_by}.get(speaks or "", []):
+            citizen.opens = True
+        if step.does == "join":
+            self._absent |= {c.index for c in cast.who}
+        return cast
+
+    def _choose(self, some: Sequence[Some]) -> list[Citizen]:
+        chosen: dict[int, Citizen] = {}
+        for one in some:
+            for citizen in self._one(one.text):
+                chosen.setdefault(citizen.index, citizen)
+        return [chosen[index] for index in sorted(chosen)]
+
+    def _one(self, text: str) -> list[Citizen]:
+        found = SOME.fullmatch(text)
+        assert found is not None, text
+        everybody = self.world.citizens
+        if found["all"]:
+            return everybody
+        if found["name"]:
+            return [c for c in everybody if c.name == text]
+        role = found["every"] or found["of"] or found["role"]
+        group = [c for c in everybody if c.name.rpartition("-")[0] == role]
+        if found["every"]:
+            return group
+        if found["share"]:
+            count = round(len(group) * float(found["share"]) / 100)
+        else:
+            count = int(found["count"])
+        return self.rng.sample(group, min(count, len(group)))
+
+    def _subjects(self, some: Sequence[Some]) -> list[tuple[Subject, Citizen | None]]:
+        subjects: list[tuple[Subject, Citizen | None]] = []
+        for one in some:
+            if one.text.startswith("agent-"):
+                subjects.append((agent(one.text), None))
+                continue
+            subjects += [(_node(c), c) for c in self._one(one.text)]
+        return subjects
+
+    # --- what -----------------------------------------------------------------------
+
+    def _perform(self, step: Step, cast: "_Cast") -> None:
+        names = ", ".join(c.name for c in cast.who[:5])
+        more = f" and {len(cast.who) - 5} more" if len(cast.who) > 5 else ""
+        for onlooker in self.world.onlookers:
+            onlooker.happened(names + more or "network", step.does)
+        self._count += 1
+        _DEEDS[step.does](self, step, cast)
+
+    def report(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            subject = agent(f"agent-of-{citizen.name}")
+            self._tell(citizen, subject, attrs.evolve(step, severity=1))
+
+    def accuse(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            for subject, _ in cast.whom:
+                if subject.id != citizen.node:
+                    self._tell(citizen, subject, step)
+
+    def forge(self, step: Step, cast: "_Cast") -> None:
+        del step
+        for citizen in cast.who:
+            for subject, accused in cast.whom:
+                if accused is not None and accused is not citizen:
+                    now = citizen.clock.unix_ms(self.world.agenda.now_us)
+                    proof = forge(accused.who, self._fresh_id(), now)
+                    self._publish_proof(citizen, subject, proof)
+
+    def misbehave(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            subject = _node(citizen)
+            self.figures.misdeed(subject)
+            for witness in cast.seen_by:
+                self._in_time(witness, partial(self._see, witness, subject, step))
+
+    def offend(self, step: Step, cast: "_Cast") -> None:
+        del step
+        for citizen in cast.who:
+            subject = _node(citizen)
+            self.figures.misdeed(subject)
+            now = citizen.clock.unix_ms(self.world.agenda.now_us)
+            proof = confess(citizen.who, self._fresh_id(), now)
+            for witness in cast.seen_by:
+                self._in_time(witness, partial(self._prove, witness, subject, proof))
+
+    def release(self, step: Step, cast: "_Cast") -> None:
+        del step
+        world = self.world
+        for citizen in cast.who:
+            for subject, _ in cast.whom:
+                now = citizen.clock.unix_ms(world.agenda.now_us)
+                payload = write_release(subject, "as the story wants it")
+                body = act(world.suite, world.roster, now, payload)
+                world.say(citizen, EntryKind.ACT, body)
+
+    def rotate(self, step: Step, cast: "_Cast") -> None:
+        del step
+        for citizen in cast.who:
+            if citizen.is_up:
+                citizen.turn += 1
+                fresh = person(self.world.suite, citizen.name, citizen.turn)
+                citizen.who = fresh
+                citizen.keys[fresh.chain.key] = fresh.key
+                self.world.tell(citizen, events.Rotated(fresh.chain))
+
+    def junk(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            self._junk(citizen, step.bytes)
+
+    def partition(self, step: Step, cast: "_Cast") -> None:
+        self.world.network.part(cast.sides)
+        self._until_healed(step)
+
+    def deafen(self, step: Step, cast: "_Cast") -> None:
+        self.world.network.deaf |= {c.index for c in cast.who}
+        self._until_healed(step)
+
+    def crash(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            if not citizen.is_up:
+                continue
+            self.figures.crashed(citizen)
+            self.world.stop(citizen)
+            if not step.keep_disk:
+                citizen.disk = type(citizen.disk)()
+            if step.for_s is not None:
+                self._after(step.for_s, partial(self._start, citizen))
+
+    def join(self, step: Step, cast: "_Cast") -> None:
+        del step
+        for citizen in cast.who:
+            self._start(citizen)
+
+    def slow(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            citizen.factor = step.factor
+            self._after(step.for_s or 0.0, partial(setattr, citizen, "factor", 1.0))
+
+    def skew(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            citizen.clock.offset_ms += step.offset_ms
+            citizen.clock.drift_ppm += step.drift_ppm
+
+    def lose(self, step: Step, cast: "_Cast") -> None:
+        del cast
+        network = self.world.network
+        network.loss = step.share
+        self._after(
+            step.for_s or 0.0,
+            partial(setattr, network, "loss", network.plan.loss),
+        )
+
+    # --- parts of deeds -------------------------------------------------------------
+
+    def _start(self, citizen: Citizen) -> None:
+        if not citizen.is_up:
+            self.world.start(citizen)
+
+    def _after(self, delay_s: float, do: Callable[[], None]) -> None:
+        self.world.agenda.after(round(delay_s * SECOND_US), do)
+
+    def _until_healed(self, step: Step) -> None:
+        self.world.agenda.after(SILENCE_US, self.linking.check_silence)
+        self._after(step.for_s or 0.0, self._heal)
+
+    def _heal(self) -> None:
+        self.world.network.heal()
+        self.linking.resume()
+
+    def _in_time(self, witness: Citizen, do: Callable[[], None]) -> None:
+        self.world.agenda.after(witness.role.detects_ms * 1_000, do)
+
+    def _witness(self, at_ms: int) -> Witness:
+        self._count += 1
+        return Witness(
+            digest=self._count.to_bytes(32, "big"),
+            count=1,
+            first_ms=UnixMs(at_ms),
+            last_ms=UnixMs(at_ms),
+        )
+
+    def _accusation(self, citizen: Citizen, subject: Subject, step: Step) -> Report:
+        now = citizen.clock.unix_ms(self.world.agenda.now_us)
+        return Report(
+            subject=subject,
+            category=step.category,
+            severity=step.severity,
+            evidence=self._witness(now),
+        )
+
+    def _tell(self, citizen: Citizen, subject: Subject, step: Step) -> None:
+        """Publish without having seen anything."""
+        body = write_report(self._accusation(citizen, subject, step))
+        self.world.say(citizen, EntryKind.REPORT, body)
+
+    def _see(self, citizen: Citizen, subject: Subject, step: Step) -> None:
+        self.world.saw(citizen, self._accusation(citizen, subject, step))
+
+    def _prove(self, citizen: Citizen, subject: Subject, proof: bytes) -> None:
+        self.world.saw(citizen, _proven(subject, proof))
+
+    def _publish_proof(self, citizen: Citizen, subject: Subject, proof: bytes) -> None:
+        body = write_report(_proven(subject, proof))
+        self.world.say(citizen, EntryKind.REPORT, body)
+
+    def _fresh_id(self) -> bytes:
+        self._count += 1
+        return digest(Domain.MESSAGE, self._count.to_bytes(8, "big"))
+
+    def _keep_junking(self, citizen: Citizen) -> None:
+        if self.world.agenda.now_us < self._ends_us:
+            count = citizen.role.junk_per_s * JUNK_EVERY_US // SECOND_US
+            for _ in range(max(1, count)):
+                self._junk(citizen, 200)
+            self.world.agenda.after(JUNK_EVERY_US, partial(self._keep_junking, citizen))
+
+    def _junk(self, citizen: Citizen, size: int) -> None:
+        for peer in list(citizen.links):
+            if peer in citizen.links:  # else it has had enough meanwhile
+                self.world.send(
+                    citizen,
+                    self.world.citizens[peer].node,
+                    citizen.rng.randbytes(size),
+                    self.world.agenda.now_us,
+                )
+
+
+@attrs.frozen
+class _Cast:
+    """Who takes part in one step."""
+
+    who: list[Citizen]
+    whom: list[tuple[Subject, Citizen | None]]
+    seen_by: list[Citizen]
+    sides: list[set[int]]
+
+
+_DEEDS: Final[dict[str, Callable[[Story, Step, _Cast], None]]] = {
+    "report": Story.report,
+    "accuse": Story.accuse,
+    "forge": Story.forge,
+    "misbehave": Story.misbehave,
+    "offend": Story.offend,
+    "release": Story.release,
+    "rotate": Story.rotate,
+    "junk": Story.junk,
+    "partition": Story.partition,
+    "deafen": Story.deafen,
+    "crash": Story.crash,
+    "leave": Story.crash,
+    "join": Story.join,
+    "slow": Story.slow,
+    "skew": Story.skew,
+    "lose": Story.lose,
+}
+
+
+def _node(citizen: Citizen) -> Subject:
+    return Subject(SubjectKind.NODE, citizen.node)
+
+
+def _proven(subject: Subject, proof: bytes) -> Report:
+    return Report(
+        subject=subject,
+        category="hostile-request",
+        severity=SEVERITY,
+        evidence=Proof(data=proof),
+    )

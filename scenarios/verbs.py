@@ -1,0 +1,100 @@
+"""The words of a story: what each step needs, and what it may say besides.
+
+This table is what the reader of scenario files checks against, and what
+`docs/scenarios.md` describes; `scenarios.story` performs them.
+"""
+
+from typing import Final
+
+import attrs
+
+REPEATED: Final = frozenset({"every_s", "times"})
+_TOLD: Final = frozenset({"severity", "category"})
+
+
+@attrs.frozen(kw_only=True)
+class Verb:
+    """One thing a step can do.
+
+    Attributes:
+        needs: Keys besides ``at_s`` and ``does`` that must be there.
+        takes: Keys that may be there.
+        speaks: Those under ``who``, or ``seen_by``, write into their feeds.
+        meaning: One line for people.
+    """
+
+    meaning: str
+    needs: frozenset[str] = frozenset({"who"})
+    takes: frozenset[str] = frozenset()
+    speaks: str | None = None
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "report": Verb(
+        meaning="say something harmless about an agent, to see it spread",
+        takes=REPEATED,
+        speaks="who",
+    ),
+    "accuse": Verb(
+        meaning="publish a witness report about somebody who did nothing",
+        needs=frozenset({"who", "whom"}),
+        takes=REPEATED | _TOLD,
+        speaks="who",
+    ),
+    "forge": Verb(
+        meaning="publish a proof against somebody, with a forged signature",
+        needs=frozenset({"who", "whom"}),
+        takes=REPEATED,
+        speaks="who",
+    ),
+    "misbehave": Verb(
+        meaning="do what can be seen but not proven; those under seen_by report it",
+        needs=frozenset({"who", "seen_by"}),
+        takes=REPEATED | _TOLD,
+        speaks="seen_by",
+    ),
+    "offend": Verb(
+        meaning="sign a hostile request; those under seen_by hold the proof",
+        needs=frozenset({"who", "seen_by"}),
+        takes=REPEATED,
+        speaks="seen_by",
+    ),
+    "release": Verb(
+        meaning="publish the operators' act that lets somebody go",
+        needs=frozenset({"who", "whom"}),
+        speaks="who",
+    ),
+    "rotate": Verb(
+        meaning="go on with the next operational key", takes=REPEATED, speaks="who"
+    ),
+    "junk": Verb(
+        meaning="send garbage to every linked node",
+        takes=REPEATED | {"bytes"},
+    ),
+    "partition": Verb(
+        meaning="cut all links between the sides",
+        needs=frozenset({"sides", "for_s"}),
+    ),
+    "deafen": Verb(
+        meaning="lose what is sent to them, though not what they send",
+        needs=frozenset({"who", "for_s"}),
+    ),
+    "crash": Verb(
+        meaning="stop at once; start again after for_s, or never",
+        takes=frozenset({"for_s", "keep_disk"}),
+    ),
+    "leave": Verb(meaning="close all links and stop", takes=frozenset({"for_s"})),
+    "join": Verb(meaning="be absent until now"),
+    "slow": Verb(
+        meaning="take `factor` times as long for everything",
+        needs=frozenset({"who", "factor", "for_s"}),
+    ),
+    "skew": Verb(
+        meaning="let the clock be wrong, or run wrong, from now on",
+        takes=frozenset({"offset_ms", "drift_ppm"}),
+    ),
+    "lose": Verb(
+        meaning="lose this share of all frames",
+        needs=frozenset({"share", "for_s"}),
+    ),
+}

@@ -1,0 +1,323 @@
+"""The world: production cores as citizens, one agenda, one seed, one order of events.
+
+What the daemon does with threads, sockets and a disk is done here by putting
+things down on the agenda. No other clock and no other chance exist, so a seed
+and a scenario are the whole run.
+"""
+
+import random
+from functools import partial
+from typing import Final, Protocol
+
+import attrs
+
+from enforcement.decide import court as rulings
+from enforcement.decide.court import Court, Ruling
+from gossip import effects, events
+from gossip.engine import Engine
+from gossip.ledger.entries import Entry, EntryKind, Report, write_report
+from gossip.ledger.feed import Batch
+from gossip.membership.roster import Roster
+from gossip.spread import frames
+from gossip.units import Incarnation, NodeId
+from scenarios.agenda import Agenda
+from scenarios.cast import ROLES
+from scenarios.citizen import Citizen, LocalClock
+from scenarios.evidence import ProofReader
+from scenarios.network import Link, Network
+from scenarios.people import KeySuite, Person, found, person, twin
+from scenarios.script import Scenario
+
+BOOT_US: Final = 100_000
+
+
+class Broken(Exception):
+    """The core raised what it must never raise."""
+
+
+class Onlooker(Protocol):
+    """Sees what happens and changes nothing."""
+
+    def handled(self, citizen: Citizen, event: events.Event) -> None:
+        """An engine is about to be told something."""
+        ...
+
+    def said(self, citizen: Citizen, kind: int) -> None:
+        """A node was given something to say."""
+        ...
+
+    def admitted(self, citizen: Citizen, entry: Entry) -> None:
+        """An entry entered a ledger, and not from the own disk."""
+        ...
+
+    def noted(self, citizen: Citizen, note: effects.Note) -> None:
+        """An engine found something worth counting."""
+        ...
+
+    def ruled(self, citizen: Citizen, ruling: Ruling) -> None:
+        """A court ruled."""
+        ...
+
+    def happened(self, who: str, what: str) -> None:
+        """The story, or a link, moved on. One line for people."""
+        ...
+
+
+class Links(Protocol):
+    """Who is joined to whom; see `scenarios.linking`."""
+
+    def close(self, citizen: Citizen, peer: int) -> None:
+        """Close a link, as ``citizen`` wants it."""
+        ...
+
+    def started(self, citizen: Citizen) -> None:
+        """Begin to dial."""
+        ...
+
+    def stopped(self, citizen: Citizen) -> None:
+        """Let its peers notice in time."""
+        ...
+
+
+@attrs.define
+class World:
+    """Everybody, and what they do to each other."""
+
+    scenario: Scenario
+    seed: int
+    suite: KeySuite
+    onlookers: list[Onlooker] = attrs.field(factory=list)
+    agenda: Agenda = attrs.field(init=False, factory=Agenda)
+    network: Network = attrs.field(init=False)
+    roster: Roster = attrs.field(init=False)
+    citizens: list[Citizen] = attrs.field(init=False)
+    index: dict[NodeId, int] = attrs.field(init=False)
+    links: Links = attrs.field(init=False)
+    _incarnations: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        plan = self.scenario
+        self.network = Network(plan.network, self.agenda, self.chance("network"))
+        people = [person(self.suite, name) for name, _ in plan.names()]
+        self.roster = found(self.suite, people, plan.cluster.colluders)
+        self.citizens = [
+            self._citizen(i, one, role)
+            for i, (one, (_, role)) in enumerate(zip(people, plan.names(), strict=True))
+        ]
+        self.index = {c.node: c.index for c in self.citizens}
+
+    def chance(self, purpose: str) -> random.Random:
+        """A stream of chance for one purpose, so that none disturbs another."""
+        return random.Random(f"{self.seed} {purpose}")  # noqa: S311 - replayable
+
+    def _citizen(self, index: int, who: Person, role: str) -> Citizen:
+        return Citizen(
+            index=index,
+            who=who,
+            role=ROLES[role],
+            opens=self.scenario.cluster.opens == "all",
+            rng=self.chance(who.name),
+            keys={who.chain.key: who.key},
+            clock=LocalClock(),
+        )
+
+    # --- what the story does to nodes ------------------------------------------
+
+    def start(self, citizen: Citizen) -> None:
+        """Start a node, from what its disk holds."""
+        assert not citizen.is_up
+        roster = twin(self.roster)
+        citizen.engine = Engine(citizen.node, roster, self.suite)
+        citizen.court = Court(
+            citizen.node,
+            roster,
+            self.suite,
+            ProofReader(self.suite),
+            observe=self.scenario.cluster.observe,
+        )
+        citizen.life += 1
+        citizen.refused = set()
+        citizen.restoring = True
+        for encoded in citizen.disk.load():
+            self.tell(citizen, events.Restored(encoded))
+        citizen.restoring = False
+        self._look_again(citizen, citizen.life)
+        if citizen.opens:
+            self._incarnations += 1
+            fresh = Incarnation(self._incarnations.to_bytes(16, "big"))
+            self.tell(citizen, events.Opened(fresh, citizen.who.chain))
+        self.links.started(citizen)
+
+    def stop(self, citizen: Citizen) -> None:
+        """End a node at once; what was not on its disk is gone."""
+        citizen.engine = citizen.court = None
+        citizen.engine_alarm_us = citizen.court_alarm_us = None
+        citizen.busy_us = 0
+        self.links.stopped(citizen)
+
+    def say(self, citizen: Citizen, kind: int, body: bytes) -> None:
+        """Let a node write into its feed, if it is up."""
+        if citizen.is_up:
+            for onlooker in self.onlookers:
+                onlooker.said(citizen, kind)
+            self.tell(citizen, events.Say(kind, body))
+
+    def saw(self, citizen: Citizen, report: Report) -> None:
+        """A node saw something itself: it acts at once, and says so."""
+        if citizen.court is None or report.subject.id == citizen.node:
+            return
+        now = citizen.clock.unix_ms(self.agenda.now_us)
+        self._rule(citizen, citizen.court.saw(report, now))
+        self.say(citizen, EntryKind.REPORT, write_report(report))
+
+    # --- driving the cores -------------------------------------------------------
+
+    def tell(self, citizen: Citizen, event: events.Event) -> None:
+        """Give an engine one event and perform what follows.
+
+        Raises:
+            Broken: the core raised something.
+        """
+        engine = citizen.engine
+        if engine is None:
+            return
+        for onlooker in self.onlookers:
+            onlooker.handled(citizen, event)
+        now_us = self.agenda.now_us
+        done_us = now_us
+        if type(event) is events.Frame:
+            done_us = self._spend(citizen, self.scenario.costs.frame_us)
+        try:
+            asked = engine.handle(event, citizen.clock.unix_ms(now_us))
+        except Exception as wrong:
+            raise Broken(
+                f"{citizen.name} raised {wrong!r} at {now_us / 1e6:.6f} s, told {event}"
+            ) from wrong
+        for effect in asked:
+            self._perform(citizen, effect, done_us)
+
+    def _spend(self, citizen: Citizen, cost_us: int) -> int:
+        """Keep its processor busy; returns when it is free again."""
+        begin = max(self.agenda.now_us, citizen.busy_us)
+        citizen.busy_us = begin + round(cost_us * citizen.factor)
+        return citizen.busy_us
+
+    def _perform(self, citizen: Citizen, effect: effects.Effect, at_us: int) -> None:
+        match effect:
+            case effects.Send():
+                self.send(citizen, effect.peer, effect.frame, at_us)
+            case effects.Note():
+                for onlooker in self.onlookers:
+                    onlooker.noted(citizen, effect)
+            case effects.Store():
+                self._store(citizen, effect)
+            case effects.Admitted():
+                self._admit(citizen, effect.entry)
+            case effects.WakeAt():
+                self._wake_at(citizen, effect.at_ms)
+            case effects.Sign():
+                self._sign(citizen, effect)
+            case effects.SendStored():
+                feed = (effect.author, effect.incarnation)
+                for encoded in citizen.disk.read(feed, effect.first, effect.last):
+                    self.send(citizen, effect.peer, frames.push(encoded), at_us)
+            case effects.CloseLink():
+                self.links.close(citizen, self.index[effect.peer])
+
+    def send(self, citizen: Citizen, peer: NodeId, frame: bytes, at_us: int) -> None:
+        """Put a frame on a link, if there is one and the node's role lets it."""
+        link = citizen.links.get(self.index[peer])
+        if link is None or not citizen.role.passes(citizen.node, frame):
+            return
+        citizen.sent_bytes += len(frame)
+        self.network.carry(
+            link, frame, at_us, lambda due: self._arrive_at(due, link, frame)
+        )
+
+    def _arrive_at(self, due_us: int, link: Link, frame: bytes) -> None:
+        self.agenda.at(due_us, partial(self._arrive, link, frame))
+
+    def _arrive(self, link: Link, frame: bytes) -> None:
+        if link.is_up:
+            source = self.citizens[link.src].node
+            self.tell(self.citizens[link.dst], events.Frame(source, frame))
+
+    def _sign(self, citizen: Citizen, effect: effects.Sign) -> None:
+        signature = citizen.keys[effect.key].sign(effect.body, effect.context)
+        done_us = self._spend(citizen, self.scenario.costs.sign_us)
+        self._later(citizen, done_us, events.Signed(effect.body, signature))
+
+    def _store(self, citizen: Citizen, effect: effects.Store) -> None:
+        if not effect.own:
+            citizen.disk.put(effect.batch)
+            return
+        delay_us = round(self.scenario.costs.disk_us * citizen.factor)
+        self.agenda.after(
+            delay_us, partial(self._stored, citizen, citizen.life, effect.batch)
+        )
+
+    def _stored(self, citizen: Citizen, life: int, batch: Batch) -> None:
+        if citizen.is_up and citizen.life == life:
+            citizen.disk.put(batch)
+            self.tell(citizen, events.Stored(batch.id))
+
+    def _admit(self, citizen: Citizen, entry: Entry) -> None:
+        if not citizen.restoring:
+            for onlooker in self.onlookers:
+                onlooker.admitted(citizen, entry)
+        if citizen.court is not None:
+            now = citizen.clock.unix_ms(self.agenda.now_us)
+            self._rule(citizen, citizen.court.hear(entry, now))
+
+    def _later(self, citizen: Citizen, at_us: int, event: events.Event) -> None:
+        life = citizen.life
+
+        def do() -> None:
+            if citizen.life == life:
+                self.tell(citizen, event)
+
+        self.agenda.at(at_us, do)
+
+    def _wake_at(self, citizen: Citizen, at_ms: int) -> None:
+        at_us = citizen.clock.true_us(at_ms)
+        if citizen.engine_alarm_us != at_us:
+            citizen.engine_alarm_us = at_us
+            self.agenda.at(at_us, partial(self._wake, citizen, at_us, citizen.life))
+
+    def _wake(self, citizen: Citizen, at_us: int, life: int) -> None:
+        if citizen.engine_alarm_us == at_us and citizen.life == life:
+            citizen.engine_alarm_us = None
+            self.tell(citizen, events.Woken())
+
+    # --- performing rulings --------------------------------------------------------
+
+    def _rule(self, citizen: Citizen, ruled: list[Ruling]) -> None:
+        for ruling in ruled:
+            for onlooker in self.onlookers:
+                onlooker.ruled(citizen, ruling)
+            match ruling:
+                case rulings.RefuseLink(node):
+                    citizen.refused.add(self.index[node])
+                    self.links.close(citizen, self.index[node])
+                case rulings.AcceptLink(node):
+                    citizen.refused.discard(self.index[node])
+                case rulings.LookAgain(at_ms):
+                    self._look_at(citizen, at_ms)
+                case _:
+                    pass
+
+    def _look_at(self, citizen: Citizen, at_ms: int) -> None:
+        at_us = citizen.clock.true_us(at_ms)
+        if citizen.court_alarm_us != at_us:
+            citizen.court_alarm_us = at_us
+            self.agenda.at(at_us, partial(self._look, citizen, at_us, citizen.life))
+
+    def _look(self, citizen: Citizen, at_us: int, life: int) -> None:
+        if citizen.court_alarm_us == at_us:
+            citizen.court_alarm_us = None
+            self._look_again(citizen, life)
+
+    def _look_again(self, citizen: Citizen, life: int) -> None:
+        if citizen.court is not None and citizen.life == life:
+            now = citizen.clock.unix_ms(self.agenda.now_us)
+            self._rule(citizen, citizen.court.tick(now))

@@ -37,6 +37,7 @@ from node.control import Control, bind_unix
 from node.driver import Driver
 from node.guard import Guard, ProofReader, read_policy
 from node.justice import Justice
+from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
 from node.log import Log
@@ -81,9 +82,9 @@ class Daemon:
         self.metrics = Metrics()
         self.suite = load_suite(config.provider, config.state)
         self.roster = Roster(load_founders(config))
+        self.me = self._check_me()
         self.ring = KeyRing(config.state, self.roster, self.suite, self.metrics)
         self.ring.rotate(config.agents, self.clock.unix_ms())
-        self.me = self._check_me()
         self.http_at: Address | None = None
         self.metrics_at: Address | None = None
         self._manager = manager or notifier()
@@ -266,7 +267,7 @@ class Daemon:
         )
 
     def _check_me(self) -> NodeId:
-        me = self.ring.current.chain.node
+        me = certified_node(self.config.state)
         meant = self.roster.by_name(self.config.name)
         if meant != me:
             raise UserError(
@@ -380,10 +381,10 @@ async def serve_until_signalled(daemon: Daemon) -> None:
     Raises:
         UserError: see `Daemon.run`.
     """
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(
-            signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-        ) as signals:
+    with trio.open_signal_receiver(
+        signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+    ) as signals:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_heed, daemon, signals)
             await daemon.run()
             nursery.cancel_scope.cancel()

@@ -56,10 +56,10 @@ def init(
     for text in (name, *grant, *server):
         _check_name(text)
     suite, now = load_suite(), SystemClock().unix_ms()
-    default = "127.0.0.1:0" if solo else "0.0.0.0:7946"
+    default = () if solo else ("0.0.0.0:7946",)
     new = birth.NewNode(
         name=name,
-        listen=tuple(map(address_option, listen or (default,))),
+        listen=tuple(map(address_option, listen or default)),
         advertise=tuple(map(address_option, advertise)),
         grants=grant or (_GRANTS if solo else _SOLO_ROLES),
         servers=server,

@@ -79,7 +79,7 @@ def main() -> None:
         say_error(str(wrong))
         raise SystemExit(1) from None
     except click.ClickException as wrong:
-        wrong.show()
+        say_error(f"{wrong.format_message().rstrip('.')}; see `picket --help`")
         raise SystemExit(wrong.exit_code) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None

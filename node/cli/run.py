@@ -17,13 +17,14 @@ def run(config: str) -> None:
     daemon = Daemon(read_config(config))
     try:
         trio.run(serve_until_signalled, daemon)
-    except* UserError as mistakes:
-        raise UserError(str(_first(mistakes))) from None
-    except* Exception as defects:
+    except BaseExceptionGroup as group:
+        mistakes, defects = group.split(UserError)
+        if mistakes is not None:
+            raise UserError(str(_first(mistakes))) from None
         if daemon.config.log_level == "debug":
             traceback.print_exception(defects)
         raise UserError(
-            f'stopped by a defect of Picket: {_describe(defects)}; `log = "debug"`'
+            f'stopped by a defect of Picket: {_describe(group)}; `log = "debug"`'
             " shows more"
         ) from None
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -156,8 +156,8 @@ def cluster(
     home: Path,
     names: Sequence[str],
     *,
-    extra: dict[str, str] | None = None,
-    init: dict[str, Sequence[str]] | None = None,
+    extra: Mapping[str, str] | None = None,
+    init: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Cluster]:
     """Make a cluster in ``home``; ends whatever still runs at the end.
 

@@ -1,0 +1,202 @@
+"""`picket doctor`: examine this machine and this node, and say what to do.
+
+Each finding has a verdict: ok, note (works, could be better) or bad (mend it).
+Exit 1 if anything is bad.
+"""
+
+import socket
+import ssl
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import attrs
+import click
+
+from gossip.errors import UserError
+from gossip.limits import DAY_MS
+from node.birth import check_grants, root_path
+from node.cli.common import config_option, json_option, say_json
+from node.clock import SystemClock
+from node.config import (
+    Address,
+    Config,
+    load_config,
+    load_founders,
+    locate,
+    show_address,
+)
+from node.jsonlines import ask
+from node.keys.node_keys import certified_node, renewal_ends_ms
+from node.keys.suites.registry import load_suite, providers_report
+
+_RENEW_DAYS: Final = 14
+OK, NOTE, BAD = "ok", "note", "bad"
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: str
+    sentence: str
+
+
+@click.command()
+@config_option
+@json_option
+def doctor(config: str, as_json: bool) -> None:
+    """Examine this machine, and the node if there is one here."""
+    findings = [*_machine(locate(config).parent), *_node(config)]
+    if as_json:
+        say_json([attrs.asdict(f) for f in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{finding.verdict:<5} {finding.what:<12} {finding.sentence}")
+    if any(f.verdict == BAD for f in findings):
+        sys.exit(1)
+
+
+def _machine(state: Path) -> Iterator[Finding]:
+    running = ".".join(map(str, sys.version_info[:3]))
+    old = sys.version_info < (3, 11)
+    yield Finding("python", BAD if old else OK, f"Python {running}")
+    yield Finding("openssl", OK, f"{ssl.OPENSSL_VERSION} (Python's own)")
+    for report in providers_report(state):
+        if report.usable:
+            where = f" at {report.path}" if report.path else ""
+            yield Finding(report.name, OK, f"{report.version}{where}")
+        else:
+            yield Finding(report.name, NOTE, f"not usable: {report.why_not}")
+    yield Finding("provider", OK, f"auto takes {load_suite('auto', state).provider}")
+    try:
+        yield Finding("libp2p", OK, f"py-libp2p {version('libp2p')}")
+    except PackageNotFoundError:
+        yield Finding("libp2p", NOTE, "missing: this node can only be a cluster of one")
+
+
+def _node(path: str) -> Iterator[Finding]:
+    if not locate(path).exists():
+        yield Finding("node", NOTE, f"no {locate(path)}; `picket init` makes a node")
+        return
+    try:
+        config = load_config(locate(path))
+    except UserError as wrong:
+        yield Finding("config", BAD, str(wrong))
+        return
+    yield Finding("config", OK, f"{config.file}: node `{config.name}`")
+    running = _running(config)
+    for what, look in (
+        ("state", _state),
+        ("certificate", _certificate),
+        ("founders", _founders),
+        ("policy", _policy),
+        ("agents", _agents),
+    ):
+        yield _look(what, config, look)
+    if root_path(config.state).exists():
+        yield Finding(
+            "root key",
+            NOTE,
+            f"{root_path(config.state)} is here; move it to a place that is offline",
+        )
+    yield running or Finding("daemon", NOTE, "does not run; `picket run` starts it")
+    if running is None:
+        yield from _ports(config)
+
+
+def _look(what: str, config: Config, look: Callable[[Config], str]) -> Finding:
+    try:
+        return Finding(what, OK, look(config))
+    except UserError as wrong:
+        return Finding(what, BAD, str(wrong))
+
+
+def _state(config: Config) -> str:
+    folder = config.state
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the state folder is missing")
+    for path in (folder, config.keys):
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise UserError(f"{path}: others may look inside; run `chmod 700 {path}`")
+    return f"{folder} is private"
+
+
+def _certificate(config: Config) -> str:
+    suite = load_suite(config.provider, config.state)
+    ends, now = renewal_ends_ms(config.state, suite), SystemClock().unix_ms()
+    day = datetime.fromtimestamp(ends / 1_000, UTC).strftime("%Y-%m-%d")
+    if ends < now:
+        raise UserError(f"expired on {day}; bring the root key and run `picket renew`")
+    left = (ends - now) // DAY_MS
+    if left < _RENEW_DAYS:
+        raise UserError(f"ends in {left} days, on {day}; run `picket renew`")
+    return f"good until {day}, {left} days"
+
+
+def _founders(config: Config) -> str:
+    founders = load_founders(config)
+    me = next(node for node in founders.nodes if node.name == config.name)
+    if me.node != certified_node(config.state):
+        raise UserError(
+            f"{config.founders_file}: `{config.name}` has another id than this node's"
+            " keys"
+        )
+    return (
+        f"cluster `{founders.cluster_name}`, {len(founders.nodes)} nodes, digest"
+        f" {founders.cluster.hex()[:16]}"
+    )
+
+
+def _policy(config: Config) -> str:
+    from node.guard import read_policy
+
+    loaded = read_policy(config.policy)
+    return f"{len(loaded.rules)} rules, digest {loaded.digest.hex()[:16]}"
+
+
+def _agents(config: Config) -> str:
+    for agent in config.agents.values():
+        check_grants(config, agent.roles)
+    return ", ".join(sorted(config.agents)) or "none; `picket agent add` makes one"
+
+
+def _running(config: Config) -> Finding | None:
+    try:
+        status = ask(config.control_socket, "status")
+    except UserError:
+        return None
+    assert isinstance(status, dict)
+    members = status["members"]
+    assert isinstance(members, list)
+    linked = sum(bool(isinstance(m, dict) and m["linked"]) for m in members)
+    others = len(members) - 1
+    return Finding(
+        "daemon",
+        OK if linked == others else NOTE,
+        f"runs, linked with {linked} of {others} others",
+    )
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    wanted = [*config.listen, *(a for a in (config.http, config.metrics) if a)]
+    for address in wanted:
+        wrong = _cannot_bind(address)
+        sentence = f"{show_address(address)} {wrong or 'is free'}"
+        yield Finding("port", BAD if wrong else OK, sentence)
+
+
+def _cannot_bind(address: Address) -> str:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+        except OSError as wrong:
+            return f"cannot be listened on: {wrong.strerror or wrong}"
+    return ""

@@ -1,0 +1,188 @@
+"""The command line: births, and every mistake one sentence and never a traceback."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from node.config import load_config, load_founders
+from tests.support.daemons import ROOT, picket
+
+
+def fails(*words: str, code: int = 1) -> str:
+    """Run a command that must fail; returns its one sentence."""
+    done = picket(*words, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("picket: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def solo(tmp_path: Path) -> Path:
+    picket("init", str(tmp_path / "n"), "--name", "here", "--solo")
+    return tmp_path / "n"
+
+
+def test_solo_makes_a_cluster_of_one_that_lacks_nothing(solo: Path) -> None:
+    config = load_config(solo / "config.toml")
+    founders = load_founders(config)
+    assert [node.name for node in founders.nodes] == ["here"]
+    assert list(config.agents) == ["me"]
+    done = picket("doctor", "--json", "-c", str(solo))
+    findings = {f["what"]: f["verdict"] for f in json.loads(done.stdout)}
+    assert "bad" not in findings.values()
+    assert findings["certificate"] == findings["founders"] == "ok"
+
+
+def test_cards_join_into_a_founders_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picket(
+            *("init", str(tmp_path / name), "--name", name),
+            *("--listen", "127.0.0.1:7946", "--advertise", "[::1]:7946"),
+            *("--grant", "teller", "--server", f"db-{name}"),
+        )
+    picket("operator", "init", str(tmp_path), "--name", "opal")
+    output = tmp_path / "founders.toml"
+    picket(
+        *("founders", str(tmp_path / "a" / "card.toml")),
+        *(str(tmp_path / "b" / "card.toml"), "--name", "bank", "-o", str(output)),
+        *("--operator", str(tmp_path / "opal.card.toml")),
+    )
+    (tmp_path / "a" / "founders.toml").write_bytes(output.read_bytes())
+    founders = load_founders(load_config(tmp_path / "a" / "config.toml"))
+    assert founders.nodes[1].servers == ("db-b",)
+    assert founders.nodes[0].addresses == (("::1", 7946),)
+    assert (tmp_path / "opal.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_agents_token_is_shown_once_and_its_roles_are_granted(solo: Path) -> None:
+    token = picket(
+        "agent", "add", "clerk", "--role", "retail", "-c", str(solo)
+    ).stdout.strip()
+    assert len(token) == 43
+    assert token not in (solo / "config.toml").read_text()
+    rows = json.loads(picket("agent", "list", "--json", "-c", str(solo)).stdout)
+    assert {"name": "clerk", "roles": ["retail"]} in rows
+    said = fails("agent", "add", "x", "--role", "emperor", "-c", str(solo))
+    assert "may not grant role `emperor`" in said
+    assert "exists already" in fails(
+        "agent", "add", "clerk", "--role", "retail", "-c", str(solo)
+    )
+
+
+def test_nothing_is_ever_born_twice(solo: Path) -> None:
+    said = fails("init", str(solo), "--name", "here")
+    assert "config.toml: exists already" in said
+
+
+def test_renewing_needs_the_root_key(solo: Path, tmp_path: Path) -> None:
+    picket("renew", "-c", str(solo))
+    away = tmp_path / "root.seed"
+    (solo / "keys" / "root.seed").rename(away)
+    assert "this key is missing" in fails("renew", "-c", str(solo))
+    picket("renew", "-c", str(solo), "--root", str(away))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("status", "-c", "/nowhere"), "picket init"),
+        (("run", "-c", "/nowhere/config.toml"), "the configuration is missing"),
+        (("init", "/proc/x", "--name", "a"), "cannot make it"),
+        (("init", "x", "--name", "a b"), "must be 1 to 64"),
+        (("init", "x", "--name", "a", "--listen", "here"), "is not `host:port`"),
+        (("act", "show", "/nowhere"), "the draft is missing"),
+        (("policy", "check", "/nowhere"), "cannot read the policy folder"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
+    assert says in fails(*words)
+
+
+@pytest.mark.parametrize(
+    "words", [("nosuch",), ("init",), ("status", "--nosuch"), ("reports", "--last=x")]
+)
+def test_a_wrong_call_is_one_sentence_and_exit_2(words: tuple[str, ...]) -> None:
+    assert "picket --help" in fails(*words, code=2)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_daemon_that_cannot_start_says_why(solo: Path) -> None:
+    config = solo / "config.toml"
+    good = config.read_text()
+
+    edit(config, 'mode = "auto"', 'mode = "auto"\nhttp = "127.0.0.1:99999"')
+    assert "`http` address" in fails("run", "-c", str(solo))
+
+    config.write_text(good.replace('name = "here"', 'name = "there"'))
+    assert "no [[node]] is called `there`" in fails("run", "-c", str(solo))
+
+    config.write_text(good.replace('roles = ["agent"]', 'roles = ["emperor"]'))
+    assert "may not grant" in fails("run", "-c", str(solo))
+    config.write_text(good)
+
+    edit(solo / "policy" / "tutorial.cedar", "permit(", "permitt(")
+    assert "tutorial.cedar" in fails("run", "-c", str(solo))
+    edit(solo / "policy" / "tutorial.cedar", "permitt(", "permit(")
+
+    founders = solo / "founders.toml"
+    whole = founders.read_text()
+    founders.write_text(whole.replace("[[operator]]", "[[operators]]"))
+    assert "unknown key `operators`" in fails("run", "-c", str(solo))
+    node_id = next(line for line in whole.splitlines() if line.startswith("id"))
+    founders.write_text(whole.replace(node_id, f'id = "{"0" * 64}"'))
+    assert "another id than the keys" in fails("run", "-c", str(solo))
+    founders.unlink()
+    assert "the founders' file is missing" in fails("run", "-c", str(solo))
+    founders.write_text(whole)
+
+    (solo / "keys" / "renewal.seed").chmod(0o644)
+    assert "chmod 600" in fails("run", "-c", str(solo))
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        solo = tmp_path / "n"
+        address = f"127.0.0.1:{port}"
+        picket("init", str(solo), "--name", "here", "--solo", "--metrics", address)
+        assert address in fails("run", "-c", str(solo))
+        assert not (solo / "control.sock").exists()
+        doctor = picket("doctor", "-c", str(solo), check=False)
+        assert doctor.returncode == 1
+        assert f"bad   port         {address} cannot be listened on" in doctor.stdout
+
+
+def test_optimised_python_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-O", "-m", "node.cli.main", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert "python -O" in done.stderr
+
+
+def test_asking_does_not_import_what_only_the_daemon_needs(solo: Path) -> None:
+    code = (
+        "import sys\nfrom node.cli.main import main\n"
+        f"sys.argv = ['picket', 'status', '-c', {str(solo)!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted(m for m in ('libp2p', 'trio', 'cedarpy', 'rich', 'oqs',"
+        " 'prometheus_client', 'sqlite3') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"

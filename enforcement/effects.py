@@ -92,7 +92,7 @@ class Audit:
         rule: Id of the deciding rule; empty if no rule decided.
         reason: Machine-readable, see `enforcement.mcp.jsonrpc.Reason`.
         request_id: 16 random bytes of the envelope; empty without one.
-        digest: SHA-256 based digest of the message's bytes.
+        digest: Of the message's bytes, salted by this node (`Post.salt`).
     """
 
     at_ms: UnixMs
@@ -118,7 +118,8 @@ class Witness:
 
     Attributes:
         severity: 1 to 9.
-        digest: Digest of the message that was seen; never the message.
+        digest: Of the message that was seen, as in its `Audit` record: salted,
+            so that nobody can guess the message.
     """
 
     subject: Subject

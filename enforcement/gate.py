@@ -97,11 +97,21 @@ class Gate:
 
     def handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         """Take one event; return what to do, in order. Never raises."""
+        try:
+            return self._handle(event, now_ms)
+        except Exception:  # a fault of ours lets nothing through and ends no daemon
+            data = (
+                event.data if isinstance(event, ClientMessage | ServerMessage) else b""
+            )
+            seen = self._see(data, now_ms)
+            return [self._audit(seen, Verdict.DROPPED, Reason.INTERNAL)]
+
+    def _handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         match event:
             case ClientMessage(data):
-                return self._from_client(event, _Seen(data, now_ms))
+                return self._from_client(event, self._see(data, now_ms))
             case ServerMessage(data):
-                return self._from_server(data, _Seen(data, now_ms))
+                return self._from_server(data, self._see(data, now_ms))
             case RequestSigned(ticket, by_agent, by_node):
                 return self._outbox.signed(ticket, by_agent, by_node)
             case SigningFailed(ticket, sentence):
@@ -296,6 +306,9 @@ class Gate:
             for key in self._asked.abandon()
         ]
 
+    def _see(self, data: bytes, now_ms: UnixMs) -> "_Seen":
+        return _Seen(digest(Domain.MESSAGE, self.post.salt, data), now_ms)
+
     def _audit(
         self, seen: "_Seen", verdict: Verdict, reason: Reason, rule: str = ""
     ) -> Audit:
@@ -319,14 +332,10 @@ class Gate:
 class _Seen:
     """One message and what became known of it, for the trail."""
 
-    data: bytes = attrs.field(repr=False)
+    digest: bytes
     at_ms: UnixMs
     request: Request | None = None
     request_id: bytes = b""
-
-    @property
-    def digest(self) -> bytes:
-        return digest(Domain.MESSAGE, self.data)
 
 
 def _cancel(exchange: Exchange, message: Notification) -> None:

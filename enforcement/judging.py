@@ -48,6 +48,11 @@ class Post:
     replay: ReplayWindow
     witnesses: WitnessBudget
     is_refused: Callable[[Subject], bool]
+    salt: bytes = attrs.field(
+        default=attrs.Factory(lambda self: self.suite.random(32), takes_self=True),
+        repr=False,
+    )
+    """Salts the digests of messages: a witness must not let parameters be guessed."""
 
 
 class DeniedError(Exception):
@@ -195,6 +200,7 @@ class Judge:
         principal = next(
             (p for p in principals if p.cert_digest == body.cert), principals[0]
         )
+        _check_in_force(principal, body.issued_at_ms)
         check_signer_untrusted(body, principal, self.post.cluster)
         if (body.audience, body.server) != (self.audience, self.server):
             raise PeerError("the request is signed for another node or server")
@@ -354,6 +360,16 @@ class Judge:
                 at_ms=now_ms,
             )
         ]
+
+
+def _check_in_force(principal: Principal, at_ms: UnixMs) -> None:
+    """Keys that ran out are an honest node's trouble: denied, but no witness."""
+    if not principal.chain.covers(at_ms) or not principal.cert.covers(at_ms):
+        raise DeniedError(
+            Reason.STALE,
+            "the certificate of the agent or of its node is not in force",
+            advice="see `picket doctor` on the agent's node: keys rotate by themselves",
+        )
 
 
 def commit_request(request: Request, seed: bytes) -> Leaves:

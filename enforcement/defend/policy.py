@@ -81,6 +81,19 @@ class _Slice:
     rules: Mapping[str, Rule]
     reads: frozenset[Read]
     policies: cedarpy.PolicySet = attrs.field(repr=False)
+    _entities: dict[tuple[bytes, str], cedarpy.Entities] = attrs.field(
+        factory=dict, repr=False
+    )
+
+    def entities(self, call: Call) -> cedarpy.Entities:
+        """Agent and target as Cedar's entities; parsing them is half of deciding."""
+        key = (call.principal.cert.encoded, call.principal.node_name)
+        found = self._entities.get(key)
+        if found is None:
+            if len(self._entities) >= limits.SLICE_PRINCIPALS_MAX:
+                self._entities.clear()
+            found = self._entities[key] = _entities(call)
+        return found
 
 
 _ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
@@ -147,7 +160,7 @@ class Policy:
                 reason=Reason.UNREADABLE,
                 sentence=f"a rule reads what it cannot be shown exactly: {wrong}",
             )
-        fired, errors, allowed = _ask(part.policies, call, context)
+        fired, errors, allowed = _ask(part.policies, part.entities(call), call, context)
         forbids = [part.rules[name] for name in fired if part.rules[name].forbids]
         if forbids:
             return _denial(max(forbids, key=lambda r: (r.hostile, r.severity, r.id)))
@@ -171,7 +184,7 @@ class Policy:
             context = build_context(call.view, rule.reads)
         except UnreadableError:
             return False
-        fired, errors, _ = _ask(_policy_set([rule]), call, context)
+        fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, context)
         return fired == [rule.id] and not errors
 
     def _slice(self, server: str, method: str, tool: str) -> _Slice:
@@ -233,38 +246,45 @@ def _action_and_resource(call: Call) -> tuple[str, str, str]:
     return _names(call.server, call.method, call.tool)
 
 
+def _entities(call: Call) -> cedarpy.Entities:
+    _, kind, target = _action_and_resource(call)
+    agent = call.principal
+    server = {"type": "Server", "id": call.server}
+    return cedarpy.Entities.from_json_str(
+        json.dumps(
+            [
+                {
+                    "uid": {"type": "Agent", "id": agent.agent.hex()},
+                    "attrs": {"name": agent.name, "node": agent.node_name},
+                    "parents": [{"type": "Role", "id": role} for role in agent.roles],
+                },
+                {
+                    "uid": {"type": kind, "id": target},
+                    "attrs": {"name": call.tool or call.server, "server": call.server},
+                    "parents": [server] if kind == "Tool" else [],
+                },
+            ]
+        )
+    )
+
+
 def _ask(
-    policies: cedarpy.PolicySet, call: Call, context: dict[str, Fact]
+    policies: cedarpy.PolicySet,
+    entities: cedarpy.Entities,
+    call: Call,
+    context: dict[str, Fact],
 ) -> tuple[list[str], list[str], bool]:
     """Cedar's answer: rules that decided, errors, and whether it allows."""
-    action, resource_type, resource = _action_and_resource(call)
-    principal = call.principal
-    agent = {"type": "Agent", "id": principal.agent.hex()}
-    target = {"type": resource_type, "id": resource}
-    server = {"type": "Server", "id": call.server}
-    in_server = resource_type == "Tool"
-    name = call.tool if in_server else call.server
-    entities = [
-        {
-            "uid": agent,
-            "attrs": {"name": principal.name, "node": principal.node_name},
-            "parents": [{"type": "Role", "id": role} for role in principal.roles],
-        },
-        {
-            "uid": target,
-            "attrs": {"name": name, "server": call.server},
-            "parents": [server] if in_server else [],
-        },
-    ]
+    action, kind, target = _action_and_resource(call)
     answer = cedarpy.is_authorized(
         {
-            "principal": agent,
+            "principal": {"type": "Agent", "id": call.principal.agent.hex()},
             "action": {"type": "Action", "id": action},
-            "resource": target,
+            "resource": {"type": kind, "id": target},
             "context": json.dumps(context),
         },
         policies,
-        json.dumps(entities),
+        entities,
     )
     said = answer.diagnostics
     allowed = answer.decision is cedarpy.Decision.Allow

@@ -152,7 +152,7 @@ class _Parser:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(400, "this is not an HTTP/1.1 request")
+            self._refuse(400, "this is no request of HTTP/1.1")
         if self.begun and not self._head_done:
             self._head_bytes = head_bytes
             self._limit_head()

@@ -239,7 +239,7 @@ async def _until_done(nursery: trio.Nursery, ready: str) -> None:
     """Serve until the parent closes our stdin."""
     sys.stdout.write(ready + "\n")
     sys.stdout.flush()
-    await trio.lowlevel.wait_readable(sys.stdin)
+    await trio.lowlevel.wait_readable(sys.stdin.fileno())
     nursery.cancel_scope.cancel()
 
 

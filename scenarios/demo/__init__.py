@@ -1,0 +1,1 @@
+"""The demo: five real daemons, real MCP servers, one real attack."""

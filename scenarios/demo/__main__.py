@@ -1,0 +1,155 @@
+"""`python -m scenarios.demo`: a real cluster catches a real attack, and says so."""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+from scenarios.demo import attack, bank, cluster, scenes
+from scenarios.demo.agents import Agents
+from scenarios.demo.console import Outcome, Teller
+from scenarios.demo.control import Watch
+from scenarios.demo.processes import Failed, adopt_orphans, end_leftovers
+from scenarios.demo.story import Stage
+
+SERVERS: Final = Path(__file__).parents[2] / ".venv" / "servers"
+REPETITIONS: Final = 20
+REPETITIONS_FAST: Final = 3
+INTERRUPTED: Final = 130
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    keep: bool
+    fast: bool
+    as_json: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo; returns the exit code: 0 if every scene happened."""
+    parser = argparse.ArgumentParser("python -m scenarios.demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
+    parser.add_argument("--fast", action="store_true", help="fewer repetitions")
+    parser.add_argument("--json", action="store_true", help="tables as JSON on stdout")
+    given = parser.parse_args(arguments)
+    wish = Wish(keep=given.keep, fast=given.fast, as_json=given.json)
+    teller = Teller(wish.as_json)
+    missing = [s for s in ("sqlite", "git", "time") if not (SERVERS / s).is_dir()]
+    if missing:
+        teller.missed(f"no MCP servers in {SERVERS}: run `make servers` first")
+        return 1
+    adopt_orphans()
+    folder = Path(tempfile.mkdtemp(prefix="picket-demo-"))
+    interrupted = False
+    try:
+        interrupted = trio.run(_run, wish, teller, folder)
+    finally:
+        left = end_leftovers()
+        shutil.rmtree(folder, ignore_errors=True)
+    if left:
+        missed = f"left running, and killed: {'; '.join(left)}"
+        teller.outcomes.append(
+            Outcome(name="Nothing is left", seconds=0, missed=missed)
+        )
+    if interrupted:
+        teller.missed("interrupted; nothing is left running")
+        return INTERRUPTED
+    return 0 if all(outcome.missed is None for outcome in teller.outcomes) else 1
+
+
+async def _run(wish: Wish, teller: Teller, folder: Path) -> bool:
+    """Play it all; whether it was interrupted."""
+    interrupted = False
+
+    async def heed(scope: trio.CancelScope) -> None:
+        nonlocal interrupted
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                interrupted = True
+                scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heed, nursery.cancel_scope)
+        try:
+            await _play(wish, teller, folder)
+        except Failed as failed:
+            teller.missed(str(failed))
+            outcome = Outcome(name="The cluster", seconds=0, missed=str(failed))
+            teller.outcomes.append(outcome)
+        nursery.cancel_scope.cancel()
+    return interrupted and not wish.keep
+
+
+async def _play(wish: Wish, teller: Teller, folder: Path) -> None:
+    teller.title("A bank: five nodes, three MCP servers, three operators")
+    began = time.perf_counter()
+    made = await cluster.make(folder, SERVERS)
+    teller.fact("keys, cards, founders' file, agents", _ms_since(began))
+    began = time.perf_counter()
+    async with cluster.running(made):
+        teller.fact("five daemons run and are linked", _ms_since(began))
+        async with trio.open_nursery() as nursery:
+            stage = Stage(
+                cluster=made,
+                agents=Agents(made.seats(), nursery),
+                watch=Watch(),
+                teller=teller,
+            )
+            for name in bank.NAMES:
+                await nursery.start(stage.watch.follow, name, made.socket(name))
+            times = REPETITIONS_FAST if wish.fast else REPETITIONS
+            for title, scene in (
+                ("Ordinary calls pass, across nodes", scenes.ordinary),
+                ("An honest node stops its own bot", scenes.own_egress),
+                ("A compromised node convicts itself", scenes.compromised),
+                ("A flood is stopped by voices", scenes.abuse),
+                ("A liar accuses the fraud desk, in vain", scenes.lies),
+                ("Operators ask why, and release", scenes.release),
+                (f"The attack again, {times} times", partial(_again, times)),
+            ):
+                await stage.play(title, scene)
+            teller.finish()
+            _look_around(wish, teller, made)
+            if wish.keep:
+                await trio.sleep_forever()
+            nursery.cancel_scope.cancel()
+
+
+async def _again(times: int, stage: Stage) -> None:
+    await attack.again(stage, times)
+
+
+def _look_around(wish: Wish, teller: Teller, made: cluster.Cluster) -> None:
+    if not wish.keep:
+        teller.say("look around yourself: make demo ARGS=--keep")
+        return
+    ledger, seats = made.home("ledger"), made.seats()
+    picket = f"{Path(sys.executable).with_name('picket')}"
+    teller.title("The cluster stays up until Ctrl-C; look around:")
+    for words in ("status", "reports", "audit", "quarantine list", "watch"):
+        teller.say(f"{picket} {words} -c {ledger}")
+    teller.say(f"{picket} quarantine why branch-south -c {ledger}")
+    seat = seats["retail-bot"]
+    teller.say(f"an MCP client: {seat.url}/sql  authorization: Bearer {seat.token}")
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1_000
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main(sys.argv[1:]))
+    sys.exit(INTERRUPTED)

@@ -1,0 +1,145 @@
+"""Processes of the demo: started apart from the terminal, ended with all they started."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+_SET_CHILD_SUBREAPER: Final = 36
+_STOP_S: Final = 8.0
+_PICKET: Final = Path(sys.executable).with_name("picket")
+
+
+class Failed(Exception):
+    """Something that must work did not; the sentence says what, and where to look."""
+
+
+@attrs.frozen
+class Ran:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our processes leave behind (Linux only).
+
+    So that at the end nothing that descends from the demo can hide.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def picket(*words: str | Path) -> Ran:
+    """Run one `picket` command to its end."""
+    done = await trio.run_process(
+        [str(_PICKET), *map(str, words)],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def picket_or_fail(*words: str | Path) -> str:
+    """Run one `picket` command that must succeed; returns what it printed."""
+    ran = await picket(*words)
+    if ran.code:
+        command = " ".join(map(str, words))
+        raise Failed(f"`picket {command}` exited {ran.code}: {ran.err.strip()}")
+    return ran.out.strip()
+
+
+@attrs.define
+class Daemon:
+    """One node's daemon as a process; its log goes to a file."""
+
+    name: str
+    log: Path
+    process: trio.Process
+
+    @classmethod
+    async def start(cls, name: str, folder: Path, *, rogue: bool) -> "Daemon":
+        """Start it in a process group of its own: Ctrl-C is ours to pass on."""
+        module = [sys.executable, "-m", "scenarios.demo.rogue"]
+        program = module if rogue else [str(_PICKET), "run"]
+        log = folder / "log.txt"
+        with log.open("wb") as file:
+            process = await trio.lowlevel.open_process(
+                [*program, "--config", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        return cls(name, log, process)
+
+    def check_alive(self) -> None:
+        """Raise `Failed` with the end of its log if it has ended."""
+        if self.process.poll() is not None:
+            last = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+            raise Failed(f"the daemon of {self.name} ended: {' | '.join(last)}")
+
+    async def stop(self) -> bool:
+        """Ask it to end, then insist; whether it ended by itself."""
+        with trio.CancelScope(shield=True):
+            if self.process.poll() is None:
+                self.process.terminate()
+            with trio.move_on_after(_STOP_S):
+                await self.process.wait()
+                return self.process.returncode == 0
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+            return False
+
+
+async def stop_all(daemons: Sequence[Daemon]) -> list[str]:
+    """Stop them together; returns the names of those that had to be killed."""
+    stubborn: list[str] = []
+
+    async def stop(daemon: Daemon) -> None:
+        if not await daemon.stop():
+            stubborn.append(daemon.name)
+
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            for daemon in daemons:
+                nursery.start_soon(stop, daemon)
+    return sorted(stubborn)
+
+
+def end_leftovers() -> list[str]:
+    """Kill whatever of ours still runs; returns what it was."""
+    left: list[str] = []
+    for pid in _children():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "Z"
+            if not ended:
+                left.append(b" ".join(words).decode(errors="replace").strip())
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (OSError, ChildProcessError):
+            continue
+    return left
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            found.append(int(entry.parent.name))
+    return found

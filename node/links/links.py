@@ -73,6 +73,8 @@ class _Want:
     changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     told: str = ""
+    failures: int = 0
+    nap: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 class Links:
@@ -218,6 +220,9 @@ class Links:
                 self._nursery.start_soon(self._part, link)
         else:
             self._gate.refused.discard(node)
+            if want := self._wants.get(node):  # what came before is forgiven
+                want.failures = 0
+                want.nap.cancel()
         self._wake(node)
 
     def drop(self, node: NodeId) -> None:
@@ -304,20 +309,21 @@ class Links:
     async def _keep(self, want: _Want) -> None:
         """Dial whenever there is no link, with growing pauses."""
         patience = 0.0 if self.node < want.node else LARGER_WAITS_S
-        failures = 0
         with want.scope:
             while True:
-                await trio.sleep(patience)
+                with trio.CancelScope() as want.nap:
+                    await trio.sleep(patience)
                 while want.node in self._links or want.node not in self._gate:
                     link = self._links.get(want.node)
                     await want.changed.park()
                     if link and trio.current_time() - link.since >= STEADY_S:
-                        failures = 0
+                        want.failures = 0
                 sentence = await self._dial_any(want)
-                failures += 1
-                if sentence and failures > 1:
+                want.failures += 1
+                if sentence and want.failures > 1:
                     self._tell_once(want, sentence)
-                pause = min(REDIAL_FIRST_S * 2 ** min(failures, 16), REDIAL_MAX_S)
+                doubled = REDIAL_FIRST_S * 2 ** min(want.failures, 16)
+                pause = min(doubled, REDIAL_MAX_S)
                 patience = uniform(pause / 2, pause)  # noqa: S311  # spreads load
 
     def _tell_once(self, want: _Want, sentence: str) -> None:

@@ -5,9 +5,11 @@ import logging
 import trio
 from libp2p.io.trio import TrioTCPStream
 
+from node.links.events import READ_BYTES
+
 
 class TcpStream(TrioTCPStream):
-    """libp2p's TCP stream, which has no address for IPv6 peers.
+    """libp2p's TCP stream, reading ahead, and with an address for IPv6 peers.
 
     Attributes:
         heard: Whether the other side ever said anything.
@@ -16,6 +18,7 @@ class TcpStream(TrioTCPStream):
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)
         self.heard = False
+        self._ahead = bytearray()
         try:
             host, port, *_ = stream.socket.getpeername()
         except OSError:
@@ -23,10 +26,17 @@ class TcpStream(TrioTCPStream):
         self._cached_remote_address = (str(host), int(port))
 
     async def read(self, n: int | None = None) -> bytes:
-        """At most ``n`` bytes."""
-        data = await super().read(n)
-        self.heard |= bool(data)
-        return data
+        """At most ``n`` bytes; libp2p asks for single ones, sockets give many."""
+        if n is None or n >= READ_BYTES or n == 0:
+            portion = bytes(self._ahead) or await super().read(n)
+            self._ahead.clear()
+        else:
+            if not self._ahead:
+                self._ahead += await super().read(READ_BYTES)
+            portion = bytes(self._ahead[:n])
+            del self._ahead[:n]
+        self.heard |= bool(portion)
+        return portion
 
 
 def quieten() -> None:

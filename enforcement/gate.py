@@ -41,18 +41,16 @@ from enforcement.events import (
 from enforcement.judging import DeniedError, Judge, Post, commit_request
 from enforcement.mcp.exchange import Exchange
 from enforcement.mcp.jsonrpc import (
-    MalformedError,
     Notification,
     Reason,
     Request,
-    RequestKey,
     Response,
-    as_one_line,
     read_message_untrusted,
     write_denial,
 )
 from enforcement.mcp.leaves import SEED_BYTES
 from enforcement.mcp.signing import REQUEST_ID_BYTES, RequestBody, write_body
+from enforcement.mcp.strictjson import MalformedError, RequestKey, as_one_line
 from enforcement.outbox import Outbox, Outgoing
 from enforcement.principal import Principal
 from gossip.domains import Domain

@@ -15,7 +15,6 @@ from enforcement import limits
 from enforcement.defend.facts import Path
 from enforcement.defend.policy import Call, Policy
 from enforcement.defend.rules import Rule
-from enforcement.mcp.jsonrpc import Json
 from enforcement.mcp.leaves import (
     Leaves,
     check_absent_untrusted,
@@ -30,6 +29,7 @@ from enforcement.mcp.signing import (
     check_signer_untrusted,
     read_body_untrusted,
 )
+from enforcement.mcp.strictjson import Json
 from enforcement.principal import Principal, read_principal_untrusted
 from gossip.errors import PeerError
 from gossip.limits import CHAIN_BYTES_MAX

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import attrs
 
 from enforcement import limits
-from enforcement.mcp.jsonrpc import Json
+from enforcement.mcp.strictjson import Json
 
 FACTS_VERSION: Final = 1
 """Part of every bundle's digest: other facts are another policy."""

@@ -22,7 +22,8 @@ from enforcement.defend.facts import (
     build_context,
 )
 from enforcement.defend.rules import Rule, read_rules
-from enforcement.mcp.jsonrpc import Json, Reason
+from enforcement.mcp.jsonrpc import Reason
+from enforcement.mcp.strictjson import Json
 from enforcement.principal import Principal
 from gossip.domains import Domain
 from gossip.errors import UserError

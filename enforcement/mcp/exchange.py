@@ -3,7 +3,7 @@
 import attrs
 
 from enforcement import limits
-from enforcement.mcp.jsonrpc import RequestKey
+from enforcement.mcp.strictjson import RequestKey
 
 
 @attrs.define

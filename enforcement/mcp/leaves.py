@@ -24,7 +24,7 @@ from typing import Final
 import attrs
 
 from enforcement import limits
-from enforcement.mcp.jsonrpc import Json
+from enforcement.mcp.strictjson import Json
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.suite import digest

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from enforcement.mcp.jsonrpc import INVALID_CODE, Reason, write_denial
+from enforcement.mcp.jsonrpc import Reason, write_denial
+from enforcement.mcp.strictjson import INVALID_CODE
 from enforcement.principal import Principal
 from gossip.errors import UserError
 from node.proxy import limits

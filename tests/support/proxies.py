@@ -35,15 +35,13 @@ from enforcement.events import (
 from enforcement.gate import Gate
 from enforcement.judging import Post
 from enforcement.mcp.jsonrpc import (
-    MalformedError,
     Reason,
     Request,
-    RequestKey,
     Response,
-    as_one_line,
     read_message_untrusted,
     write_denial,
 )
+from enforcement.mcp.strictjson import MalformedError
 from enforcement.principal import Principal
 from gossip.domains import Domain
 from gossip.errors import PeerError
@@ -77,10 +75,8 @@ class FakeGate:
 
     position: Position
     server: str = "echo"
-    _pending: dict[RequestKey, bytes] = attrs.field(init=False, factory=dict)
-    _tickets: dict[int, tuple[RequestKey, bytes]] = attrs.field(
-        init=False, factory=dict
-    )
+    _pending: dict[int | str, bytes] = attrs.field(init=False, factory=dict)
+    _tickets: dict[int, tuple[int | str, bytes]] = attrs.field(init=False, factory=dict)
     _lost: str | None = attrs.field(init=False, default=None)
 
     def handle(self, event: Event, now_ms: UnixMs) -> Sequence[Effect]:
@@ -92,7 +88,7 @@ class FakeGate:
         if isinstance(event, RequestSigned):
             _, data = self._tickets.pop(event.ticket)
             envelope = event.agent_signature + event.node_signature
-            return [ToServer(as_one_line(data), envelope)]
+            return [ToServer(data.replace(b"\n", b" "), envelope)]
         if isinstance(event, SigningFailed):
             key, _ = self._tickets.pop(event.ticket)
             del self._pending[key]
@@ -113,7 +109,7 @@ class FakeGate:
             denial = write_denial(wrong.key, str(wrong), Reason.MALFORMED)
             return [ToClient(denial)]
         if not isinstance(message, Request):
-            return [ToServer(as_one_line(event.data))]
+            return [ToServer(event.data.replace(b"\n", b" "))]
         key = message.key
         if self._lost is not None:
             return [ToClient(write_denial(key, self._lost, Reason.SERVER))]
@@ -128,7 +124,7 @@ class FakeGate:
             ticket = len(self._tickets) + 1
             self._tickets[ticket] = (key, event.data)
             return [SignRequest(ticket, event.data)]
-        return [ToServer(as_one_line(event.data))]
+        return [ToServer(event.data.replace(b"\n", b" "))]
 
     def _server(self, data: bytes) -> Sequence[Effect]:
         message = read_message_untrusted(data)

@@ -14,9 +14,10 @@ from enforcement.decide.evidence import (
 )
 from enforcement.defend.policy import Policy
 from enforcement.effects import Position
-from enforcement.mcp.jsonrpc import Json, Request, read_message_untrusted
+from enforcement.mcp.jsonrpc import Request, read_message_untrusted
 from enforcement.mcp.leaves import commit
 from enforcement.mcp.signing import Envelope, RequestBody, write_body
+from enforcement.mcp.strictjson import Json
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.units import ClusterId, UnixMs

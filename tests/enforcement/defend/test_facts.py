@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enforcement import limits
 from enforcement.defend.facts import Read, Root, UnreadableError, build_context, words
-from enforcement.mcp.jsonrpc import Json
+from enforcement.mcp.strictjson import Json
 
 
 def read(path: str, root: Root = "params", *, whole: bool = True) -> Read:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from enforcement.defend.policy import Call, Decision, Policy
-from enforcement.mcp.jsonrpc import Json, Reason
+from enforcement.mcp.jsonrpc import Reason
+from enforcement.mcp.strictjson import Json
 from gossip.errors import UserError
 from tests.support.sessions import PERMIT, Agent, Town
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement import limits
-from enforcement.mcp.jsonrpc import Json, read_json_untrusted
 from enforcement.mcp.leaves import (
     Leaves,
     TooManyValuesError,
@@ -29,6 +28,7 @@ from enforcement.mcp.signing import (
     write_body,
     write_envelope,
 )
+from enforcement.mcp.strictjson import Json, read_json_untrusted
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.wire import Value, pack, unpack_untrusted

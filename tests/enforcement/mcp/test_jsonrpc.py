@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 
 from enforcement import limits
 from enforcement.mcp.jsonrpc import (
-    INVALID_CODE,
-    PARSE_CODE,
-    MalformedError,
     Notification,
     Reason,
     Request,
     Response,
-    as_one_line,
-    read_json_untrusted,
     read_message_untrusted,
     write_denial,
+)
+from enforcement.mcp.strictjson import (
+    INVALID_CODE,
+    PARSE_CODE,
+    MalformedError,
+    as_one_line,
+    read_json_untrusted,
 )
 
 

@@ -1,0 +1,158 @@
+"""Strict reading of JSON: what two parsers could read in two ways is refused.
+
+The standard library's parser does the reading; its hooks count, and refuse keys
+that come twice and numbers no other parser would read alike.
+"""
+
+import json
+import re
+from decimal import Decimal
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from enforcement import limits
+from gossip.errors import PeerError
+
+Json: TypeAlias = bool | int | Decimal | str | list["Json"] | dict[str, "Json"] | None
+RequestKey: TypeAlias = int | str
+
+PARSE_CODE: Final = -32700
+INVALID_CODE: Final = -32600
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+class MalformedError(PeerError):
+    """A message that is not one clear JSON-RPC message.
+
+    Attributes:
+        key: The request's id where it could be read, so that it can be answered.
+    """
+
+    def __init__(
+        self, sentence: str, code: int = INVALID_CODE, key: RequestKey | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.key = key
+
+
+def read_json_untrusted(data: bytes, keys_max: int) -> Json:
+    """Parse strictly: UTF-8, one value, nothing twice, nothing too large.
+
+    Integers come as `int`, all other numbers as the exact `Decimal`.
+
+    Raises:
+        MalformedError: with `PARSE_CODE`.
+    """
+    if len(data) > limits.MESSAGE_BYTES_MAX:
+        raise _unparsable(f"a message has at most {limits.MESSAGE_BYTES_MAX} bytes")
+    if data.count(b",") > limits.VALUES_MAX and (
+        _STRING.sub(b"", data).count(b",") > limits.VALUES_MAX
+    ):
+        raise _unparsable(f"a message has at most {limits.VALUES_MAX} values")
+    reader = _Reader(keys_max)
+    try:
+        value = cast(
+            "Json",
+            json.loads(
+                data.decode("utf-8"),  # a BOM survives this and is refused below
+                object_pairs_hook=reader.members,
+                parse_int=reader.integer,
+                parse_float=reader.decimal,
+                parse_constant=reader.constant,
+            ),
+        )
+    except UnicodeDecodeError as wrong:
+        raise _unparsable("the message is not UTF-8") from wrong
+    except RecursionError as wrong:
+        raise _unparsable("the message is nested too deeply") from wrong
+    except json.JSONDecodeError as wrong:
+        raise _unparsable(f"the message is not JSON: {wrong.msg}") from wrong
+    _check_shape(value, texts=b"\\u" in data)
+    return value
+
+
+@attrs.define
+class _Reader:
+    """The parser's hooks, and the count of keys they share."""
+
+    keys_max: int
+    _keys: int = attrs.field(init=False, default=0)
+
+    def members(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        self._keys += len(pairs)
+        if self._keys > self.keys_max:
+            raise _unparsable(f"a message has at most {self.keys_max} keys")
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            raise _unparsable("an object has the same key twice")
+        return members
+
+    def integer(self, text: str) -> int:
+        if len(text) > limits.NUMBER_CHARS_MAX:
+            raise _unparsable("a number is too long")
+        return int(text)
+
+    def decimal(self, text: str) -> Decimal:
+        number = Decimal(text) if len(text) <= limits.NUMBER_CHARS_MAX else None
+        # 400 is past what a double can hold: one parser's infinity.
+        if number is None or abs(number.adjusted()) > 400:
+            raise _unparsable("a number is too long or too large")
+        return number
+
+    def constant(self, text: str) -> Json:
+        raise _unparsable(f"`{text}` is not JSON")
+
+
+def _check_shape(value: Json, *, texts: bool) -> None:
+    """Refuse what is nested too deeply, and text that has no UTF-8 form."""
+    layer: list[Json] = [value]
+    for _ in range(limits.DEPTH_MAX + 1):
+        below: list[Json] = []
+        containers = False
+        for item in layer:
+            if isinstance(item, dict):
+                containers = True
+                below.extend(item.values())
+                if texts:
+                    below.extend(item)
+            elif isinstance(item, list):
+                containers = True
+                below.extend(item)
+            elif texts and isinstance(item, str):
+                _check_text(item)
+        if not containers:
+            return
+        layer = below
+    raise _unparsable("the message is nested too deeply")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as wrong:
+        raise _unparsable("a string holds half a character") from wrong
+
+
+def _unparsable(sentence: str) -> MalformedError:
+    return MalformedError(sentence, PARSE_CODE)
+
+
+def as_one_line(data: bytes) -> bytes:
+    """The same JSON with nothing in it that any reader takes for a line's end.
+
+    Only for data that `read_json_untrusted` accepted: there a raw line feed is
+    white space between tokens, and U+0085, U+2028, U+2029 stand in strings. Left
+    as they are, one message could arrive at a line reader as several.
+    """
+    if b"\n" in data or b"\r" in data:
+        data = data.strip().replace(b"\n", b" ").replace(b"\r", b" ")
+    if data.isascii():
+        return data
+    return (
+        data.replace(b"\xc2\x85", b"\\u0085")
+        .replace(b"\xe2\x80\xa8", b"\\u2028")
+        .replace(b"\xe2\x80\xa9", b"\\u2029")
+    )

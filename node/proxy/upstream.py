@@ -25,6 +25,7 @@ from node.proxy.session import Lost
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 _ACCEPT = "application/json, text/event-stream"
 _IDLE_CONNECTIONS_MAX = 64
+_HEAD_BYTES_MAX = limits.HEADER_BYTES_MAX + READ_BYTES
 _CONNECT_S = 5.0
 _RELISTEN_S = 1.0
 _SAID_MAX = 64
@@ -70,8 +71,12 @@ class _Answer:
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.head_done = self.done = self.keep_alive = False
+        self._head_bytes = 0
 
     def feed(self, data: bytes) -> None:
+        self._head_bytes += 0 if self.head_done else len(data)
+        if self._head_bytes > _HEAD_BYTES_MAX:
+            raise Lost("the server sent headers that are too large")
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as wrong:
@@ -98,7 +103,7 @@ class _Answer:
     # what httptools calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.head_done and len(self.headers) < 256:
+        if not self.head_done:
             text = value.strip(b" \t").decode("latin-1")
             self.headers[name.decode("latin-1").lower()] = text
 

@@ -1,6 +1,7 @@
 """The official SDK's client and published servers, with real gates between."""
 
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -159,3 +160,66 @@ async def test_the_time_server_over_http() -> None:
     async with site(desk, "clock") as place, over_http(place.url, "auto") as client:
         result = await client.call_tool("get_current_time", {"timezone": "UTC"})
         assert not result.is_error
+
+
+# The SDK's client leaves its generators of events to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_an_sdk_server_behind_a_url(tmp_path: Path) -> None:
+    """The SDK's own Streamable HTTP server, reached by URL, progress included."""
+    program = tmp_path / "tally.py"
+    program.write_text(TALLY)
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(program)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        with trio.fail_after(30):
+            port = int(await process.stdout.receive_some(16))
+        url = f"http://127.0.0.1:{port}/mcp"
+        tally = ServerConfig(name="tally", url=url)
+        roster, places = found("vault")
+        desk = desk_of(places["vault"], roster, servers={"tally": tally})
+        guard(desk, places["vault"], OPEN)
+        async with site(desk, "tally") as place, over_http(place.url, "legacy") as c:
+            seen: list[float] = []
+
+            async def keep(
+                progress: float, total: float | None, message: str | None
+            ) -> None:
+                del total, message
+                seen.append(progress)
+
+            result = await c.call_tool("count", {"to": 3}, progress_callback=keep)
+            (content,) = result.content
+            assert isinstance(content, TextContent)
+            assert content.text == "3"
+            assert seen == [1, 2, 3]
+    finally:
+        process.kill()
+        await process.wait()
+        await process.stdout.aclose()
+
+
+TALLY = """
+import socket
+import sys
+
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+
+mcp = MCPServer("tally")
+
+
+@mcp.tool()
+async def count(to: int, ctx: Context) -> str:
+    for done in range(1, to + 1):
+        await ctx.report_progress(done, to)
+    return str(to)
+
+
+sock = socket.create_server(("127.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+app = mcp.streamable_http_app()
+uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[sock])
+"""

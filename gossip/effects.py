@@ -76,6 +76,15 @@ class Recall:
 
 
 @attrs.frozen
+class Seek:
+    """Keep dialling exactly these peers until they are linked, and again when
+    a link breaks. A link to anybody else may be closed, unless it is needed for
+    something other than gossip."""
+
+    peers: frozenset[NodeId]
+
+
+@attrs.frozen
 class CloseLink:
     """``peer`` broke the protocol: close the link to it."""
 
@@ -125,6 +134,7 @@ Effect: TypeAlias = (
     | Recall
     | Send
     | SendStored
+    | Seek
     | CloseLink
     | Admitted
     | WakeAt

@@ -25,6 +25,8 @@ from gossip.effects import (
     Fact,
     Note,
     Recall,
+    Seek,
+    Send,
     Store,
     Verify,
     WakeAt,
@@ -54,11 +56,12 @@ from gossip.ledger.feed import (
     read_batch_untrusted,
 )
 from gossip.ledger.pen import Pen
-from gossip.membership.identity import read_chain_untrusted
+from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.spread.plumtree import Plumtree
 from gossip.spread.sync import Sync
+from gossip.spread.view import View
 from gossip.suite import Claim, Suite
 from gossip.units import NodeId, UnixMs
 
@@ -100,6 +103,8 @@ class Engine:
     ledger: Ledger = attrs.field(init=False, factory=Ledger)
     _tree: Plumtree = attrs.field(init=False, factory=Plumtree)
     _sync: Sync = attrs.field(init=False)
+    _view: View = attrs.field(init=False)
+    _seeking: frozenset[NodeId] = attrs.field(init=False, default=frozenset())
     _admission: Admission = attrs.field(init=False)
     _pen: Pen = attrs.field(init=False)
     _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
@@ -110,6 +115,8 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         self._pen = Pen(self.me, self.roster, self.ledger)
         self._sync = Sync(self.me, self.ledger, self.suite)
+        members = tuple(founder.node for founder in self.roster.members())
+        self._view = View(self.me, members, self.suite)
         self._admission = Admission(self.roster, self.ledger, self.suite)
 
     def handle(self, event: events.Event, now: UnixMs) -> list[Effect]:
@@ -120,6 +127,9 @@ class Engine:
                 effect that was never asked for. Peers cannot cause it.
         """
         effects = self._dispatch(event, now)
+        if self._view.sought != self._seeking:
+            self._seeking = self._view.sought
+            effects.append(Seek(self._seeking))
         due = self._due_ms()
         if due is not None and (
             due != self._wake_ms or isinstance(event, events.Woken)
@@ -147,6 +157,7 @@ class Engine:
             case events.Stored():
                 return self._on_stored(event, now)
             case events.Woken():
+                self._view.review(now)
                 return [
                     *self._pen.write(now),
                     *self._tree.wake(now),
@@ -155,26 +166,41 @@ class Engine:
             case events.Recalled():
                 return self._on_recalled(event, now)
             case events.LinkUp():
-                self.roster.learn(event.chain)
-                self._tree.link_up(event.chain.node)
-                return [
-                    *self._sync.link_up(event.chain.node, now),
-                    *self._unpark(now),
-                ]
+                return self._on_link_up(event.chain, now)
             case events.LinkDown():
                 self._tree.link_down(event.peer)
+                self._view.link_down(event.peer, now)
                 return [*self._sync.link_down(event.peer, now)]
+            case events.Barred():
+                self._view.bar(event.peer, event.barred)
+                self._view.review(now)
+                return []
             case events.Restored():
                 return self._on_restored(event.batch)
             case events.Opened():
+                self._view.review(now)
                 return [*self._pen.open(event.incarnation, event.chain, now)]
             case events.Rotated():
                 return [*self._pen.rotate(event.chain, now)]
 
     def _due_ms(self) -> int | None:
         """When the first timer of any part rings."""
-        times = [self._pen.due_ms, self._tree.due_ms, self._sync.due_ms]
+        times = [
+            self._pen.due_ms,
+            self._tree.due_ms,
+            self._sync.due_ms,
+            self._view.due_ms,
+        ]
         return min((t for t in times if t is not None), default=None)
+
+    def _on_link_up(self, chain: Chain, now: UnixMs) -> list[Effect]:
+        peer = chain.node
+        self.roster.learn(chain)
+        if not self._view.link_up(peer):
+            self._view.link_down(peer, now)
+            return [Send(peer, frames.full())]
+        self._tree.link_up(peer)
+        return [*self._sync.link_up(peer, now), *self._unpark(now)]
 
     def _on_stored(self, event: events.Stored, now: UnixMs) -> list[Effect]:
         batch = self._pen.stored(event.batch_id)
@@ -222,6 +248,10 @@ class Engine:
                 return [*self._tree.on_graft(peer, frame.ids)]
             case frames.Prune():
                 return [*self._tree.on_prune(peer)]
+            case frames.Full():
+                self._view.full(peer, now)
+                self._tree.link_down(peer)
+                return [*self._sync.link_down(peer, now)]
             case frames.Root():
                 return [*self._sync.on_root(peer, frame)]
             case frames.Buckets():

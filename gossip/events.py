@@ -77,6 +77,14 @@ class LinkDown:
 
 
 @attrs.frozen
+class Barred:
+    """``peer`` is quarantined and may not be linked to, or may be again."""
+
+    peer: NodeId = attrs.field(repr=bytes.hex)
+    barred: bool
+
+
+@attrs.frozen
 class Frame:
     """Bytes arrived on the link to ``peer``."""
 
@@ -115,6 +123,7 @@ Event: TypeAlias = (
     | Recalled
     | LinkUp
     | LinkDown
+    | Barred
     | Frame
     | Frames
     | Verified

@@ -33,7 +33,10 @@ from node.proxy.frames import ByteStream
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-OnEvent: TypeAlias = Callable[[events.LinkUp | events.LinkDown | events.Frame], None]
+OnEvent: TypeAlias = Callable[
+    [events.LinkUp | events.LinkDown | events.Barred | events.Frame], None
+]
+_DIAL_S = 5.0
 
 
 class ClusterLinks:
@@ -65,9 +68,10 @@ class ClusterLinks:
             on_event=self._happened,
             now_ms=clock.unix_ms,
         )
-        for member in roster.members():
-            if member.node != keys.chain.node:
-                self._links.want(member.node, member.addresses)
+        self._sought: frozenset[NodeId] = frozenset()
+        self._linked: set[NodeId] = set()
+        self._needed: dict[NodeId, trio.Event] = {}
+        """Members linked to for their servers; set once they are linked."""
 
     @property
     def listening(self) -> tuple[Address, ...]:
@@ -91,13 +95,35 @@ class ClusterLinks:
     def refuse(self, peer: NodeId, refused: bool) -> None:
         """Close the link and refuse new ones, or accept them again."""
         self._links.refuse(peer, refused)
+        self._on_event(events.Barred(peer, refused))
+
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """Keep links to exactly these, and to those whose servers are used here."""
+        for peer in sorted(self._sought - peers - self._needed.keys()):
+            self._links.unwant(peer)
+            self._links.drop(peer)
+        for peer in sorted(peers - self._sought):
+            self._want(peer)
+        self._sought = peers
+
+    def _want(self, peer: NodeId) -> None:
+        self._links.want(peer, self._roster.member(peer).addresses)
 
     async def rotate(self, keys: NodeKeys) -> None:
         """Shake hands with other keys from now on."""
         self._links.rotate(keys.signing_key, keys.chain)
 
     async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
-        """A new stream over the link to ``peer``."""
+        """A new stream over the link to ``peer``, which is made if there is none.
+
+        Raises:
+            PeerError, trio.BrokenResourceError: it cannot be made.
+        """
+        if peer not in self._linked:
+            linked = self._needed.setdefault(peer, trio.Event())
+            self._want(peer)
+            with trio.move_on_after(_DIAL_S):
+                await linked.wait()
         return await self._links.open_stream(peer, protocol)
 
     def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
@@ -110,9 +136,15 @@ class ClusterLinks:
                 self._on_event(events.Frame(peer, data))
             case LinkUp(chain):
                 self._log.info(f"linked with {self._roster.name(chain.node)}")
+                self._linked.add(chain.node)
+                if chain.node in self._needed:
+                    self._needed[chain.node].set()
                 self._on_event(events.LinkUp(chain))
             case LinkDown(peer, why):
                 self._metrics.links_closed.labels(why.name.lower()).inc()
+                self._linked.discard(peer)
+                if peer in self._needed:
+                    self._needed[peer] = trio.Event()
                 name = self._roster.name(peer)
                 self._log.info(f"the link with {name} is down: {why.value}")
                 self._on_event(events.LinkDown(peer))

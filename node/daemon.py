@@ -347,7 +347,9 @@ class Daemon:
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
 
-    def _on_link(self, event: events.LinkUp | events.LinkDown | events.Frame) -> None:
+    def _on_link(
+        self, event: events.LinkUp | events.LinkDown | events.Barred | events.Frame
+    ) -> None:
         if isinstance(event, events.Frame):
             self.driver.receive(event.peer, event.data)
             return

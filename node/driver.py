@@ -40,6 +40,10 @@ class Frames(Protocol):
         """Close the link soon."""
         ...
 
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """Keep links to exactly these, as far as gossip goes."""
+        ...
+
 
 @attrs.define
 class Alarm:
@@ -182,6 +186,8 @@ class Driver:
                 self._admit(effect.entry)
             case effects.Note():
                 self._note(effect)
+            case effects.Seek():
+                self.links.seek(effect.peers)
             case effects.CloseLink():
                 self.log.warn(
                     f"closed the link to {self._name(effect.peer)}: {effect.why}"

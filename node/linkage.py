@@ -43,6 +43,10 @@ class Linkage(Protocol):
         """Close the link soon; it may come back."""
         ...
 
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """Keep links to exactly these, as far as gossip goes."""
+        ...
+
     def refuse(self, peer: NodeId, refused: bool) -> None:
         """Close the link and refuse new ones, or accept them again."""
         ...
@@ -80,6 +84,9 @@ class NoLinks:
         """Nobody takes it."""
         del peer, frame
         return False
+
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """There is nobody to seek."""
 
     def drop(self, peer: NodeId) -> None:
         """There is no link."""

@@ -31,7 +31,18 @@ BUCKET_DIGEST_BYTES = 16
 WANT_MAX = 256
 """Most batches one `Want` may ask for; the rest is asked for afterwards."""
 
-_PUSH, _GIVE, _IHAVE, _GRAFT, _PRUNE, _ROOT, _BUCKETS, _HEADS, _WANT = range(1, 10)
+(
+    _PUSH,
+    _GIVE,
+    _IHAVE,
+    _GRAFT,
+    _PRUNE,
+    _ROOT,
+    _BUCKETS,
+    _HEADS,
+    _WANT,
+    _FULL,
+) = range(1, 11)
 
 
 @attrs.frozen
@@ -111,7 +122,14 @@ class Want:
     last: int
 
 
-Frame: TypeAlias = Push | Give | IHave | Graft | Prune | Root | Buckets | Heads | Want
+@attrs.frozen
+class Full:
+    """I have links enough: seek somebody else."""
+
+
+Frame: TypeAlias = (
+    Push | Give | IHave | Graft | Prune | Root | Buckets | Heads | Want | Full
+)
 
 
 def push(batch: bytes) -> bytes:
@@ -161,6 +179,11 @@ def want(feed: FeedId, first: int, last: int) -> bytes:
     return pack([_WANT, *feed, first, last])
 
 
+def full() -> bytes:
+    """Encode a `Full`."""
+    return pack([_FULL])
+
+
 def read_frame_untrusted(data: bytes) -> Frame:
     """Read what a peer sent.
 
@@ -168,7 +191,7 @@ def read_frame_untrusted(data: bytes) -> Frame:
         PeerError: malformed or over a limit.
     """
     fields = take_list(unpack_untrusted(data, limits.FRAME_BYTES_MAX), 1, 5)
-    kind = take_int(fields[0], _PUSH, _WANT)
+    kind = take_int(fields[0], _PUSH, _FULL)
     take_list(fields, _LENGTHS[kind], _LENGTHS[kind])
     if kind in (_PUSH, _GIVE):
         batch = take_bytes(fields[1], 1, limits.BATCH_BYTES_MAX)
@@ -181,6 +204,8 @@ def read_frame_untrusted(data: bytes) -> Frame:
         return IHave(ids) if kind == _IHAVE else Graft(ids)
     if kind == _PRUNE:
         return Prune()
+    if kind == _FULL:
+        return Full()
     if kind == _ROOT:
         return Root(take_bytes(fields[1], ID_BYTES, ID_BYTES))
     if kind == _BUCKETS:
@@ -198,6 +223,7 @@ _LENGTHS = {
     _IHAVE: 2,
     _GRAFT: 2,
     _PRUNE: 1,
+    _FULL: 1,
     _ROOT: 2,
     _BUCKETS: 2,
     _HEADS: 4,

@@ -29,6 +29,7 @@ class Citizen:
     notes: list[effects.Note] = attrs.field(factory=list)
     closed: list[effects.CloseLink] = attrs.field(factory=list)
     wake_at: UnixMs | None = None
+    seeks: frozenset[NodeId] = frozenset()
 
     def reports(self) -> list[bytes]:
         """Bodies of all reports admitted, sorted."""
@@ -173,6 +174,8 @@ class Town:
                 citizen.notes.append(effect)
             case effects.CloseLink():
                 citizen.closed.append(effect)
+            case effects.Seek():
+                citizen.seeks = effect.peers
             case effects.WakeAt():
                 citizen.wake_at = effect.at_ms
 

@@ -1,0 +1,101 @@
+"""The promises of ``gossip.spread.view``: enough links, and none that others chose."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossip.spread.view import (
+    DIALLED,
+    LINKS_MAX,
+    LINKS_MIN,
+    PATIENCE_MS,
+    SHUN_MS,
+    View,
+)
+from gossip.units import NodeId, UnixMs
+from scenarios.toy import ToySuite
+from tests.support.members import NOW
+
+
+def node(n: int, group: int = 0) -> NodeId:
+    return NodeId(bytes([group]) + n.to_bytes(31, "big"))
+
+
+def view(size: int, seed: int = 0, sybils: int = 0) -> View:
+    members = tuple(node(n) for n in range(size))
+    members += tuple(node(n, group=1) for n in range(sybils))
+    return View(node(0), members, ToySuite(seed), group_of=lambda n: n[:1])
+
+
+def test_in_a_small_cluster_everybody_is_sought() -> None:
+    small = view(LINKS_MAX + 1)
+    small.review(NOW)
+
+    assert small.sought == {node(n) for n in range(1, LINKS_MAX + 1)}
+    assert small.due_ms is None
+
+
+def test_the_quarantined_are_not_sought_and_are_again_once_released() -> None:
+    small = view(5)
+    small.bar(node(3), barred=True)
+    small.review(NOW)
+    assert node(3) not in small.sought
+
+    small.bar(node(3), barred=False)
+    small.review(NOW)
+    assert node(3) in small.sought
+
+
+@settings(max_examples=30)
+@given(st.integers(14, 200), st.integers(0, 1000))
+def test_in_a_large_cluster_a_few_are_drawn(size: int, seed: int) -> None:
+    large = view(size, seed)
+    large.review(NOW)
+
+    assert len(large.sought) >= DIALLED
+    assert len(large.sought) <= LINKS_MIN
+    assert node(0) not in large.sought
+
+
+def test_a_peer_that_cannot_be_reached_is_exchanged() -> None:
+    large = view(50)
+    large.review(NOW)
+    first = large.sought
+
+    later = UnixMs(NOW + PATIENCE_MS)
+    large.review(later)
+
+    assert not first & large.sought
+    assert len(large.sought) >= DIALLED
+
+
+def test_a_peer_without_room_is_left_alone_for_a_while() -> None:
+    large = view(14 + LINKS_MAX)
+    large.review(NOW)
+    (refusing, *_) = sorted(large.sought)
+
+    large.full(refusing, NOW)
+    for step in range(0, SHUN_MS, PATIENCE_MS // 4):
+        large.review(UnixMs(NOW + step))
+        assert refusing not in large.sought
+
+
+def test_those_who_dial_us_never_displace_those_we_dial() -> None:
+    large = view(60)
+    large.review(NOW)
+    for n in range(1, 40):
+        if node(n) not in large.sought and not large.link_up(node(n)):
+            large.link_down(node(n), NOW)
+
+    for peer in large.sought:
+        assert large.link_up(peer)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000))
+def test_one_sponsors_newcomers_cannot_fill_a_nodes_links(seed: int) -> None:
+    """A thousand Sybils beside twenty honest members: half of the draw is honest."""
+    crowded = view(20, seed, sybils=1_000)
+    crowded.review(NOW)
+
+    honest = [n for n in crowded.sought if n[:1] == b"\0"]
+    assert len(honest) >= DIALLED // 2

@@ -8,32 +8,39 @@ from typing import Final, Protocol
 
 import attrs
 
+from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.ledger.feed import read_batch_untrusted
+from gossip.ledger.entries import EntryKind, write_policy
+from gossip.ledger.feed import Batch, draft_batch, read_batch_untrusted
 from gossip.spread import frames
-from gossip.units import NodeId
+from scenarios.people import Person
 
 
 class Role(Protocol):
-    """How a node differs from the product.
-
-    Attributes:
-        honest: Counts where promises are made to honest nodes.
-        detects_ms: How long after the fact it reports what it saw.
-        junk_per_s: How much garbage it sends to each link, uninvited.
-    """
+    """How a node differs from the product."""
 
     @property
-    def honest(self) -> bool: ...
+    def honest(self) -> bool:
+        """Whether promises to honest nodes are made to it."""
+        ...
 
     @property
-    def detects_ms(self) -> int: ...
+    def detects_ms(self) -> int:
+        """How long after the fact it reports what it saw."""
+        ...
 
     @property
-    def junk_per_s(self) -> int: ...
+    def junk_per_s(self) -> int:
+        """How many pieces of garbage it sends along each link, uninvited."""
+        ...
 
-    def passes(self, me: NodeId, frame: bytes) -> bool:
-        """Whether a frame that its core sends really goes out."""
+    @property
+    def lies_when_speaking(self) -> bool:
+        """Whether saying anything at all is a misdeed."""
+        ...
+
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """What really goes out to the node numbered ``peer``, if anything."""
         ...
 
 
@@ -44,30 +51,68 @@ class Honest:
     honest: bool = True
     detects_ms: int = 50
     junk_per_s: int = 0
+    lies_when_speaking: bool = False
 
-    def passes(self, me: NodeId, frame: bytes) -> bool:
-        """Everything."""
-        del me, frame
-        return True
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """What its core wants to send."""
+        del who, peer
+        return frame
 
 
 @attrs.frozen(kw_only=True)
 class Dropper(Honest):
     """Receives everything, speaks for itself, and passes nothing on."""
 
-    def passes(self, me: NodeId, frame: bytes) -> bool:
-        """Its own batches only, and what is not a batch."""
-        return _author(frame) in (None, me)
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """Its own batches, and what carries none."""
+        del peer
+        batch = _carried(frame)
+        return frame if batch is None or batch.author == who.node else None
 
 
 @attrs.frozen(kw_only=True)
 class Mute(Honest):
     """Listens, and never sends anything."""
 
-    def passes(self, me: NodeId, frame: bytes) -> bool:
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
         """Nothing."""
-        del me, frame
-        return False
+        del who, peer, frame
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Braggart(Honest):
+    """Announces at once all that it holds, and never delivers."""
+
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """An id instead of each batch."""
+        del peer
+        batch = _carried(frame)
+        if batch is None or batch.author == who.node:
+            return frame
+        return frames.ihave([batch.id])
+
+
+@attrs.frozen(kw_only=True)
+class Equivocator(Honest):
+    """Tells every other peer another story, under the same number."""
+
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """Two properly signed batches for one place, one to each half."""
+        batch = _carried(frame)
+        if batch is None or batch.author != who.node or not batch.number or peer % 2:
+            return frame
+        other = draft_batch(
+            cluster=batch.cluster,
+            author=batch.author,
+            incarnation=batch.incarnation,
+            number=batch.number,
+            previous=batch.previous,
+            issued_at_ms=batch.issued_at_ms,
+            key=batch.key,
+            entries=[(EntryKind.POLICY, write_policy(batch.id))],
+        )
+        return frames.push(other.join(who.key.sign(other.header, Domain.BATCH)))
 
 
 ROLES: Final[dict[str, Role]] = {
@@ -75,7 +120,9 @@ ROLES: Final[dict[str, Role]] = {
     "slow": Honest(detects_ms=5_000),
     "dropper": Dropper(honest=False),
     "mute": Mute(honest=False),
+    "braggart": Braggart(honest=False),
     "flooder": Honest(honest=False, junk_per_s=100),
+    "equivocator": Equivocator(honest=False, lies_when_speaking=True),
     # These lie only where the story tells them to.
     "liar": Honest(honest=False),
     "attacker": Honest(honest=False),
@@ -83,12 +130,12 @@ ROLES: Final[dict[str, Role]] = {
 """By the name that scenario files use. ``slow`` is an honest, slow detector."""
 
 
-def _author(frame: bytes) -> NodeId | None:
-    """Who wrote the batch that a frame carries; None if it carries none."""
+def _carried(frame: bytes) -> Batch | None:
+    """The batch that a frame carries, if it carries one."""
     try:
         read = frames.read_frame_untrusted(frame)
-        if isinstance(read, frames.Push):
-            return read_batch_untrusted(read.batch).author
+        if isinstance(read, frames.Push | frames.Give):
+            return read_batch_untrusted(read.batch)
     except PeerError:
         pass
     return None

@@ -63,7 +63,7 @@ class Citizen:
         opens: Whether it opens a feed of its own when it starts.
         engine, court: None while it is down.
         links: Who is linked now: what to send to them by.
-        dials: Whom it keeps trying to reach while they are not linked.
+        dials: Whom its core seeks; dialled until they are linked.
         refused: Whom its court lets make no link.
         busy_us: Until when its processor is occupied.
         factor: How many times slower than the others it is.
@@ -81,7 +81,7 @@ class Citizen:
     engine: Engine | None = None
     court: Court | None = None
     links: dict[int, Link] = attrs.field(factory=dict)
-    dials: list[int] = attrs.field(factory=list)
+    dials: set[int] = attrs.field(factory=set)
     refused: set[int] = attrs.field(factory=set)
     busy_us: int = 0
     factor: float = 1.0

@@ -28,37 +28,17 @@ class Linking:
     world: World
     _dialling: set[tuple[int, int]] = attrs.field(init=False, factory=set)
 
-    def plan(self) -> None:
-        """Choose who dials whom: everybody, or a random graph of that degree."""
-        count = len(self.world.citizens)
-        degree = self.world.scenario.cluster.links
-        if degree is None or degree >= count - 1:
-            pairs = {(a, b) for b in range(count) for a in range(b)}
-        else:
-            pairs = self._random_graph(count, degree)
-        for a, b in sorted(pairs):
-            self.world.citizens[a].dials.append(b)
-
-    def _random_graph(self, count: int, degree: int) -> set[tuple[int, int]]:
-        rng = self.world.chance("links")
-        order = list(range(count))
-        pairs: set[tuple[int, int]] = set()
-        for _ in range(max(1, degree // 2)):
-            # A ring through everybody, so that the graph is in one piece.
-            rng.shuffle(order)
-            for one, other in zip(order, order[1:] + order[:1], strict=True):
-                if one != other:
-                    pairs.add((min(one, other), max(one, other)))
-        return pairs
-
-    def started(self, citizen: Citizen) -> None:
-        """Dial whom this node dials, and let those who dial it try again."""
-        for peer in citizen.dials:
-            self._dial(citizen.index, peer, 0)
+    def seek(self, citizen: Citizen, peers: set[int]) -> None:
+        """Keep links to exactly these: let go of others, dial who is new."""
+        was, citizen.dials = citizen.dials, peers
+        for peer in sorted(was - peers):
+            self.close(citizen, peer)
+        for peer in sorted(peers - was):
+            self._dial(citizen.index, peer)
 
     def stopped(self, citizen: Citizen) -> None:
         """Its peers notice as soon as the end of the connection reaches them."""
-        links, citizen.links = citizen.links, {}
+        links, citizen.links, citizen.dials = citizen.links, {}, set()
         for link in links.values():
             self._break(link)
 
@@ -111,18 +91,13 @@ class Linking:
         if link.back is not None:
             link.back.is_up = False
         self.world.tell(citizen, events.LinkDown(self.world.citizens[peer].node))
-        self._redial(citizen.index, peer)
+        if peer in citizen.dials:
+            self._dial(citizen.index, peer)
 
-    def _redial(self, one: int, other: int) -> None:
-        for a, b in ((one, other), (other, one)):
-            if b in self.world.citizens[a].dials:
-                self._dial(a, b, 0)
-
-    def _dial(self, a: int, b: int, failures: int) -> None:
-        if (a, b) in self._dialling:
-            return
-        self._dialling.add((a, b))
-        self._pause(a, b, failures)
+    def _dial(self, a: int, b: int) -> None:
+        if (a, b) not in self._dialling:
+            self._dialling.add((a, b))
+            self._pause(a, b, 0)
 
     def _pause(self, a: int, b: int, failures: int) -> None:
         pause = min(REDIAL_FIRST_US << min(failures, 16), REDIAL_MAX_US)
@@ -133,7 +108,7 @@ class Linking:
     def _try(self, a: int, b: int, failures: int) -> None:
         world = self.world
         one, other = world.citizens[a], world.citizens[b]
-        if not one.is_up or b in one.links:
+        if b not in one.dials or b in one.links:
             self._dialling.discard((a, b))
             return
         cut = world.network.is_cut(a, b) or world.network.is_cut(b, a)

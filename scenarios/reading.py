@@ -1,10 +1,7 @@
 """Reads scenario files, and says in which line, at which key, one is wrong."""
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 
 import attrs
 
@@ -26,13 +23,10 @@ from scenarios.script import (
     Some,
     Step,
 )
+from scenarios.tables import Table, read_toml
 from scenarios.verbs import VERBS
 
-T = TypeVar("T")
-Table = Mapping[str, object]
-Path_ = tuple[str | int, ...]
-
-_LENGTH_S_MAX: Final = 30 * 3_600.0  # operational keys of the cast live for 40 h
+_LENGTH_S_MAX: Final = 30 * 3_600.0  # the cast's operational keys live for 40 h
 _TOP: Final = {
     *{"title", "about", "length_s", "seeds", "ci_nodes", "nodes", "cluster"},
     *{"network", "costs", "story", "expect", "bars"},
@@ -56,8 +50,8 @@ def load(name: str) -> Scenario:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
         raise UserError(
-            f"no scenario `{name}`: neither a file nor in the library; `picket sim"
-            " list` shows what there is"
+            f"no scenario `{name}`: neither in the library nor a file; `picket sim"
+            " list` shows the library"
         ) from wrong
     return parse(text, name)
 
@@ -68,333 +62,179 @@ def parse(text: str, file: str) -> Scenario:
     Raises:
         UserError: one sentence that names the line and the key.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        raise UserError(f"{file}: not valid TOML: {wrong}") from wrong
-    return _Reader(file, text.splitlines()).scenario(document)
+    top = read_toml(text, file)
+    top.only(_TOP)
+    nodes = _nodes(top.table("nodes"))
+    length_s = top.number("length_s", 60.0, 0.001, _LENGTH_S_MAX)
+    names = {f"{role}-{i}" for role, count in nodes for i in range(count)}
+    steps = top.tables("story")
+    if len(steps) > STEPS_MAX:
+        raise top.wrong("story", f"has more than {STEPS_MAX} steps")
+    return Scenario(
+        title=top.text("title"),
+        about=top.text("about", ""),
+        nodes=nodes,
+        length_s=length_s,
+        seeds=top.listed("seeds", int, [1]),
+        ci_nodes=top.whole("ci_nodes", 0, 1, NODES_MAX) if "ci_nodes" in top else None,
+        cluster=_cluster(top.table("cluster")),
+        network=_network(top.table("network")),
+        costs=_costs(top.table("costs")),
+        story=tuple(_StepReader(step, names, length_s).step() for step in steps),
+        expect=_expect(top.table("expect"), top.table("bars"), names),
+    )
 
 
-_HEADER: Final = re.compile(r"\s*\[(\[)?\s*([A-Za-z0-9_-]+)\s*\]")
-_KEY: Final = re.compile(r"\s*\"?([A-Za-z0-9_-]+)\"?\s*=")
+def _nodes(table: Table) -> tuple[tuple[str, int], ...]:
+    for role in table.names:
+        if role not in ROLES:
+            known = ", ".join(sorted(ROLES))
+            raise table.wrong(role, f"unknown role `{role}`; known are {known}")
+    counts = [(role, table.whole(role, 0, 0, NODES_MAX)) for role in table.names]
+    total = sum(count for _, count in counts)
+    if not 1 <= total <= NODES_MAX:
+        raise table.wrong(None, f"{total} nodes, not 1 to {NODES_MAX}")
+    return tuple((role, count) for role, count in counts if count)
 
 
-def line_of(lines: list[str], path: Path_) -> int | None:
-    """The line, from 1, where the table or key at ``path`` is written."""
-    names = [part for part in path if isinstance(part, str)]
-    index = next((part for part in path if isinstance(part, int)), None)
-    table, count, found = "", -1, None
-    for number, line in enumerate(lines, 1):
-        if header := _HEADER.match(line):
-            same = header[2] == table
-            table = header[2]
-            count = (count + 1 if same else 0) if header[1] else -1
-            if header[1]:
-                count = sum(
-                    1
-                    for earlier in lines[:number]
-                    if (h := _HEADER.match(earlier)) and h[1] and h[2] == table
-                )
-                count -= 1
-        here = table == names[0] and (index is None or count == index)
-        if here and found is None:
-            found = number
-        key = _KEY.match(line)
-        if key is None:
-            continue
-        if not table and key[1] == names[0]:
-            return number
-        if here and len(names) > 1 and key[1] == names[1]:
-            return number
-    return found
+def _cluster(table: Table) -> Cluster:
+    table.only({"opens", "colluders", "observe"})
+    opens = table.text("opens", "all")
+    if opens not in ("all", "speakers"):
+        raise table.wrong("opens", "must be `all` or `speakers`")
+    return Cluster(
+        opens=opens,
+        colluders=table.whole("colluders", 0, 0, NODES_MAX)
+        if "colluders" in table
+        else None,
+        observe=table.flag("observe", False),
+    )
 
 
-@attrs.frozen
-class _Reader:
-    file: str
-    lines: list[str]
-
-    def scenario(self, doc: Table) -> Scenario:
-        self._only(doc, (), _TOP)
-        nodes = self._nodes(doc)
-        length_s = self._number(doc, ("length_s",), 60.0, 0.001, _LENGTH_S_MAX)
-        names = {f"{r}-{i}" for r, n in nodes for i in range(n)}
-        roles = {role for role, _ in nodes}
-        tables = self._list(doc, ("story",), dict, [])
-        if len(tables) > STEPS_MAX:
-            raise self._wrong(("story",), f"more than {STEPS_MAX} steps")
-        told = _Told(self, names, roles, length_s)
-        ci = doc.get("ci_nodes")
-        return Scenario(
-            title=self._text(doc, ("title",)),
-            about=self._text(doc, ("about",), ""),
-            nodes=tuple(nodes),
-            length_s=length_s,
-            seeds=tuple(self._list(doc, ("seeds",), int, [1])),
-            ci_nodes=None
-            if ci is None
-            else self._whole(doc, ("ci_nodes",), 1, 1, NODES_MAX),
-            cluster=self._cluster(doc),
-            network=self._network(doc),
-            costs=self._costs(doc),
-            story=tuple(
-                told.step(cast("Table", table), i) for i, table in enumerate(tables)
-            ),
-            expect=self._expect(doc, names),
-        )
-
-    def _nodes(self, doc: Table) -> list[tuple[str, int]]:
-        table = self._table(doc, "nodes")
-        for role in table:
-            if role not in ROLES:
-                raise self._wrong(
-                    ("nodes", role),
-                    f"unknown role `{role}`; known are {', '.join(sorted(ROLES))}",
-                )
-        counts = [
-            (role, self._whole(table, ("nodes", role), 0, 0, NODES_MAX))
-            for role in table
-        ]
-        total = sum(count for _, count in counts)
-        if not 1 <= total <= NODES_MAX:
-            raise self._wrong(("nodes",), f"{total} nodes, not 1 to {NODES_MAX}")
-        return [(role, count) for role, count in counts if count]
-
-    def _cluster(self, doc: Table) -> Cluster:
-        table = self._table(doc, "cluster")
-        self._only(table, ("cluster",), {"links", "opens", "colluders", "observe"})
-        where = ("cluster", "opens")
-        opens = self._text(table, where, "all")
-        if opens not in ("all", "speakers"):
-            raise self._wrong(where, "must be `all` or `speakers`")
-        return Cluster(
-            links=self._whole(table, ("cluster", "links"), 8, 2, 64)
-            if "links" in table
-            else None,
-            opens=opens,
-            colluders=self._whole(table, ("cluster", "colluders"), 0, 0, NODES_MAX)
-            if "colluders" in table
-            else None,
-            observe=self._flag(table, ("cluster", "observe"), False),
-        )
-
-    def _network(self, doc: Table) -> NetworkPlan:
-        table = self._table(doc, "network")
-        at = "network"
-        known = {"delay_ms", "cities", "loss", "duplicate", "datagrams", "uplink_mbit"}
-        self._only(table, (at,), known)
-        cities = tuple(self._list(table, (at, "cities"), str, []))
-        for city in cities:
-            if city not in CITIES:
-                raise self._wrong(
-                    (at, "cities"),
-                    f"unknown city `{city}`; known are {', '.join(CITIES)}",
-                )
-        delay = self._table(table, "delay_ms", (at, "delay_ms"))
-        self._only(delay, (at, "delay_ms"), {"min", "mean"})
-        least = self._number(delay, (at, "delay_ms", "min"), 0.1, 0.001, 60_000)
-        mean = self._number(delay, (at, "delay_ms", "mean"), least * 3, least, 60_000)
-        return NetworkPlan(
-            delay=Delay(min_ms=least, mean_ms=mean),
-            cities=cities,
-            loss=self._number(table, (at, "loss"), 0.0, 0.0, 0.99),
-            duplicate=self._number(table, (at, "duplicate"), 0.0, 0.0, 1.0),
-            datagrams=self._flag(table, (at, "datagrams"), False),
-            uplink_mbit=self._number(table, (at, "uplink_mbit"), 1.0, 0.001, 1e6)
-            if "uplink_mbit" in table
-            else None,
-        )
-
-    def _costs(self, doc: Table) -> Costs:
-        table = self._table(doc, "costs")
-        default = Costs()
-        names = {field.name for field in attrs.fields(Costs)}
-        self._only(table, ("costs",), names)
-        return Costs(
-            **{
-                name: self._whole(
-                    table,
-                    ("costs", name),
-                    cast("int", getattr(default, name)),
-                    0,
-                    10**7,
-                )
-                for name in sorted(names)
-            }
-        )
-
-    def _expect(self, doc: Table, names: set[str]) -> Expectations:
-        table = self._table(doc, "expect")
-        self._only(table, ("expect",), {"never", "eventually", "within_s"})
-        said: dict[str, tuple[str, ...]] = {}
-        for key in ("never", "eventually"):
-            where = ("expect", key)
-            said[key] = tuple(self._list(table, where, str, []))
-            for words in said[key]:
-                problem = check_words(key, words, names)
-                if problem:
-                    raise self._wrong(where, problem)
-        bars = self._table(doc, "bars")
-        for name in bars:
-            if name not in BARS:
-                raise self._wrong(
-                    ("bars", name),
-                    f"unknown figure `{name}`; known are {', '.join(BARS)}",
-                )
-        return Expectations(
-            never=said["never"],
-            eventually=said["eventually"],
-            within_s=self._number(table, ("expect", "within_s"), 30.0, 0.0, 86_400.0),
-            bars=tuple(
-                (name, self._number(bars, ("bars", name), 0.0, 0.0, 1e15))
-                for name in bars
-            ),
-        )
-
-    # --- values ---------------------------------------------------------------
-
-    def _table(self, table: Table, key: str, path: Path_ = ()) -> Table:
-        value = table.get(key, {})
-        if not isinstance(value, dict):
-            raise self._wrong(path or (key,), "must be a table")
-        return value
-
-    def _list(
-        self, table: Table, path: Path_, kind: type[T], default: list[T]
-    ) -> list[T]:
-        value = table.get(str(path[-1]), default)
-        if not isinstance(value, list) or not all(type(v) is kind for v in value):
-            raise self._wrong(path, f"must be a list of {_KINDS[kind]}")
-        return value
-
-    def _text(self, table: Table, path: Path_, default: str | None = None) -> str:
-        value = table.get(str(path[-1]), default)
-        if not isinstance(value, str):
-            raise self._wrong(path, "is missing or not a string")
-        return value
-
-    def _flag(self, table: Table, path: Path_, default: bool) -> bool:
-        value = table.get(str(path[-1]), default)
-        if not isinstance(value, bool):
-            raise self._wrong(path, "must be true or false")
-        return value
-
-    def _whole(
-        self, table: Table, path: Path_, default: int, low: int, high: int
-    ) -> int:
-        value = table.get(str(path[-1]), default)
-        if type(value) is not int or not low <= value <= high:
-            raise self._wrong(path, f"must be a whole number, {low} to {high}")
-        return value
-
-    def _number(
-        self, table: Table, path: Path_, default: float, low: float, high: float
-    ) -> float:
-        value = table.get(str(path[-1]), default)
-        if type(value) not in (int, float) or not low <= cast("float", value) <= high:
-            raise self._wrong(path, f"must be a number, {low:g} to {high:g}")
-        return float(cast("float", value))
-
-    def _only(self, table: Table, path: Path_, known: set[str]) -> None:
-        for key in table:
-            if key not in known:
-                raise self._wrong(
-                    (*path, key),
-                    f"unknown key `{key}`; known are {', '.join(sorted(known))}",
-                )
-
-    def _wrong(self, path: Path_, what: str) -> UserError:
-        line = line_of(self.lines, path)
-        where = f"line {line}: " if line else ""
-        key = ".".join(
-            str(part + 1 if isinstance(part, int) else part) for part in path
-        )
-        return UserError(f"{self.file}: {where}{key}: {what}")
+def _network(table: Table) -> NetworkPlan:
+    table.only({field.name for field in attrs.fields(NetworkPlan)} | {"delay_ms"})
+    cities = table.listed("cities", str, [])
+    for city in cities:
+        if city not in CITIES:
+            known = ", ".join(CITIES)
+            raise table.wrong("cities", f"unknown city `{city}`; known are {known}")
+    delay = table.table("delay_ms")
+    delay.only({"min", "mean"})
+    least = delay.number("min", 0.1, 0.001, 60_000)
+    return NetworkPlan(
+        delay=Delay(
+            min_ms=least, mean_ms=delay.number("mean", least * 3, least, 60_000)
+        ),
+        cities=cities,
+        loss=table.number("loss", 0.0, 0.0, 0.99),
+        duplicate=table.number("duplicate", 0.0, 0.0, 1.0),
+        datagrams=table.flag("datagrams", False),
+        uplink_mbit=table.number("uplink_mbit", 1.0, 0.001, 1e6)
+        if "uplink_mbit" in table
+        else None,
+    )
 
 
-_KINDS: Final[Mapping[type, str]] = {
-    dict: "tables, written as [[story]]",
-    int: "whole numbers",
-    str: "strings",
-}
+def _costs(table: Table) -> Costs:
+    table.only({field.name for field in attrs.fields(Costs)})
+    usual = Costs()
+    return Costs(
+        frame_us=table.whole("frame_us", usual.frame_us, 0, 10**7),
+        sign_us=table.whole("sign_us", usual.sign_us, 0, 10**7),
+        disk_us=table.whole("disk_us", usual.disk_us, 0, 10**7),
+    )
+
+
+def _expect(table: Table, bars: Table, names: set[str]) -> Expectations:
+    table.only({"never", "eventually", "within_s"})
+    for key in ("never", "eventually"):
+        for words in table.listed(key, str, []):
+            problem = check_words(key, words, names)
+            if problem:
+                raise table.wrong(key, problem)
+    for name in bars.names:
+        if name not in BARS:
+            known = ", ".join(BARS)
+            raise bars.wrong(name, f"unknown figure `{name}`; known are {known}")
+    return Expectations(
+        never=table.listed("never", str, []),
+        eventually=table.listed("eventually", str, []),
+        within_s=table.number("within_s", 30.0, 0.0, 86_400.0),
+        bars=tuple((name, bars.number(name, 0.0, 0.0, 1e15)) for name in bars.names),
+    )
 
 
 @attrs.frozen
-class _Told:
-    """Reads the story's steps."""
+class _StepReader:
+    """Reads one step of the story."""
 
-    reader: _Reader
+    table: Table
     names: set[str]
-    roles: set[str]
     length_s: float
 
-    def step(self, table: Table, index: int) -> Step:
-        read, at = self.reader, ("story", index)
-        does = read._text(table, (*at, "does"))
+    def step(self) -> Step:
+        """The step, checked against the table of verbs."""
+        table, does = self.table, self.table.text("does")
         verb = VERBS.get(does)
         if verb is None:
-            raise read._wrong(
-                (*at, "does"), f"unknown verb `{does}`; known are {', '.join(VERBS)}"
-            )
-        read._only(table, at, {"at_s", "does"} | verb.needs | verb.takes)
+            known = ", ".join(VERBS)
+            raise table.wrong("does", f"unknown verb `{does}`; known are {known}")
+        table.only({"at_s", "does"} | verb.needs | verb.takes)
         for key in sorted(verb.needs):
             if key not in table:
-                raise read._wrong(at, f"`{does}` needs `{key}`")
-        fields: dict[str, Callable[[Path_], object]] = {
-            "who": lambda path: self._some(table, path),
-            "whom": lambda path: self._some(table, path, agents=True),
-            "seen_by": lambda path: self._some(table, path),
-            "sides": lambda path: self._sides(table, path),
-            "every_s": lambda path: read._number(table, path, 1.0, 0.001, 86_400.0),
-            "times": lambda path: read._whole(table, path, 1, 1, 1_000_000),
-            "for_s": lambda path: read._number(table, path, 1.0, 0.001, self.length_s),
-            "severity": lambda path: read._whole(table, path, 8, 1, 9),
-            "category": lambda path: read._text(table, path),
-            "share": lambda path: read._number(table, path, 0.0, 0.0, 0.99),
-            "factor": lambda path: read._number(table, path, 10.0, 1.0, 100_000.0),
-            "offset_ms": lambda path: read._whole(table, path, 0, -(10**8), 10**8),
-            "drift_ppm": lambda path: read._whole(table, path, 0, -(10**5), 10**5),
-            "keep_disk": lambda path: read._flag(table, path, True),
-            "bytes": lambda path: read._whole(table, path, 200, 0, 60_000),
-        }
-        blank = Step(
-            at_s=read._number(table, (*at, "at_s"), 0.0, 0.0, self.length_s), does=does
+                raise table.wrong(None, f"`{does}` needs `{key}`")
+        usual = Step(at_s=0.0, does=does)
+        return Step(
+            at_s=table.number("at_s", 0.0, 0.0, self.length_s),
+            does=does,
+            who=self._some("who"),
+            whom=self._some("whom", agents=True),
+            seen_by=self._some("seen_by"),
+            sides=self._sides(),
+            every_s=self._seconds("every_s"),
+            for_s=self._seconds("for_s"),
+            times=table.whole("times", 1, 1, 10**6) if "times" in table else None,
+            severity=table.whole("severity", usual.severity, 1, 9),
+            category=table.text("category", usual.category),
+            share=table.number("share", usual.share, 0.0, 0.99),
+            factor=table.number("factor", usual.factor, 1.0, 1e5),
+            offset_ms=table.whole("offset_ms", 0, -(10**8), 10**8),
+            drift_ppm=table.whole("drift_ppm", 0, -(10**5), 10**5),
+            keep_disk=table.flag("keep_disk", usual.keep_disk),
+            bytes=table.whole("bytes", usual.bytes, 0, 60_000),
         )
-        said = {key: take((*at, key)) for key, take in fields.items() if key in table}
-        return _evolved(blank, said)
 
-    def _sides(self, table: Table, path: Path_) -> tuple[tuple[Some, ...], ...]:
-        value = table["sides"]
+    def _seconds(self, key: str) -> float | None:
+        if key not in self.table:
+            return None
+        return self.table.number(key, 1.0, 0.001, self.length_s)
+
+    def _sides(self) -> tuple[tuple[Some, ...], ...]:
+        value = self.table.values.get("sides", [[], []])
         if not isinstance(value, list) or len(value) < 2:
-            raise self.reader._wrong(path, "must be a list of two or more sides")
-        return tuple(self._some({"sides": side}, path, several=True) for side in value)
+            raise self.table.wrong("sides", "must be a list of two or more sides")
+        sides = tuple(self._read("sides", side, agents=False) for side in value)
+        return sides if "sides" in self.table else ()
 
-    def _some(
-        self, table: Table, path: Path_, agents: bool = False, several: bool = False
-    ) -> tuple[Some, ...]:
-        value = table[str(path[-1])]
+    def _some(self, key: str, *, agents: bool = False) -> tuple[Some, ...]:
+        return self._read(key, self.table.values.get(key, []), agents=agents)
+
+    def _read(self, key: str, value: object, *, agents: bool) -> tuple[Some, ...]:
         texts = value if isinstance(value, list) else [value]
-        del several
-        chosen = []
-        for text in texts:
-            if not isinstance(text, str) or not (found := SOME.fullmatch(text)):
-                raise self.reader._wrong(
-                    path,
-                    f"`{text}` names nobody; say `honest-0`, `every liar`, `2 honest`,"
-                    " `30 % of honest` or `everybody`",
-                )
-            role = found["every"] or found["of"] or found["role"]
-            is_agent = agents and text.startswith("agent-")
-            if found["name"] and text not in self.names and not is_agent:
-                raise self.reader._wrong(path, f"there is no `{text}`")
-            if role and role not in self.roles:
-                raise self.reader._wrong(path, f"no node is of role `{role}`")
-            chosen.append(Some(text))
-        return tuple(chosen)
+        return tuple(self._one(key, text, agents=agents) for text in texts)
 
-
-def _evolved(step: Step, said: dict[str, object]) -> Step:
-    """``step`` with what was said; every value was checked one by one."""
-    for key, value in said.items():
-        object.__setattr__(step, key, value)
-    return step
+    def _one(self, key: str, text: object, *, agents: bool) -> Some:
+        found = SOME.fullmatch(text) if isinstance(text, str) else None
+        if found is None or not isinstance(text, str):
+            raise self.table.wrong(
+                key,
+                f"`{text}` names nobody; say `honest-0`, `every liar`, `2 honest`,"
+                " `30 % of honest` or `everybody`",
+            )
+        role = found["every"] or found["of"] or found["role"]
+        if role and not any(name.startswith(f"{role}-") for name in self.names):
+            raise self.table.wrong(key, f"no node is of role `{role}`")
+        is_agent = agents and text.startswith("agent-")
+        if found["name"] and text not in self.names and not is_agent:
+            raise self.table.wrong(key, f"there is no `{text}`")
+        return Some(text)

@@ -79,7 +79,6 @@ def run(
     failures: list[str] = []
     settled_s: float | None = None
     try:
-        linking.plan()
         story.begin()
         _run_story(world, scenario.length_s, progress)
         story.end()

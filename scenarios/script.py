@@ -58,17 +58,15 @@ class Costs:
 
 @attrs.frozen(kw_only=True)
 class Cluster:
-    """How the nodes are joined.
+    """What the nodes are told of each other.
 
     Attributes:
-        links: Links of each node, drawn at random; None links everybody.
         opens: ``all`` nodes open a feed at start, or only the ``speakers`` that
             the story gives something to say, as in a cluster whose other feeds
             have long been spread.
         colluders: The f of the founders' file; None for the default.
     """
 
-    links: int | None = None
     opens: str = "all"
     colluders: int | None = None
     observe: bool = False

@@ -132,6 +132,8 @@ class Story:
 
     def report(self, step: Step, cast: "_Cast") -> None:
         for citizen in cast.who:
+            if citizen.role.lies_when_speaking:
+                self.figures.misdeed(_node(citizen))
             subject = agent(f"agent-of-{citizen.name}")
             self._tell(citizen, subject, attrs.evolve(step, severity=1))
 

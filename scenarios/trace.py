@@ -110,7 +110,7 @@ class Trace:
     def _line(self, text: str) -> None:
         self._told.update(text.encode())
 
-    def _write(self, who: str, what: str, **more: str | int) -> None:
+    def _write(self, who: str, kind: str, **more: str | int) -> None:
         assert self.out is not None
-        line = {"t_ms": self.agenda.now_us / 1_000, "who": who, "what": what, **more}
+        line = {"t_ms": self.agenda.now_us / 1_000, "who": who, "event": kind, **more}
         self.out.write(json.dumps(line) + "\n")

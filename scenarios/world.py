@@ -6,8 +6,9 @@ and a scenario are the whole run.
 """
 
 import random
+from collections import deque
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 import attrs
 
@@ -70,8 +71,8 @@ class Links(Protocol):
         """Close a link, as ``citizen`` wants it."""
         ...
 
-    def started(self, citizen: Citizen) -> None:
-        """Begin to dial."""
+    def seek(self, citizen: Citizen, peers: set[int]) -> None:
+        """Keep links to exactly these."""
         ...
 
     def stopped(self, citizen: Citizen) -> None:
@@ -94,6 +95,10 @@ class World:
     index: dict[NodeId, int] = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     _incarnations: int = attrs.field(init=False, default=0)
+    _waiting: deque[tuple[Citizen, events.Event]] = attrs.field(
+        init=False, factory=deque
+    )
+    _busy: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         plan = self.scenario
@@ -146,7 +151,8 @@ class World:
             self._incarnations += 1
             fresh = Incarnation(self._incarnations.to_bytes(16, "big"))
             self.tell(citizen, events.Opened(fresh, citizen.who.chain))
-        self.links.started(citizen)
+        else:
+            self.tell(citizen, events.Woken())  # makes it look for peers
 
     def stop(self, citizen: Citizen) -> None:
         """End a node at once; what was not on its disk is gone."""
@@ -175,9 +181,23 @@ class World:
     def tell(self, citizen: Citizen, event: events.Event) -> None:
         """Give an engine one event and perform what follows.
 
+        May be called from within itself, as in the daemon: events are handled in
+        order of arrival.
+
         Raises:
             Broken: the core raised something.
         """
+        self._waiting.append((citizen, event))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                self._handle(*self._waiting.popleft())
+        finally:
+            self._busy = False
+
+    def _handle(self, citizen: Citizen, event: events.Event) -> None:
         engine = citizen.engine
         if engine is None:
             return
@@ -220,15 +240,30 @@ class World:
             case effects.SendStored():
                 feed = (effect.author, effect.incarnation)
                 for encoded in citizen.disk.read(feed, effect.first, effect.last):
-                    self.send(citizen, effect.peer, frames.push(encoded), at_us)
+                    self.send(citizen, effect.peer, frames.give(encoded), at_us)
+            case effects.Verify():
+                holds = tuple(self.suite.verify_many(effect.claims))
+                self._later(citizen, at_us, events.Verified(effect.ticket, holds))
+            case effects.Recall():
+                number = effect.number
+                (held,) = citizen.disk.read(effect.other.feed, number, number)
+                self._later(citizen, at_us, events.Recalled(held, effect.other))
+            case effects.Seek():
+                self.links.seek(citizen, {self.index[peer] for peer in effect.peers})
             case effects.CloseLink():
                 self.links.close(citizen, self.index[effect.peer])
+            case _:
+                assert_never(effect)
 
     def send(self, citizen: Citizen, peer: NodeId, frame: bytes, at_us: int) -> None:
         """Put a frame on a link, if there is one and the node's role lets it."""
         link = citizen.links.get(self.index[peer])
-        if link is None or not citizen.role.passes(citizen.node, frame):
+        if link is None:
             return
+        really = citizen.role.sends(citizen.who, link.dst, frame)
+        if really is None:
+            return
+        frame = really
         citizen.sent_bytes += len(frame)
         self.network.carry(
             link, frame, at_us, lambda due: self._arrive_at(due, link, frame)
@@ -299,8 +334,10 @@ class World:
                 case rulings.RefuseLink(node):
                     citizen.refused.add(self.index[node])
                     self.links.close(citizen, self.index[node])
+                    self.tell(citizen, events.Barred(node, True))
                 case rulings.AcceptLink(node):
                     citizen.refused.discard(self.index[node])
+                    self.tell(citizen, events.Barred(node, False))
                 case rulings.LookAgain(at_ms):
                     self._look_at(citizen, at_ms)
                 case _:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 GOSSIP: Final = "/picket/gossip/1"
-LARGER_WAITS_S: Final = 0.25
+LARGER_WAITS_S: Final = 0.5
 """Of two nodes that start together, one calls first."""
 STEADY_S: Final = 5.0
 """A link that lived this long was no failure."""
@@ -215,9 +215,7 @@ class Links:
         """
         if refused:
             self._gate.refused.add(node)
-            link = self._links.get(node)
-            if link is not None and self._nursery is not None:
-                self._nursery.start_soon(self._part, link)
+            self.drop(node)
         else:
             self._gate.refused.discard(node)
             if want := self._wants.get(node):  # what came before is forgiven
@@ -229,7 +227,7 @@ class Links:
         """Close the link with ``node`` soon; `LinkDown` follows."""
         link = self._links.get(node)
         if link is not None and self._nursery is not None:
-            self._nursery.start_soon(link.mux.end, LinkEnd.CLOSED)
+            self._nursery.start_soon(self._part, link)
 
     async def _part(self, link: _Link) -> None:
         """End a link a moment later: what is being said, and why, gets out."""

@@ -2,14 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from gossip import limits
 from gossip.errors import LocalError, PeerError
 from node.links.events import QUEUE_BYTES_MAX
-from node.links.stream import LinkStream
 
 _SIZE_BYTES: Final = 4
 _WRITE_BYTES: Final = 131_072
@@ -17,10 +16,22 @@ _READ_BYTES: Final = 65_536
 """So much is handed on before other tasks have their turn."""
 
 
+class ByteStream(Protocol):
+    """What a pipe needs of a stream; raises trio's errors only."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes; ``b""`` at the end."""
+        ...
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything."""
+        ...
+
+
 class FramePipe:
     """Both directions of one peer's gossip stream."""
 
-    def __init__(self, stream: LinkStream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._queue: deque[bytes] = deque()
         self._writer = trio.lowlevel.ParkingLot()

@@ -1,0 +1,88 @@
+"""The promises of ``node.links.pipe`` against a peer that is linked and bad."""
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossip import limits
+from gossip.errors import LocalError, PeerError
+from node.links.events import QUEUE_BYTES_MAX
+from node.links.pipe import FramePipe
+
+
+class Ends:
+    """One stream end that says what it is told to, and notes what it hears."""
+
+    def __init__(self, *portions: bytes) -> None:
+        self.portions = list(portions)
+        self.written: list[bytes] = []
+        self.stuck = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.portions.pop(0) if self.portions else b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.stuck:
+            await trio.sleep_forever()
+        self.written.append(bytes(data))
+
+
+def framed(*frames: bytes) -> bytes:
+    return b"".join(len(f).to_bytes(4, "big") + f for f in frames)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=200)), st.integers(1, 50))
+@settings(deadline=None)
+def test_frames_arrive_however_they_are_cut(frames: list[bytes], size: int) -> None:
+    wire = framed(*frames)
+    cut = [wire[at : at + size] for at in range(0, len(wire), size)]
+    heard: list[bytes] = []
+
+    trio.run(FramePipe(Ends(*cut)).read_in, heard.append)
+
+    assert heard == frames
+
+
+@pytest.mark.parametrize("size", [0, limits.FRAME_BYTES_MAX + 1, 2**32 - 1])
+async def test_an_impossible_length_is_refused_at_once(size: int) -> None:
+    heard: list[bytes] = []
+    ends = Ends(framed(b"fine") + size.to_bytes(4, "big"))
+    with pytest.raises(PeerError):
+        await FramePipe(ends).read_in(heard.append)
+    assert heard == [b"fine"]
+
+
+async def test_what_waits_is_written_together() -> None:
+    ends = Ends()
+    pipe = FramePipe(ends)
+    for i in range(100):
+        assert pipe.put(bytes((i,)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipe.write_out)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert ends.written == [framed(*(bytes((i,)) for i in range(100)))]
+    assert pipe.bytes_queued == 0
+
+
+async def test_a_stuck_peer_costs_no_more_than_its_queue() -> None:
+    ends = Ends()
+    ends.stuck = True
+    pipe = FramePipe(ends)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipe.write_out)
+        while pipe.put(bytes(50_000)):
+            await trio.lowlevel.checkpoint()
+        assert pipe.bytes_queued <= QUEUE_BYTES_MAX
+        nursery.cancel_scope.cancel()
+
+
+def test_frames_that_may_not_be_are_our_own_mistake() -> None:
+    pipe = FramePipe(Ends())
+    for frame in (b"", bytes(limits.FRAME_BYTES_MAX + 1)):
+        with pytest.raises(LocalError):
+            pipe.put(frame)

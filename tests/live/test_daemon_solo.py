@@ -1,0 +1,64 @@
+"""The README's five lines: a lone node guards a stdio server we did not write."""
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from mcp import MCPError
+from mcp.client.session import ClientSession
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from tests.support.daemons import ROOT, Daemon, picket
+
+SERVER = ROOT / ".venv/servers/sqlite/bin/mcp-server-sqlite"
+WRITE = "INSERT INTO financial_ledger VALUES (1)"
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(not SERVER.exists(), reason="`make servers` was not run"),
+]
+
+
+async def test_a_lone_node_guards_a_wrapped_server(tmp_path: Path) -> None:
+    home, books = tmp_path / "here", tmp_path / "books.db"
+    with sqlite3.connect(books) as sql:
+        sql.execute("CREATE TABLE financial_ledger (amount INTEGER)")
+    sql.close()
+    picket("init", str(home), "--name", "here", "--solo")
+    daemon = Daemon("here", home, 0)
+    daemon.start()
+    try:
+        daemon.wait_ready()
+        wrapped = StdioServerParameters(
+            command=sys.executable,
+            args=[
+                *("-m", "node.cli.main", "wrap", "-c", str(home), "--server", "sql"),
+                *("--", str(SERVER), "--db-path", str(books)),
+            ],
+            cwd=ROOT,
+        )
+        with trio.fail_after(30):
+            async with (
+                stdio_client(wrapped) as streams,
+                ClientSession(streams[0], streams[1]) as session,
+            ):
+                await session.initialize()
+                assert len((await session.list_tools()).tools) == 6
+                passed = await session.call_tool("read_query", {"query": "SELECT 1"})
+                assert not passed.is_error
+                with pytest.raises(MCPError, match="ledger-admin-only"):
+                    await session.call_tool("write_query", {"query": WRITE})
+        rows = picket("audit", "-c", str(home)).stdout
+        assert rows.count("allowed") >= 3
+        assert rows.count("denied") == 1
+        listed = picket("quarantine", "list", "-c", str(home)).stdout
+        assert "agent" in listed
+        why = picket("quarantine", "why", "me", "-c", str(home)).stdout
+        assert "privilege-escalation" in why
+        assert daemon.end() == 0
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.process.kill()
+            daemon.process.wait()

@@ -240,6 +240,10 @@ class Gate:
 
     def _renewed(self, principal: Principal) -> list[Effect]:
         """Requests still unsigned are signed anew: the old key may be gone."""
+        assert (principal.agent, principal.node) == (
+            self.principal.agent,
+            self.principal.node,
+        ), "a session never changes hands"
         self._former, self.principal = self.principal, principal
         return [
             self._issue(

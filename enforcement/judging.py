@@ -184,7 +184,7 @@ class Judge:
             raise DeniedError(
                 Reason.ENVELOPE,
                 f"the request's envelope does not hold: {wrong}",
-                evidence=self._witness(node, "false-envelope", 6, seen, now_ms),
+                evidence=self._witness(node, "false-envelope", 7, seen, now_ms),
             ) from wrong
 
     def _verify_untrusted(
@@ -197,9 +197,11 @@ class Judge:
         """Every check of an envelope; the signatures last, for they cost most."""
         envelope = read_envelope_untrusted(data)
         body = envelope.body
-        principal = next(
-            (p for p in principals if p.cert_digest == body.cert), principals[0]
-        )
+        principal = next((p for p in principals if p.cert_digest == body.cert), None)
+        if principal is None:  # a renewal may be on its way: nobody's fault
+            raise DeniedError(
+                Reason.ENVELOPE, "the request names a certificate not shown before"
+            )
         _check_in_force(principal, body.issued_at_ms)
         check_signer_untrusted(body, principal, self.post.cluster)
         if (body.audience, body.server) != (self.audience, self.server):

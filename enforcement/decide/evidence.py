@@ -44,6 +44,7 @@ FindPolicy: TypeAlias = Callable[[bytes], Policy | None]
 
 _VERSION = 1
 _NAME_BYTES_MAX = 1_024
+_OPENED_MAX = 1_024
 _ABSENT_MAX = 1_024
 
 
@@ -85,6 +86,8 @@ def build_proof(
     prefix = _prefix(envelope.body)
     for read in sorted(rule.reads):
         show.path(params, (*prefix, *read.path), whole=read.whole)
+    if len(show.opened) > _OPENED_MAX:
+        return None
     if any(_is_secret(path, policy) for path in show.opened.values()):
         return None
     absent: list[Value] = []
@@ -240,7 +243,7 @@ def _check_broken_untrusted(
 def _read_shown_untrusted(opened: Value, absent: Value, body: RequestBody) -> "_Shown":
     found: dict[bytes, tuple[Json, int]] = {}
     children: dict[bytes, list[bytes]] = {}
-    for item in take_list(opened, 0, limits.LEAVES_MAX):
+    for item in take_list(opened, 0, _OPENED_MAX):
         leaf = read_leaf_untrusted(item)
         leaf.check_untrusted(body.root, body.count)
         if leaf.value is None or leaf.path in found:

@@ -21,7 +21,6 @@ import attrs
 import trio
 
 from enforcement.decide.court import Court
-from enforcement.defend.bundles import Bundles
 from gossip import events
 from gossip.engine import Engine
 from gossip.errors import UserError
@@ -29,13 +28,14 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
+from node.bundles import recall, remember
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
 from node.config import Address, Config, load_config, load_founders, show_address
 from node.control import Control, bind_unix
 from node.driver import Driver
-from node.guard import Guard, ProofReader, read_policy
+from node.guard import Guard, ProofReader, parse_policy, policy_files
 from node.justice import Justice
 from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
@@ -115,7 +115,8 @@ class Daemon:
             UserError: something in them is wrong.
         """
         config = load_config(self.config.file)
-        policy = read_policy(config.policy)
+        texts = policy_files(config.policy)
+        policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
         self.ring.admit(config.agents)
         before = self.policy_digest
@@ -124,6 +125,7 @@ class Daemon:
         self.proxies.change(config)
         self.config = config
         if self.policy_digest != before:
+            remember(self.store, texts)
             self._say_policy()
         self.log.info("read the configuration again", policy=self.policy_digest)
 
@@ -197,9 +199,12 @@ class Daemon:
 
     def _make_parts(self) -> None:
         config = self.config
+        texts = policy_files(config.policy)
+        policy = parse_policy(config.policy, texts)
         self.store = Store(config.store_file)
         self.store.on_commit = self._committed
-        self.bundles = Bundles(read_policy(config.policy))
+        self.bundles = recall(self.store, policy, self.clock.unix_ms())
+        remember(self.store, texts)
         self.engine = Engine(self.me, self.roster, self.suite)
         self.court = Court(
             me=self.me,

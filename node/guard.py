@@ -41,10 +41,15 @@ def read_policy(folder: Path) -> Policy:
     Raises:
         UserError: no such folder, no files in it, or a mistake in one of them.
     """
+    return parse_policy(folder, policy_files(folder))
+
+
+def parse_policy(folder: Path, texts: Mapping[str, str]) -> Policy:
+    """Parse what `policy_files` read in ``folder``; see `read_policy`."""
     try:
-        return Policy.load(policy_files(folder))
+        return Policy.load(texts)
     except UserError as wrong:
-        raise UserError(f"{folder}: {str(wrong).removeprefix(f'{folder}: ')}") from None
+        raise UserError(f"{folder}: {wrong}") from None
 
 
 def policy_files(folder: Path) -> Mapping[str, str]:

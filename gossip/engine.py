@@ -34,15 +34,14 @@ from gossip.effects import (
 from gossip.errors import LocalError, PeerError
 from gossip.ledger.admission import Admission, Answer, Verdict
 from gossip.ledger.entries import (
-    Entry,
     EntryKind,
+    Keys,
     Proof,
     ProofKind,
     Report,
     Subject,
     SubjectKind,
-    read_keys_untrusted,
-    read_report_untrusted,
+    Witness,
     write_report,
 )
 from gossip.ledger.equivocation import (
@@ -353,12 +352,11 @@ class Engine:
     def _admit(self, batch: Batch) -> list[Effect]:
         """Hand on what a batch says, after freezing whatever it proves forked."""
         for entry in batch.entries:
-            if entry.kind == EntryKind.REPORT:
-                self._freeze_if_forked(entry)
+            if isinstance(entry.said, Report):
+                self._freeze_if_forked(entry.said.evidence)
         return [Admitted(entry) for entry in batch.entries]
 
-    def _freeze_if_forked(self, entry: Entry) -> None:
-        evidence = read_report_untrusted(entry.body).evidence
+    def _freeze_if_forked(self, evidence: Proof | Witness) -> None:
         if (
             not isinstance(evidence, Proof)
             or evidence.kind is not ProofKind.EQUIVOCATION
@@ -397,8 +395,8 @@ class Engine:
         """Our own disk: verified before it was stored, so only read again."""
         batch = read_batch_untrusted(data)
         first = batch.entries[0]
-        if first.kind == EntryKind.KEYS and batch.author in self.roster:
-            keys = read_keys_untrusted(first.body)
+        keys = first.said
+        if isinstance(keys, Keys) and batch.author in self.roster:
             self.roster.learn(read_chain_untrusted(keys.chain, self.suite))
         if self.ledger.place(batch) is not Place.NEW:
             return []

@@ -14,9 +14,10 @@ disagree about the last bit of a logarithm.
 """
 
 import hashlib
-from bisect import insort
+from bisect import bisect_left
 from decimal import Decimal, localcontext
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import attrs
@@ -78,27 +79,27 @@ class Rules:
     members: int
     colluders: int | None = None
 
-    @property
+    @cached_property
     def f(self) -> int:
         """How many colluding liars are tolerated."""
         return (self.members - 1) // 3 if self.colluders is None else self.colluders
 
-    @property
+    @cached_property
     def m(self) -> int:
         """How many honest mistakes are tolerated: 5 % of N, from N = 7 on."""
         return -(-self.members * 5 // 100) if self.members >= 7 else 0
 
-    @property
+    @cached_property
     def threshold(self) -> int:
         """What the sum of voices must exceed, in millionths."""
         return (self.f + self.m) * MICRO
 
-    @property
+    @cached_property
     def voices_convict(self) -> bool:
         """Below four nodes only proofs do."""
         return self.members >= 4
 
-    @property
+    @cached_property
     def valve(self) -> int:
         """How many nodes voices may cut off at once: min(10 % of N, f), at least 1."""
         return max(1, min(self.members // 10, self.f))
@@ -198,16 +199,25 @@ class Case:
     subject: Subject
     rules: Rules
     _remarks: list[tuple[Order, Remark]] = attrs.field(init=False, factory=list)
+    _said: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    """How many voices of each reporter are among the remarks."""
     _track: _Track | None = attrs.field(init=False, default=None)
 
     def hear(self, remark: Remark) -> None:
         """Add one remark; saying it again changes nothing."""
-        if any(order == remark.order for order, _ in self._remarks):
+        at = bisect_left(self._remarks, remark.order, key=_order)
+        if at < len(self._remarks) and self._remarks[at][0] == remark.order:
             return
-        insort(self._remarks, (remark.order, remark), key=_order)
+        self._remarks.insert(at, (remark.order, remark))
+        if self._track is not None and at == len(self._remarks) - 1:
+            self._fold(self._track, remark)  # in order: the fold just goes on
+        else:
+            self._track = None
         if isinstance(remark, Voice):
-            self._forget_oldest(remark.reporter)
-        self._track = None
+            said = self._said.get(remark.reporter, 0) + 1
+            self._said[remark.reporter] = said
+            if said > REMARKS_PER_REPORTER_MAX:
+                self._forget_oldest(remark.reporter)
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on."""
@@ -218,6 +228,10 @@ class Case:
         ]
         if len(kept) != len(self._remarks):
             self._remarks, self._track = kept, None
+            self._said = {}
+            for _, remark in kept:
+                if isinstance(remark, Voice):
+                    self._said[remark.reporter] = self._said.get(remark.reporter, 0) + 1
 
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
@@ -322,13 +336,12 @@ class Case:
 
     def _forget_oldest(self, reporter: NodeId) -> None:
         """Bound what one reporter can make us hold; its newest words remain."""
-        own = [
-            order
-            for order, remark in self._remarks
-            if isinstance(remark, Voice) and remark.reporter == reporter
-        ]
-        if len(own) > REMARKS_PER_REPORTER_MAX:
-            self._remarks = [pair for pair in self._remarks if pair[0] != own[0]]
+        for at, (_, remark) in enumerate(self._remarks):
+            if isinstance(remark, Voice) and remark.reporter == reporter:
+                del self._remarks[at]
+                self._said[reporter] -= 1
+                self._track = None
+                return
 
 
 def _order(pair: tuple[Order, Remark]) -> Order:

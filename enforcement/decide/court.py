@@ -276,7 +276,8 @@ class Court:
     # --- reading entries ------------------------------------------------------
 
     def _hear_report(self, entry: Entry) -> tuple[Subject, ...]:
-        report = read_report_untrusted(entry.body)
+        said = entry.said
+        report = said if isinstance(said, Report) else read_report_untrusted(entry.body)
         if report.subject.id == entry.author:
             raise PeerError("a node reports itself")
         offence = self._offence(report)

@@ -13,7 +13,7 @@ import attrs
 from gossip import limits
 from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.ledger.entries import EntryKind, read_keys_untrusted
+from gossip.ledger.entries import Keys
 from gossip.ledger.feed import Batch, Ledger, Place
 from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
@@ -105,10 +105,10 @@ class Admission:
         known = self.roster.chain(batch.author, batch.key)
         if known is not None:
             return known
-        first = batch.entries[0]
-        if first.kind != EntryKind.KEYS:
+        keys = batch.entries[0].said
+        if not isinstance(keys, Keys):
             return None
-        chain = read_chain_untrusted(read_keys_untrusted(first.body).chain, self.suite)
+        chain = read_chain_untrusted(keys.chain, self.suite)
         if chain.node != batch.author or chain.key != batch.key:
             raise PeerError("a batch that introduces somebody else's key")
         self.roster.learn(chain)

@@ -9,7 +9,6 @@ from enum import IntEnum
 import attrs
 
 from gossip import limits
-from gossip.errors import PeerError
 from gossip.units import (
     ID_BYTES,
     INCARNATION_BYTES,
@@ -82,6 +81,10 @@ class Entry:
     issued_at_ms: UnixMs
     kind: int
     body: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
+    said: "Keys | Report | bytes | None" = attrs.field(
+        default=None, eq=False, repr=False
+    )
+    """The body as read: a report, keys, a policy digest. None: not ours to read."""
 
     @property
     def feed(self) -> tuple[NodeId, Incarnation]:
@@ -208,6 +211,7 @@ class Report:
 
 _REPORT_VERSION = 1
 _WITNESS = 0
+_SUBJECT_KINDS = {int(kind): kind for kind in SubjectKind}
 
 
 def write_report(report: Report) -> bytes:
@@ -240,9 +244,9 @@ def read_report_untrusted(body: bytes) -> Report:
     """
     fields = take_list(unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 7, 7)
     take_int(fields[0], _REPORT_VERSION, _REPORT_VERSION)
-    kind = SubjectKind(take_int(fields[1], 1, max(SubjectKind)))
+    kind = _SUBJECT_KINDS[take_int(fields[1], 1, len(_SUBJECT_KINDS))]
     data = take_bytes(fields[6], 0, limits.ENTRY_BODY_BYTES_MAX)
-    how = take_int(fields[5], _WITNESS, max(ProofKind))
+    how = take_int(fields[5], _WITNESS, len(ProofKind))
     return Report(
         subject=Subject(kind, take_bytes(fields[2], ID_BYTES, ID_BYTES)),
         category=take_str(fields[3], 1, limits.NAME_CHARS_MAX),
@@ -280,18 +284,17 @@ def read_policy_untrusted(body: bytes) -> bytes:
     return take_bytes(value, ID_BYTES, ID_BYTES)
 
 
-def check_known_untrusted(kind: int, body: bytes) -> None:
-    """Refuse a malformed body of a kind we know.
+def read_known_untrusted(kind: int, body: bytes) -> Keys | Report | bytes | None:
+    """Read a body of a kind we know, or refuse it; None for other kinds.
 
     Raises:
         PeerError: malformed. An act's and a chain's signatures, and a proof,
             are judged by those who act on them.
     """
+    if kind == EntryKind.REPORT:
+        return read_report_untrusted(body)
     if kind == EntryKind.KEYS:
-        read_keys_untrusted(body)
-    elif kind == EntryKind.REPORT:
-        read_report_untrusted(body)
-    elif kind == EntryKind.POLICY:
-        read_policy_untrusted(body)
-    elif kind < 1:
-        raise PeerError("entry kinds are positive")
+        return read_keys_untrusted(body)
+    if kind == EntryKind.POLICY:
+        return read_policy_untrusted(body)
+    return None

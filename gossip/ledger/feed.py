@@ -19,7 +19,7 @@ import attrs
 from gossip import limits
 from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.ledger.entries import Entry, check_known_untrusted
+from gossip.ledger.entries import Entry, read_known_untrusted
 from gossip.suite import SIGNATURE_BYTES, digest
 from gossip.units import (
     ID_BYTES,
@@ -188,7 +188,7 @@ def _read_entry(item: Value, header: Header, index: int) -> Entry:
     kind_value, body_value = take_list(item, 2, 2)
     kind = take_int(kind_value, 1, 2**16)
     body = take_bytes(body_value, 0, limits.ENTRY_BODY_BYTES_MAX)
-    check_known_untrusted(kind, body)
+    said = read_known_untrusted(kind, body)
     return Entry(
         id=EntryId(digest(Domain.ENTRY_ID, header.id, index.to_bytes(4, "big"))),
         author=header.author,
@@ -198,6 +198,7 @@ def _read_entry(item: Value, header: Header, index: int) -> Entry:
         issued_at_ms=header.issued_at_ms,
         kind=kind,
         body=body,
+        said=said,
     )
 
 

@@ -24,12 +24,15 @@ from gossip.units import AgentId, NodeId
 from node.clock import Clock
 from node.config import ServerConfig
 from node.log import Log
+from node.proxy import limits
 from node.proxy.children import start_child
 from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.mesh import MESH_PROTOCOL, Credentials, MeshBackend, encode_opening
 from node.proxy.session import Backend, GateCore, Lost, Session, Signer, Sink
 from node.proxy.stdio import ChildBackend
 from node.proxy.upstream import UpstreamBackend
+
+_OURS = ("CREDENTIALS_", "LISTEN_", "NOTIFY_", "PICKET_", "WATCHDOG_")
 
 StreamHandler = Callable[[ByteStream, NodeId], Awaitable[None]]
 
@@ -85,13 +88,20 @@ class Desk:
         """The operational key has rotated: tell the sessions of our agents."""
         self.chain, self.agents = chain, agents
         by_id: dict[AgentId, Principal] = {p.agent: p for p in agents.values()}
-        for session in list(self._sessions):
-            principal = by_id.get(session.principal.agent)
-            if principal is None or session.position is Position.INGRESS:
-                continue
-            if isinstance(session.backend, MeshBackend):
-                await session.backend.renew(self._shown(principal))
-            await session.renewed(principal)
+        async with trio.open_nursery() as nursery:
+            for session in self._sessions:
+                principal = by_id.get(session.principal.agent)
+                if principal is not None and session.position is not Position.INGRESS:
+                    nursery.start_soon(self._renew, session, principal)
+
+    async def _renew(self, session: Session, principal: Principal) -> None:
+        backend = session.backend
+        if isinstance(backend, MeshBackend):
+            with trio.move_on_after(limits.OPENING_S) as patience:
+                await backend.renew(self._shown(principal))
+            if patience.cancelled_caught:  # cut off in mid-frame, perhaps
+                await backend.aclose()
+        await session.renewed(principal)
 
     async def open(
         self, nursery: trio.Nursery, principal: Principal, server: str
@@ -177,10 +187,12 @@ class Desk:
             return away
         opening = encode_opening(server, self._shown(principal))
         try:
-            stream = await self.links.open_stream(provider, MESH_PROTOCOL)
-            return await MeshBackend.open(FrameStream(stream), name, opening)
+            with trio.move_on_after(limits.OPENING_S):
+                stream = await self.links.open_stream(provider, MESH_PROTOCOL)
+                return await MeshBackend.open(FrameStream(stream), name, opening)
         except (PeerError, Lost, trio.BrokenResourceError, trio.ClosedResourceError):
             return away
+        return away
 
 
 @attrs.frozen
@@ -202,5 +214,7 @@ class LostBackend:
         """There is nothing to end."""
 
 
-def _environment(config: ServerConfig) -> dict[str, str] | None:
-    return {**os.environ, **config.env} if config.env else None
+def _environment(config: ServerConfig) -> dict[str, str]:
+    """What a server is told: our environment without what concerns only us."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+    return {**ours, **config.env}

@@ -13,7 +13,7 @@ from gossip.errors import PeerError, UserError
 from node.proxy import limits
 from node.proxy.desk import Desk
 from node.proxy.frames import FrameStream
-from node.proxy.raw import SocketWire
+from node.proxy.raw import SocketWire, serve_wires
 from node.proxy.session import Lost, Session
 from node.proxy.wrapping import WrapFrame, read_hello_untrusted
 
@@ -28,25 +28,9 @@ class WrapDoor:
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until cancelled. Owns ``listener``; see `listen_on_path`."""
-        room = trio.CapacityLimiter(limits.SESSIONS_MAX)
-        accepting = trio.socket.from_stdlib_socket(listener)
-        with accepting:
-            async with trio.open_nursery() as nursery:
-                while True:
-                    try:
-                        accepted, _ = await accepting.accept()
-                    except OSError:
-                        await trio.sleep(0.05)  # out of descriptors: wait for some
-                        continue
-                    wire = SocketWire(socket.socket(fileno=accepted.detach()))
-                    try:
-                        room.acquire_on_behalf_of_nowait(wire)
-                    except trio.WouldBlock:
-                        wire.close()
-                        continue
-                    nursery.start_soon(self._serve_one, wire, room)
+        await serve_wires(listener, limits.SESSIONS_MAX, self._serve_one)
 
-    async def _serve_one(self, wire: SocketWire, room: trio.CapacityLimiter) -> None:
+    async def _serve_one(self, wire: SocketWire) -> None:
         try:
             await self._session(FrameStream(wire))
         except* PeerError as wrong:
@@ -55,9 +39,6 @@ class WrapDoor:
             pass
         except* Exception as faults:  # one session never takes the daemon down
             self.desk.log.error(f"a wrap failed: {faults.exceptions[0]!r}")
-        finally:
-            wire.close()
-            room.release_on_behalf_of(wire)
 
     async def _session(self, frames: FrameStream) -> None:
         desk, frame = self.desk, None

@@ -26,7 +26,15 @@ class _Post:
 
     @property
     def takes_events(self) -> bool:
-        return "text/event-stream" in self.exchange.request.headers.get("accept", "")
+        return "text/event-stream" in self._accept
+
+    @property
+    def takes_only_events(self) -> bool:
+        return self.takes_events and "json" not in self._accept
+
+    @property
+    def _accept(self) -> str:
+        return self.exchange.request.headers.get("accept", "")
 
 
 @attrs.define(eq=False)
@@ -139,15 +147,17 @@ class HttpSession:
         if post is None:
             return
         exchange = post.exchange
+        began = post.opens and not seen.failed
+        headers = [(SESSION_HEADER, self.name)] if began else []
+        if post.takes_only_events and not exchange.streaming:
+            await exchange.start_events(headers)
         if exchange.streaming:
             await exchange.event(data)
             await exchange.end_events()
-        elif post.opens and seen.failed:
-            await exchange.answer(200, data)
-            self.end()
         else:
-            headers = [(SESSION_HEADER, self.name)] if post.opens else []
             await exchange.answer(200, data, headers=headers)
+        if post.opens and not began:
+            self.end()
 
     def _stream_for(self, seen: Peek) -> Exchange | None:
         """The exchange for a notification or request of the server."""

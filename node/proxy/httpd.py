@@ -22,7 +22,7 @@ import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.raw import SocketWire
+from node.proxy.raw import SocketWire, serve_wires
 
 _ONCE = frozenset(
     {
@@ -331,34 +331,11 @@ async def serve_http(
     A fault of the handler ends its connection, and ``on_fault`` is told; nothing
     a client sends can end the server.
     """
-    listener = trio.socket.from_stdlib_socket(sock)
-    room = trio.CapacityLimiter(limits.CONNECTIONS_MAX)
-    with listener:
-        async with trio.open_nursery() as nursery:
-            while True:
-                try:
-                    accepted, _ = await listener.accept()
-                except OSError:
-                    await trio.sleep(0.05)  # out of descriptors: wait for some
-                    continue
-                wire = SocketWire(socket.socket(fileno=accepted.detach()))
-                try:
-                    room.acquire_on_behalf_of_nowait(wire)
-                except trio.WouldBlock:
-                    wire.close()
-                    continue
-                nursery.start_soon(_serve, wire, handler, room, on_fault)
 
+    async def serve(wire: SocketWire) -> None:
+        try:
+            await _Connection(wire, handler).run()
+        except* Exception as faults:  # one connection never takes the daemon down
+            on_fault(faults)
 
-async def _serve(
-    wire: SocketWire,
-    handler: Handler,
-    room: trio.CapacityLimiter,
-    on_fault: Callable[[BaseException], None],
-) -> None:
-    try:
-        await _Connection(wire, handler).run()
-    except* Exception as faults:  # one connection never takes the daemon down
-        on_fault(faults)
-    finally:
-        room.release_on_behalf_of(wire)
+    await serve_wires(sock, limits.CONNECTIONS_MAX, serve)

@@ -10,10 +10,12 @@ import errno
 import os
 import select
 import socket
+from collections.abc import Awaitable, Callable
 
 import trio
 
 READ_BYTES = 65_536
+_NO_DESCRIPTORS_S = 0.05
 _NOT_POLLABLE = (errno.EPERM, errno.EINVAL)  # regular files and /dev/null
 
 
@@ -142,6 +144,40 @@ class SocketWire(Wire):
                 finally:
                     sock.detach()
         self._write_fd = None
+
+
+async def serve_wires(
+    sock: socket.socket, most: int, serve: Callable[[SocketWire], Awaitable[None]]
+) -> None:
+    """Accept until cancelled, ``most`` at once; who comes then is turned away.
+
+    Owns ``sock``. ``serve`` raises nothing; its wire is closed when it returns.
+    """
+    listener = trio.socket.from_stdlib_socket(sock)
+    room = trio.CapacityLimiter(most)
+
+    async def serve_one(wire: SocketWire) -> None:
+        try:
+            await serve(wire)
+        finally:
+            wire.close()
+            room.release_on_behalf_of(wire)
+
+    with listener:
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    accepted, _ = await listener.accept()
+                except OSError:
+                    await trio.sleep(_NO_DESCRIPTORS_S)
+                    continue
+                wire = SocketWire(socket.socket(fileno=accepted.detach()))
+                try:
+                    room.acquire_on_behalf_of_nowait(wire)
+                except trio.WouldBlock:
+                    wire.close()
+                    continue
+                nursery.start_soon(serve_one, wire)
 
 
 def wire_of_stdio() -> Wire:

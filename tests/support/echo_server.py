@@ -29,6 +29,8 @@ def call(key: object, params: dict[str, object]) -> None:
         result(key, "slept")
     elif tool == "pid":
         result(key, str(os.getpid()))
+    elif tool == "environment":
+        result(key, json.dumps(dict(os.environ)))
     elif tool == "big":
         result(key, "x" * arguments["size"])
     elif tool == "stray":

@@ -232,3 +232,29 @@ async def test_garbage_in_a_session_is_a_400_and_nothing_more(body: bytes) -> No
 
         good = await http.post(place.url, json=call(1, "echo"))
         assert "result" in good.json()
+
+
+async def test_who_takes_only_events_is_answered_by_one() -> None:
+    async with site() as place, client(accept="text/event-stream") as http:
+        answer = await http.post(place.url, json=INIT)
+
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert len(answer.headers["mcp-session-id"]) == 32
+        assert '"protocolVersion"' in answer.text
+
+
+async def test_a_server_is_not_told_what_concerns_only_its_guard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/secret")
+    monkeypatch.setenv("PICKET_CONFIG", "/etc/secret")
+    roster, places = found("branch")
+    config = attrs.evolve(echo_config(), env={"GREETING": "hello"})
+    desk = desk_of(places["branch"], roster, servers={"echo": config})
+    async with site(desk) as place, opened(place) as http:
+        answer = await http.post(place.url, json=call(1, "environment"))
+        told = json.loads(answer.json()["result"]["content"][0]["text"])
+
+        assert told["GREETING"] == "hello"
+        assert "PATH" in told
+        assert "secret" not in json.dumps(told)

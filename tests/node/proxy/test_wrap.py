@@ -238,6 +238,26 @@ async def test_signals_reach_the_child_and_end_both() -> None:
             os.kill(pid, 0)
 
 
+async def test_a_wrap_that_is_killed_takes_its_server_with_it() -> None:
+    async with wrapped("--standalone") as client:
+        said = await client.ask(call(1, "pid"))
+        pid = int(said["result"]["content"][0]["text"])  # type: ignore[index]  # JSON
+        client.process.kill()
+
+        with trio.fail_after(DEADLINE_S):
+            while _alive(pid):
+                await trio.lowlevel.checkpoint()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        with Path(f"/proc/{pid}/stat").open() as stat:
+            return ") Z " not in stat.read()
+    except FileNotFoundError:
+        return False
+
+
 async def test_a_line_over_the_limit_is_refused_and_the_session_goes_on() -> None:
     async with wrapped("--standalone") as client:
         refused = await client.ask(b'{"a":"' + b"x" * 4_194_304 + b'"}')

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from enforcement import limits
 from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate
+from enforcement.defend.replay import ReplayWindow
 from enforcement.effects import (
     Audit,
     Position,
@@ -294,6 +295,36 @@ def test_what_picket_fails_at_is_denied_never_forwarded(
     assert hear(tested, call("t"))["reason"] == "internal"
 
 
+def test_no_event_makes_a_gate_raise(town: Town, clerk: Agent) -> None:
+    def broken(subject: Subject) -> bool:
+        raise KeyError(subject)
+
+    shared = attrs.evolve(post(town, STRICT), is_refused=broken)
+    tested = gate(Position.LOCAL, town, clerk, shared)
+    stranger = town.agent("stranger", "clerk")
+    for event in (
+        ClientMessage(message("notifications/x")),
+        ServerMessage(message("sampling/createMessage", 1)),
+        Renewed(stranger.principal),
+    ):
+        (audit,) = tested.handle(event, NOW)
+        assert isinstance(audit, Audit)
+        assert (audit.verdict, audit.reason) == (Verdict.DROPPED, "internal")
+    assert tested.principal is clerk.principal
+
+
+def test_a_witness_lets_nobody_guess_the_message(town: Town, clerk: Agent) -> None:
+    """Two nodes that see the same bytes name them differently."""
+    digests = set()
+    for _ in range(2):
+        tested = gate(Position.LOCAL, town, clerk, post(town, STRICT))
+        effects = tested.handle(ClientMessage(call("list_tables")), NOW)
+        (seen,), (audit,) = of(effects, Witness), of(effects, Audit)
+        assert seen.digest == audit.digest
+        digests.add(seen.digest)
+    assert len(digests) == 2
+
+
 # When the server is gone, and when keys are
 
 
@@ -332,6 +363,30 @@ def test_a_rotation_in_mid_call_signs_anew_and_passes(
     (sent,) = of(egress.handle(sign(new, again, rotated), NOW), ToServer)
     ingress.handle(Renewed(again.principal), NOW)
     assert of(ingress.handle(ClientMessage(sent.data, sent.envelope), NOW), ToServer)
+
+
+def test_what_was_signed_before_a_rotation_still_passes_after_it(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    sent = leave(egress, call("t", 1), clerk, town.branch)
+    again = town.certify("clerk-1", ("clerk",), town.branch.rotated(), clerk.key)
+    ingress.handle(Renewed(again.principal), NOW)
+    assert of(ingress.handle(sent, NOW), ToServer)
+
+
+@pytest.mark.parametrize("days", [-1, 3])
+def test_keys_out_of_force_are_denied_and_accuse_nobody(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate, days: int
+) -> None:
+    then = UnixMs(NOW + days * 86_400_000)
+    shared = attrs.evolve(ingress.post, replay=ReplayWindow(since_ms=UnixMs(0)))
+    tested = gate(Position.INGRESS, town, clerk, shared)
+    sent = leave(egress, call("t", 1), clerk, town.branch, then)
+    effects = tested.handle(sent, then)
+    assert not of(effects, ToServer)
+    assert not of(effects, Witness)
+    (denial,) = of(effects, ToClient)
+    assert told(denial.data)["reason"] == "stale"
 
 
 # Between nodes

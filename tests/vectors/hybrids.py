@@ -202,7 +202,10 @@ def _hpke_open(backend: Backend, fields: Json) -> bool:
         raise NotExpressible(
             "a key schedule newer than RFC 9180, in no provider's interface"
         )
-    key, nonce = _hpke_schedule(fields, _hpke_shared(backend, fields))
+    secret, key_bytes = _hpke_shared(backend, fields), len(raw(fields, "key"))
+    key, nonce = hpke_schedule(
+        raw(fields, "suite_id"), secret, raw(fields, "info"), key_bytes
+    )
     if (key, nonce) != (raw(fields, "key"), raw(fields, "base_nonce")):
         return False
     cipher = ChaCha20Poly1305(key) if fields.get("aead_id") == 3 else AESGCM(key)
@@ -221,23 +224,21 @@ def _hpke_open(backend: Backend, fields: Json) -> bool:
     return True
 
 
-def _hpke_schedule(fields: Json, secret: bytes) -> tuple[bytes, bytes]:
-    """RFC 9180, section 5.1, in base mode with HKDF-SHA256."""
-    suite = raw(fields, "suite_id")
+def hpke_schedule(
+    suite_id: bytes, secret: bytes, info: bytes, key_bytes: int
+) -> tuple[bytes, bytes]:
+    """Key and nonce of RFC 9180, section 5.1, in base mode with HKDF-SHA256."""
 
     def extract(salt: bytes, label: bytes, ikm: bytes) -> bytes:
-        labelled = b"HPKE-v1" + suite + label + ikm
+        labelled = b"HPKE-v1" + suite_id + label + ikm
         return hmac.digest(salt or bytes(32), labelled, "sha256")
 
-    def expand(prk: bytes, label: bytes, info: bytes, size: int) -> bytes:
-        labelled = size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info
+    def expand(prk: bytes, label: bytes, context: bytes, size: int) -> bytes:
+        labelled = size.to_bytes(2, "big") + b"HPKE-v1" + suite_id + label + context
         return hmac.digest(prk, labelled + b"\x01", "sha256")[:size]
 
     context = b"\x00" + extract(b"", b"psk_id_hash", b"")
-    context += extract(b"", b"info_hash", raw(fields, "info"))
+    context += extract(b"", b"info_hash", info)
     prk = extract(secret, b"secret", b"")
-    key_bytes = 16 if fields.get("aead_id") == 1 else 32
-    return (
-        expand(prk, b"key", context, key_bytes),
-        expand(prk, b"base_nonce", context, 12),
-    )
+    key = expand(prk, b"key", context, key_bytes)
+    return key, expand(prk, b"base_nonce", context, 12)

@@ -23,6 +23,8 @@ FIRST_MESSAGES_PER_S: Final = 20
 ADDRESSES_MAX: Final = 1_024
 QUEUE_BYTES_MAX: Final = 4 * 1024 * 1024
 READ_BYTES: Final = 262_144
+ASKED_BYTES_MAX: Final = 1_024
+"""Given at once to libp2p's negotiation, which asks up to 101 times."""
 
 
 class LinkEnd(enum.Enum):

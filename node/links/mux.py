@@ -183,9 +183,11 @@ class LinkMux(Yamux):
         """Ping; a peer that says nothing for long is gone or frozen."""
         nonce = 0
         while self.why is None:
-            await trio.sleep(PING_EVERY_S)
-            if trio.current_time() - self._heard_at >= SILENCE_S:
+            left = self._heard_at + SILENCE_S - trio.current_time()
+            if left <= 0:
                 self.fail(LinkEnd.SILENT)
+                return
+            await trio.sleep(min(PING_EVERY_S, left))
             nonce = (nonce + 1) % 2**32
             self.post(frame_header(PING, SYN, 0, nonce))
 

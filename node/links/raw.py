@@ -5,7 +5,7 @@ import logging
 import trio
 from libp2p.io.trio import TrioTCPStream
 
-from node.links.events import READ_BYTES
+from node.links.events import ASKED_BYTES_MAX, READ_BYTES
 
 
 class TcpStream(TrioTCPStream):
@@ -26,15 +26,19 @@ class TcpStream(TrioTCPStream):
         self._cached_remote_address = (str(host), int(port))
 
     async def read(self, n: int | None = None) -> bytes:
-        """At most ``n`` bytes; libp2p asks for single ones, sockets give many."""
-        if n is None or n >= READ_BYTES or n == 0:
-            portion = bytes(self._ahead) or await super().read(n)
+        """At most ``n`` bytes; without ``n`` whatever there is.
+
+        libp2p asks for single bytes, and then for as many as a stranger says
+        it will send, up to 2^64: so sockets give many, and callers get few.
+        """
+        if n is None:
+            portion = bytes(self._ahead) or await super().read(READ_BYTES)
             self._ahead.clear()
         else:
             if not self._ahead:
                 self._ahead += await super().read(READ_BYTES)
-            portion = bytes(self._ahead[:n])
-            del self._ahead[:n]
+            portion = bytes(self._ahead[: min(n, ASKED_BYTES_MAX)])
+            del self._ahead[: len(portion)]
         self.heard |= bool(portion)
         return portion
 

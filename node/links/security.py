@@ -35,7 +35,7 @@ from gossip.link.steps import (
 from gossip.membership.identity import Chain
 from gossip.suite import SigningKey
 from gossip.units import MonoMs, NodeId, UnixMs
-from node.links.events import READ_BYTES
+from node.links.events import ASKED_BYTES_MAX
 from node.links.raw import TcpStream
 
 PROTOCOL: Final = TProtocol("/picket/pq/1")
@@ -131,12 +131,12 @@ class PqConnection(BaseSession):
             ConnectionClosedError: the peer is gone.
         """
         while not self._plain:
-            data = await self._raw.read(READ_BYTES)
+            data = await self._raw.read()
             if not data:
                 raise ConnectionClosedError("closed by the peer", transport="pq")
             for plain in self._session.feed(data):
                 self._plain += plain
-        portion = bytes(self._plain if n is None or n < 0 else self._plain[:n])
+        portion = bytes(self._plain if n is None else self._plain[: _asked(n)])
         del self._plain[: len(portion)]
         return portion
 
@@ -159,6 +159,10 @@ class PqConnection(BaseSession):
     def get_connection_type(self) -> ConnectionType:
         """Direct."""
         return self._raw.get_connection_type()
+
+
+def _asked(n: int) -> int:
+    return min(n, ASKED_BYTES_MAX) if n > 0 else ASKED_BYTES_MAX
 
 
 def raw_stream(raw: IRawConnection) -> trio.SocketStream:

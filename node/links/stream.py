@@ -11,6 +11,7 @@ from libp2p.stream_muxer.exceptions import (
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from gossip.errors import PeerError
+from node.links.events import ASKED_BYTES_MAX
 
 if TYPE_CHECKING:
     from node.links.mux import LinkMux
@@ -179,9 +180,10 @@ class LinkStream(YamuxStream):
     # As libp2p's stream
 
     async def read(self, n: int | None = -1) -> bytes:
-        """At most ``n`` bytes, as libp2p wants them."""
+        """At most ``n`` bytes, as libp2p's negotiation wants them: never many."""
+        asked = n if n is not None and 0 < n < ASKED_BYTES_MAX else ASKED_BYTES_MAX
         try:
-            data = await self.receive_some(n if n is not None and n > 0 else None)
+            data = await self.receive_some(asked)
         except trio.BrokenResourceError as error:
             raise MuxedStreamReset(str(error)) from error
         if not data:

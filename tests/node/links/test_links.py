@@ -14,7 +14,9 @@ from gossip.errors import LocalError, PeerError, UserError
 from gossip.units import ClusterId, NodeId
 from node.links import mux as mux_module
 from node.links.events import (
+    ASKED_BYTES_MAX,
     QUEUE_BYTES_MAX,
+    READ_BYTES,
     HandlerFailed,
     LinkDown,
     LinkEnd,
@@ -22,6 +24,7 @@ from node.links.events import (
     Refused,
 )
 from node.links.links import Links
+from node.links.raw import TcpStream
 from node.links.stream import LinkStream
 from tests.node.links.clusters import (
     PATIENCE_S,
@@ -241,6 +244,7 @@ async def say(member: Member, data: bytes) -> None:
         bytes(100),
         b"\xff" * 5_000,
         b"\x13/multistream/1.0.0\n" + b"\x80" * 40,
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(2_000_000),
         b"\x13/multistream/1.0.0\n\x0d/noise/1.0.0\n",
         b"\x13/multistream/1.0.0\n\x0d/picket/pq/1\n" + b"\x00" * 2_000,
         b"\x13/multistream/1.0.0\n\x0d/picket/pq/1\n\x01\x01\x05\x10" + bytes(1296),
@@ -260,6 +264,20 @@ async def test_garbage_on_the_port_is_one_sentence(
 
         await link(b, a)
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_stranger_cannot_make_us_keep_what_it_sends() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        near = await trio.open_tcp_stream(*listener.socket.getsockname())
+        far = await listener.accept()
+        async with near, far:
+            nursery.start_soon(far.send_all, bytes(1_000_000))
+            stream = TcpStream(near)
+            for asked in (1, 2**40, 2**63):
+                assert 1 <= len(await stream.read(asked)) <= ASKED_BYTES_MAX
+            assert len(await stream.read()) <= READ_BYTES
+            nursery.cancel_scope.cancel()
 
 
 async def test_whoever_says_nothing_is_no_news_and_holds_no_slot() -> None:

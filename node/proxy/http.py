@@ -13,6 +13,7 @@ Each session belongs to the agent whose bearer token opened it and to one server
 import contextlib
 import hashlib
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,7 +28,8 @@ from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.desk import Desk
 from node.proxy.http_session import SESSION_HEADER, HttpSession
-from node.proxy.httpd import Exchange, Request
+from node.proxy.httpd import Exchange
+from node.proxy.httpparse import Request
 from node.proxy.peek import Kind, peek
 
 if TYPE_CHECKING:
@@ -43,11 +45,13 @@ class Origins:
 
     Attributes:
         hosts: As in the header, in lower case, with the port unless it is 80.
+        any_address: Accept every IP address as `Host`; nobody can rebind those.
         origins: Further origins of browsers that may call, such as
             ``https://console.example``.
     """
 
     hosts: frozenset[str]
+    any_address: bool = False
     origins: frozenset[str] = frozenset()
 
     @classmethod
@@ -59,17 +63,30 @@ class Origins:
         hosts = {f"{name.lower()}:{port}" for name in known}
         if port == 80:
             hosts |= {name.lower() for name in known}
-        return cls(hosts=frozenset(hosts))
+        wildcard = ipaddress.ip_address(host).is_unspecified
+        return cls(hosts=frozenset(hosts), any_address=wildcard)
 
     def admit(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with these headers was meant for us."""
-        if headers.get("host", "").lower() not in self.hosts:
+        host = headers.get("host", "").lower()
+        if host not in self.hosts and not (self.any_address and _is_address(host)):
             return False
-        origin = headers.get("origin")
-        if origin is None or origin.lower() in self.origins:
-            return True
-        scheme, _, host = origin.lower().partition("://")
-        return scheme in ("http", "https") and host in self.hosts
+        origin = headers.get("origin", "").lower()
+        scheme, _, caller = origin.partition("://")
+        same = scheme in ("http", "https") and caller in (host, *self.hosts)
+        return not origin or same or origin in self.origins
+
+
+def _is_address(host: str) -> bool:
+    """Whether a `Host` header names an IP address."""
+    bare, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        bare = host
+    try:
+        ipaddress.ip_address(bare.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 @attrs.define(eq=False)

@@ -46,6 +46,7 @@ class HttpSession:
     _posts: dict[Key, _Post] = attrs.field(init=False, factory=dict)
     _listener: Exchange | None = attrs.field(init=False, default=None)
     _parked: deque[bytes] = attrs.field(init=False, factory=deque)
+    _parked_bytes: int = attrs.field(init=False, default=0)
     _used_s: float = attrs.field(init=False, factory=trio.current_time)
     _ended: bool = attrs.field(init=False, default=False)
     _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
@@ -119,7 +120,7 @@ class HttpSession:
         exchange.on_gone = self._unlisten
         await exchange.start_events([(SESSION_HEADER, self.name)])
         while self._parked and self._listener is exchange:
-            await exchange.event(self._parked.popleft())
+            await exchange.event(self._unpark())
         return True
 
     def _unlisten(self) -> None:
@@ -138,9 +139,18 @@ class HttpSession:
                 await exchange.start_events()
             await exchange.event(data)
             return
-        if len(self._parked) >= limits.PARKED_MESSAGES_MAX:
-            self._parked.popleft()
         self._parked.append(data)
+        self._parked_bytes += len(data)
+        while (
+            len(self._parked) > limits.PARKED_MESSAGES_MAX
+            or self._parked_bytes > limits.PARKED_BYTES_MAX
+        ):
+            self._unpark()
+
+    def _unpark(self) -> bytes:
+        data = self._parked.popleft()
+        self._parked_bytes -= len(data)
+        return data
 
     async def _finish(self, seen: Peek, data: bytes) -> None:
         post = None if seen.key is None else self._posts.pop(seen.key, None)

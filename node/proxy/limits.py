@@ -22,6 +22,7 @@ SESSION_IDLE_S: Final = 1_800.0
 PENDING_MAX: Final = 1_024
 """Requests of one session that wait for their answers."""
 PARKED_MESSAGES_MAX: Final = 256
+PARKED_BYTES_MAX: Final = 4_194_304
 """Server messages of one session that wait for a stream to travel on."""
 
 # Mesh and wrap

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from node.proxy.http import Origins
 from tests.support.proxies import (
     OTHER_TOKEN,
     TOKEN,
@@ -211,6 +212,34 @@ async def test_a_session_is_of_no_use_to_another_agent() -> None:
         assert stolen.status_code == 404
 
         assert (await http.post(place.url, json=call(1, "echo"))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "origin", "admitted"),
+    [
+        ("127.0.0.1", "localhost:8080", None, True),
+        ("127.0.0.1", "127.0.0.1:8080", "http://localhost:8080", True),
+        ("127.0.0.1", "LOCALHOST:8080", "http://localhost:8080", True),
+        ("127.0.0.1", "localhost:8081", None, False),
+        ("127.0.0.1", "", None, False),
+        ("127.0.0.1", "10.0.0.7:8080", None, False),
+        ("127.0.0.1", "localhost:8080", "null", False),
+        ("127.0.0.1", "localhost:8080", "http://evil.example", False),
+        ("127.0.0.1", "localhost:8080", "file://localhost:8080", False),
+        ("0.0.0.0", "10.0.0.7:8080", "http://10.0.0.7:8080", True),
+        ("0.0.0.0", "evil.example:8080", None, False),
+        ("0.0.0.0", "10.0.0.7:8080", "http://evil.example:8080", False),
+        ("::", "[::1]:8080", None, True),
+        ("::", "[fd00::7]:8080", "http://[fd00::7]:8080", True),
+        ("::", "[fd00::7", None, False),
+    ],
+)
+def test_a_rebound_name_is_never_admitted(
+    listen: str, host: str, origin: str | None, admitted: bool
+) -> None:
+    headers = {"host": host} | ({"origin": origin} if origin else {})
+
+    assert Origins.of_listener(listen, 8080).admit(headers) is admitted
 
 
 async def test_only_initialize_begins_a_session() -> None:

@@ -239,24 +239,29 @@ class Gate:
         return [audit, ToClient(denial), *self._outbox.settle()]
 
     def _renewed(self, principal: Principal) -> list[Effect]:
-        """Requests still unsigned are signed anew: the old key may be gone."""
+        """Requests still unsigned are signed anew: the old key may be gone.
+
+        If more than the keys changed, policy has not judged them as they would be
+        signed, and an honest node could convict itself: they are denied.
+        """
         assert (principal.agent, principal.node) == (
             self.principal.agent,
             self.principal.node,
         ), "a session never changes hands"
         self._former, self.principal = self.principal, principal
-        return [
-            self._issue(
-                item,
-                attrs.evolve(
-                    item.unsigned,
-                    key=principal.chain.key,
-                    cert=principal.cert_digest,
-                ),
-            )
-            for item in self._outbox.unsigned()
-            if item.unsigned is not None
-        ]
+        alike = _seen_by_policy(principal) == _seen_by_policy(self._former)
+        effects: list[Effect] = []
+        for item in self._outbox.unsigned():
+            assert item.unsigned is not None, "it waits for signatures"
+            assert item.ticket is not None, "it waits for signatures"
+            if alike:
+                key, cert = principal.chain.key, principal.cert_digest
+                body = attrs.evolve(item.unsigned, key=key, cert=cert)
+                effects.append(self._issue(item, body))
+            else:
+                sentence = "the agent's certificate has changed meanwhile; ask again"
+                effects += self._not_signed(item.ticket, sentence)
+        return effects
 
     # from the server's side
 
@@ -338,6 +343,10 @@ class _Seen:
     at_ms: UnixMs
     request: Request | None = None
     request_id: bytes = b""
+
+
+def _seen_by_policy(principal: Principal) -> tuple[str, tuple[str, ...], str]:
+    return principal.name, principal.roles, principal.node_name
 
 
 def _cancel(exchange: Exchange, message: Notification) -> None:

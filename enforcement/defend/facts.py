@@ -24,7 +24,7 @@ from enforcement import limits
 from enforcement.mcp.strictjson import Json
 
 FACTS_VERSION: Final = 1
-"""Part of every bundle's digest: other facts are another policy."""
+"""Part of every bundle's digest: other facts, or other limits, are another policy."""
 
 Path: TypeAlias = tuple[str, ...]
 Root: TypeAlias = Literal["params", "words"]
@@ -185,6 +185,10 @@ def _refuse_aliases(members: Mapping[str, Json], wanted: str) -> None:
 
 
 _DECIMAL_MAX = Decimal("922337203685477.5807")
+_UNICODE = unicodedata.ucd_3_2_0
+_UNKNOWN = "\ufffd"
+_INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\uffa0" + _UNKNOWN)
+"""Those besides the categories of control, format and mark, as of edition 3.2."""
 _WORD = re.compile(r"[a-z0-9_]+")
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-f]{2})|u(000[0-9a-f]{5})|u([0-9a-f]{4})|u\{([0-9a-f]{1,6})\}"
@@ -218,9 +222,17 @@ def words(text: str) -> set[str]:
 
 
 def _fold(text: str) -> str:
+    """NFKC and case folding, alike on every version of Python.
+
+    Each brings its own edition of Unicode, and two nodes that read one request in
+    two ways could convict an innocent. So characters that the fixed edition 3.2,
+    which all carry, does not know separate words; what it knows is stable.
+    """
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    known = "".join(c if _UNICODE.category(c) != "Cn" else _UNKNOWN for c in text)
+    folded = _UNICODE.normalize("NFKC", known).casefold()
+    return _UNICODE.normalize("NFKC", folded)
 
 
 def _forms(folded: str) -> Sequence[str]:
@@ -236,7 +248,8 @@ def _forms(folded: str) -> Sequence[str]:
 
 
 def _is_visible(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cf", "Mn", "Me", "Cc")
+    category = _UNICODE.category(character)
+    return character not in _INVISIBLE and category not in ("Cf", "Mn", "Me", "Cc")
 
 
 def _unescape(text: str) -> str:

@@ -365,6 +365,19 @@ def test_a_rotation_in_mid_call_signs_anew_and_passes(
     assert of(ingress.handle(ClientMessage(sent.data, sent.envelope), NOW), ToServer)
 
 
+def test_other_roles_in_mid_call_deny_it_rather_than_sign_what_was_not_judged(
+    town: Town, clerk: Agent, egress: Gate
+) -> None:
+    """Else an honest node would sign the proof of a crime it never allowed."""
+    (ask,) = of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+    demoted = town.certify("clerk-1", ("retail",), town.branch, clerk.key)
+    effects = egress.handle(Renewed(demoted.principal), NOW)
+    assert not of(effects, SignRequest)
+    (denial,) = of(effects, ToClient)
+    assert told(denial.data)["reason"] == "signer"
+    assert egress.handle(sign(ask, clerk, town.branch), NOW) == []
+
+
 def test_what_was_signed_before_a_rotation_still_passes_after_it(
     town: Town, clerk: Agent, egress: Gate, ingress: Gate
 ) -> None:

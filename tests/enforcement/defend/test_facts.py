@@ -45,6 +45,12 @@ def test_a_word_cannot_hide(text: str) -> None:
     assert "financial_ledger" in words(text)
 
 
+def test_every_edition_of_unicode_reads_alike() -> None:
+    """What newer editions fold to letters, or hide, only separates words here."""
+    assert words("a\U0001f130b") == words("a\U0001fae8b") == {"a", "b", "ab"}
+    assert words("dr\u2066op") >= {"drop"}
+
+
 def test_words_are_not_found_where_they_are_not() -> None:
     assert "ledger" not in words("financial_ledger")
     assert words("") == set()

@@ -15,6 +15,7 @@ import queue
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
@@ -158,36 +159,40 @@ class Database:
 
     def batches(self) -> Iterator[bytes]:
         """Every batch, encoded, in the order they were stored."""
-        rows = self._sql.execute(
-            "SELECT body, author, incarnation, number FROM batches ORDER BY seq"
-        )
-        for body, author, incarnation, number in rows:
-            yield self._open(body, _place(author, incarnation, number))
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT body, author, incarnation, number FROM batches ORDER BY seq"
+            )
+            for body, author, incarnation, number in rows:
+                yield self._open(body, _place(author, incarnation, number))
 
     def range(
         self, author: NodeId, incarnation: Incarnation, first: int, last: int
     ) -> list[tuple[int, bytes]]:
         """Batches ``first..last`` of a feed, as many as are held and fit."""
-        rows = self._sql.execute(
-            "SELECT number, body FROM batches WHERE author = ? AND incarnation = ?"
-            " AND number BETWEEN ? AND ? ORDER BY number",
-            (author, incarnation, first, last),
-        )
         found: list[tuple[int, bytes]] = []
         size = 0
-        for number, body in rows:
-            encoded = self._open(body, _place(author, incarnation, number))
-            size += len(encoded)
-            if found and size > RANGE_BYTES_MAX:
-                break
-            found.append((number, encoded))
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT number, body FROM batches WHERE author = ? AND incarnation = ?"
+                " AND number BETWEEN ? AND ? ORDER BY number",
+                (author, incarnation, first, last),
+            )
+            for number, body in rows:
+                encoded = self._open(body, _place(author, incarnation, number))
+                size += len(encoded)
+                if found and size > RANGE_BYTES_MAX:
+                    break
+                found.append((number, encoded))
         return found
 
     def audit(self, last: int) -> list[tuple[int, int, bytes]]:
         """The ``last`` audit rows as (seq, at_ms, record), oldest first."""
-        rows = self._sql.execute(
-            "SELECT seq, at_ms, record FROM audit ORDER BY seq DESC LIMIT ?", (last,)
-        ).fetchall()
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT seq, at_ms, record FROM audit ORDER BY seq DESC LIMIT ?",
+                (last,),
+            ).fetchall()
         return [
             (seq, at_ms, self._open(record, _audit_place(at_ms)))
             for seq, at_ms, record in reversed(rows)
@@ -195,10 +200,18 @@ class Database:
 
     def meta(self, key: str) -> bytes | None:
         """The value remembered under ``key``."""
-        row = self._sql.execute(
-            "SELECT value FROM meta WHERE key = ?", (key,)
-        ).fetchone()
+        with self._reading():
+            row = self._sql.execute(
+                "SELECT value FROM meta WHERE key = ?", (key,)
+            ).fetchone()
         return None if row is None else bytes(row[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as wrong:
+            raise UserError(f"{self._path}: cannot read: {wrong}") from None
 
     def _put(self, write: Write) -> None:
         match write:

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -81,12 +81,22 @@ class Control:
                 raise PeerError(f"no such command; known are {known}")
             answer = command(args)
             if isinstance(answer, AsyncIterator):
-                async for part in answer:
-                    await stream.send_all(_line(number, "ok", part, more=True))
+                await _send_parts(stream, number, answer)
                 answer = None
             await stream.send_all(_line(number, "ok", answer))
         except (PeerError, UserError) as wrong:
             await stream.send_all(_error(number, str(wrong)))
+
+
+async def _send_parts(
+    stream: trio.SocketStream, number: int, parts: AsyncIterator[Json]
+) -> None:
+    try:
+        async for part in parts:
+            await stream.send_all(_line(number, "ok", part, more=True))
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
 
 
 def bind_unix(path: Path) -> socket.socket:

@@ -5,7 +5,7 @@ local time at which this node got there, in microseconds. A watcher that does no
 keep up is hung up on; nobody waits for it.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import attrs
@@ -35,7 +35,7 @@ class Watchers:
     now_us: Callable[[], int] = unix_us
     _open: set[trio.MemorySendChannel[Line]] = attrs.field(init=False, factory=set)
 
-    async def watch(self) -> AsyncIterator[Json]:
+    async def watch(self) -> AsyncGenerator[Json, None]:
         """What happens from now on, first a line that says so.
 
         Raises:
@@ -46,10 +46,10 @@ class Watchers:
         try:
             yield self._line("watching")
             while True:
-                with trio.move_on_after(QUIET_S) as quiet:
-                    yield await receive.receive()
-                if quiet.cancelled_caught:
-                    yield self._line("quiet")
+                line: Line | None = None
+                with trio.move_on_after(QUIET_S):
+                    line = await receive.receive()
+                yield line or self._line("quiet")
         except trio.EndOfChannel:
             raise PeerError("you did not keep up; ask again") from None
         finally:

@@ -1,0 +1,213 @@
+"""The driver: durable before it is spread, in order, and a slow link delays nobody."""
+
+import io
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from gossip import events
+from gossip.engine import Engine
+from gossip.errors import LocalError
+from gossip.ledger.entries import Entry, EntryKind, write_policy
+from gossip.membership.roster import Roster
+from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
+from node import birth
+from node.clock import SystemClock
+from node.config import load_config, load_founders
+from node.driver import Alarm, Driver
+from node.keys.node_keys import NodeKeys, fresh_keys
+from node.keys.suites.registry import load_suite
+from node.log import Log
+from node.metrics import Metrics
+from node.store import Store
+
+SUITE = load_suite()
+
+
+@attrs.define
+class FakeLinks:
+    """Takes frames while there is room, and remembers who was dropped."""
+
+    room: int = 1_000_000
+    sent: list[tuple[NodeId, bytes]] = attrs.field(factory=list)
+    dropped: list[NodeId] = attrs.field(factory=list)
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.sent.append((peer, frame))
+        return True
+
+    def drop(self, peer: NodeId) -> None:
+        self.dropped.append(peer)
+
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """Everybody is linked."""
+
+
+@attrs.define
+class Node:
+    """One node's driver on fake links."""
+
+    driver: Driver
+    links: FakeLinks
+    keys: NodeKeys
+    entries: list[Entry]
+
+    @property
+    def me(self) -> NodeId:
+        return self.keys.chain.node
+
+    def open(self) -> None:
+        incarnation = Incarnation(SUITE.random(INCARNATION_BYTES))
+        self.driver.handle(events.Opened(incarnation, self.keys.chain))
+
+    def say(self, count: int) -> None:
+        for number in range(count):
+            body = write_policy(number.to_bytes(32, "big"))
+            self.driver.handle(events.Say(EntryKind.POLICY, body))
+
+
+def make(home: Path) -> Node:
+    config = load_config(home / "config.toml")
+    roster = Roster(load_founders(config))
+    keys = fresh_keys(config.state, SUITE, SystemClock().unix_ms())
+    links, entries = FakeLinks(), list[Entry]()
+    driver = Driver(
+        engine=Engine(keys.chain.node, roster, SUITE),
+        store=Store(config.store_file),
+        links=links,
+        clock=SystemClock(),
+        log=Log(stream=io.StringIO()),
+        metrics=Metrics(),
+        on_entry=entries.append,
+        keys={keys.chain.key: keys.signing_key},
+    )
+    return Node(driver, links, keys, entries)
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> list[Path]:
+    now = SystemClock().unix_ms()
+    for name in ("a", "b"):
+        new = birth.NewNode(name=name, listen=(("127.0.0.1", 7946),))
+        birth.make_node(tmp_path / name, new, {}, SUITE, now)
+    _, card = birth.make_operator(tmp_path, "opal", SUITE)
+    cards = [tmp_path / name / birth.CARD for name in ("a", "b")]
+    birth.join_founders("bank", cards, [card], tmp_path / "founders.toml")
+    for name in ("a", "b"):
+        text = (tmp_path / "founders.toml").read_text()
+        (tmp_path / name / "founders.toml").write_text(text)
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+async def until_heard(node: Node, count: int) -> None:
+    with trio.fail_after(10):
+        while len(node.entries) < count:  # noqa: ASYNC110 the disk is awaited
+            await trio.sleep(0.002)
+
+
+async def test_nothing_is_spread_before_it_is_durable(homes: list[Path]) -> None:
+    a, b = make(homes[0]), make(homes[1])
+    a.driver.handle(events.LinkUp(b.keys.chain))
+    before = len(a.links.sent)
+    a.open()
+    assert len(a.links.sent) == before, "the disk has not answered yet"
+    assert a.entries == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.driver.store.run)
+        await until_heard(a, 1)
+        a.driver.store.stop()
+    assert len(a.links.sent) > before
+
+
+async def test_a_feed_is_read_back_and_goes_on(homes: list[Path]) -> None:
+    for start in range(3):
+        a = make(homes[0])
+        held = a.driver.restore()
+        assert held == sum(1 for e in a.entries if e.kind == EntryKind.KEYS) * 2
+        assert len(a.entries) == start * 4
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.driver.store.run)
+            nursery.start_soon(a.driver.run)
+            a.open()
+            a.say(3)
+            await until_heard(a, start * 4 + 4)
+            a.driver.store.stop()
+            nursery.cancel_scope.cancel()
+        a.driver.store.close()
+
+
+async def test_a_link_without_room_is_dropped_and_the_feed_goes_on(
+    homes: list[Path],
+) -> None:
+    a, b = make(homes[0]), make(homes[1])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.driver.store.run)
+        a.driver.handle(events.LinkUp(b.keys.chain))
+        a.links.room = 0
+        a.open()
+        await until_heard(a, 1)
+        a.driver.store.stop()
+    assert b.me in a.links.dropped
+
+
+async def test_two_drivers_agree_over_lossless_links(homes: list[Path]) -> None:
+    a, b = make(homes[0]), make(homes[1])
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for node in (a, b):
+                nursery.start_soon(node.driver.store.run)
+                nursery.start_soon(node.driver.run)
+                node.open()
+            a.say(100)
+            await until_heard(a, 101)
+            a.driver.handle(events.LinkUp(b.keys.chain))
+            b.driver.handle(events.LinkUp(a.keys.chain))
+            while len(a.entries) < 102 or len(b.entries) < 102:
+                for source, target in ((a, b), (b, a)):
+                    sent, source.links.sent = source.links.sent, []
+                    for peer, frame in sent:
+                        assert peer == target.me
+                        target.driver.receive(source.me, frame)
+                await trio.sleep(0.002)
+            for node in (a, b):
+                node.driver.store.stop()
+            nursery.cancel_scope.cancel()
+    assert {e.id for e in a.entries} == {e.id for e in b.entries}
+    assert not a.links.dropped + b.links.dropped
+
+
+def test_signing_with_a_key_that_is_not_there_is_our_own_fault(
+    homes: list[Path],
+) -> None:
+    a = make(homes[0])
+    a.driver.keys = {}
+    with pytest.raises(LocalError, match="does not hold"):
+        a.open()
+
+
+async def test_an_alarm_rings_once_at_the_time_last_asked_for(
+    autojump_clock: object,
+) -> None:
+    class Trio:
+        def unix_ms(self) -> UnixMs:
+            return UnixMs(int(trio.current_time() * 1_000))
+
+        mono_ms = unix_ms
+
+    rung: list[float] = []
+    began = trio.current_time()
+    alarm = Alarm(Trio())  # type: ignore[arg-type]  # one clock for both is enough here
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(alarm.run, lambda: rung.append(trio.current_time() - began))
+        alarm.set(UnixMs(int(began * 1_000) + 5_000))
+        await trio.sleep(1)
+        alarm.set(UnixMs(int(began * 1_000) + 3_000))
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert len(rung) == 1
+    assert 2.9 < rung[0] < 3.2

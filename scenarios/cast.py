@@ -94,6 +94,17 @@ class Braggart(Honest):
 
 
 @attrs.frozen(kw_only=True)
+class Sybil(Honest):
+    """Takes up links, agrees that all is well, and passes on neither batch nor id."""
+
+    def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
+        """Only what keeps the link: it never asks, tells or delivers."""
+        del who, peer
+        keeps = frames.read_frame_untrusted(frame)
+        return frame if isinstance(keeps, frames.Graft | frames.Full) else None
+
+
+@attrs.frozen(kw_only=True)
 class Equivocator(Honest):
     """Tells every other peer another story, under the same number."""
 
@@ -121,6 +132,7 @@ ROLES: Final[dict[str, Role]] = {
     "dropper": Dropper(honest=False),
     "mute": Mute(honest=False),
     "braggart": Braggart(honest=False),
+    "sybil": Sybil(honest=False),
     "flooder": Honest(honest=False, junk_per_s=100),
     "equivocator": Equivocator(honest=False, lies_when_speaking=True),
     # These lie only where the story tells them to.

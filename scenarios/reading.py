@@ -188,6 +188,7 @@ class _StepReader:
             at_s=table.number("at_s", 0.0, 0.0, self.length_s),
             does=does,
             who=self._some("who"),
+            but=self._some("but"),
             whom=self._some("whom", agents=True),
             seen_by=self._some("seen_by"),
             sides=self._sides(),
@@ -202,7 +203,15 @@ class _StepReader:
             drift_ppm=table.whole("drift_ppm", 0, -(10**5), 10**5),
             keep_disk=table.flag("keep_disk", usual.keep_disk),
             bytes=table.whole("bytes", usual.bytes, 0, 60_000),
+            into=self._role("into", usual.into),
         )
+
+    def _role(self, key: str, usual: str) -> str:
+        role = self.table.text(key, usual)
+        if role not in ROLES:
+            known = ", ".join(sorted(ROLES))
+            raise self.table.wrong(key, f"unknown role `{role}`; known are {known}")
+        return role
 
     def _seconds(self, key: str) -> float | None:
         if key not in self.table:

@@ -105,6 +105,7 @@ class Step:
     at_s: float
     does: str
     who: tuple[Some, ...] = ()
+    but: tuple[Some, ...] = ()
     whom: tuple[Some, ...] = ()
     seen_by: tuple[Some, ...] = ()
     sides: tuple[tuple[Some, ...], ...] = ()
@@ -119,6 +120,7 @@ class Step:
     drift_ppm: int = 0
     keep_disk: bool = True
     bytes: int = 200
+    into: str = "honest"
 
     def moments_s(self, length_s: float) -> list[float]:
         """When it happens, if nothing is to happen after ``length_s``."""
@@ -200,7 +202,7 @@ class Scenario:
         needed: dict[str, int] = {}
         words = [*self.expect.never, *self.expect.eventually]
         for step in self.story:
-            groups = [step.who, step.whom, step.seen_by, *step.sides]
+            groups = [step.who, step.but, step.whom, step.seen_by, *step.sides]
             words += [str(some) for group in groups for some in group]
         for word in " ".join(words).split():
             role, _, number = word.rpartition("-")

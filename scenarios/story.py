@@ -22,6 +22,7 @@ from gossip.ledger.entries import (
 from gossip.suite import digest
 from gossip.units import UnixMs
 from scenarios.agenda import SECOND_US
+from scenarios.cast import ROLES
 from scenarios.citizen import Citizen
 from scenarios.evidence import SEVERITY, confess, forge
 from scenarios.expect import agent
@@ -33,6 +34,8 @@ from scenarios.verbs import VERBS
 from scenarios.world import BOOT_US, World
 
 JUNK_EVERY_US: Final = 100_000
+AGENTS: Final = 1_000
+"""Harmless reports are about so many different agents."""
 
 
 @attrs.define
@@ -57,8 +60,7 @@ class Story:
         for citizen in self.world.citizens:
             if citizen.index not in self._absent:
                 self.world.agenda.at(0, partial(self.world.start, citizen))
-            if citizen.role.junk_per_s:
-                self.world.agenda.at(BOOT_US, partial(self._keep_junking, citizen))
+            self.world.agenda.at(BOOT_US, partial(self._begin_role, citizen))
         for step, cast in steps:
             for at_s in step.moments_s(self.world.scenario.length_s):
                 at_us = round(at_s * SECOND_US)
@@ -74,7 +76,7 @@ class Story:
     def _cast(self, step: Step) -> "_Cast":
         """Choose once who takes part in a step, however often it is repeated."""
         cast = _Cast(
-            who=self._choose(step.who),
+            who=self._choose(step.who, but=self._choose(step.but)),
             whom=self._subjects(step.whom),
             seen_by=self._choose(step.seen_by),
             sides=[{c.index for c in self._choose(side)} for side in step.sides],
@@ -86,17 +88,19 @@ class Story:
             self._absent |= {c.index for c in cast.who}
         return cast
 
-    def _choose(self, some: Sequence[Some]) -> list[Citizen]:
+    def _choose(
+        self, some: Sequence[Some], but: Sequence[Citizen] = ()
+    ) -> list[Citizen]:
         chosen: dict[int, Citizen] = {}
         for one in some:
-            for citizen in self._one(one.text):
+            for citizen in self._one(one.text, but):
                 chosen.setdefault(citizen.index, citizen)
         return [chosen[index] for index in sorted(chosen)]
 
-    def _one(self, text: str) -> list[Citizen]:
+    def _one(self, text: str, but: Sequence[Citizen] = ()) -> list[Citizen]:
         found = SOME.fullmatch(text)
         assert found is not None, text
-        everybody = self.world.citizens
+        everybody = [c for c in self.world.citizens if c not in but]
         if found["all"]:
             return everybody
         if found["name"]:
@@ -134,7 +138,8 @@ class Story:
         for citizen in cast.who:
             if citizen.role.lies_when_speaking:
                 self.figures.misdeed(_node(citizen))
-            subject = agent(f"agent-of-{citizen.name}")
+            self._count += 1
+            subject = agent(f"agent-{self._count % AGENTS}")
             self._tell(citizen, subject, attrs.evolve(step, severity=1))
 
     def accuse(self, step: Step, cast: "_Cast") -> None:
@@ -227,6 +232,11 @@ class Story:
             citizen.clock.offset_ms += step.offset_ms
             citizen.clock.drift_ppm += step.drift_ppm
 
+    def turn(self, step: Step, cast: "_Cast") -> None:
+        for citizen in cast.who:
+            citizen.role = ROLES[step.into]
+            self._begin_role(citizen)
+
     def lose(self, step: Step, cast: "_Cast") -> None:
         del cast
         network = self.world.network
@@ -293,8 +303,12 @@ class Story:
         self._count += 1
         return digest(Domain.MESSAGE, self._count.to_bytes(8, "big"))
 
+    def _begin_role(self, citizen: Citizen) -> None:
+        if citizen.role.junk_per_s:
+            self._keep_junking(citizen)
+
     def _keep_junking(self, citizen: Citizen) -> None:
-        if self.world.agenda.now_us < self._ends_us:
+        if citizen.role.junk_per_s and self.world.agenda.now_us < self._ends_us:
             count = citizen.role.junk_per_s * JUNK_EVERY_US // SECOND_US
             for _ in range(max(1, count)):
                 self._junk(citizen, 200)
@@ -337,6 +351,7 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, _Cast], None]]] = {
     "join": Story.join,
     "slow": Story.slow,
     "skew": Story.skew,
+    "turn": Story.turn,
     "lose": Story.lose,
 }
 

@@ -81,7 +81,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "crash": Verb(
         meaning="stop at once; start again after for_s, or never",
-        takes=frozenset({"for_s", "keep_disk"}),
+        takes=frozenset({"for_s", "keep_disk", "but"}),
     ),
     "leave": Verb(meaning="close all links and stop", takes=frozenset({"for_s"})),
     "join": Verb(meaning="be absent until now"),
@@ -92,6 +92,11 @@ VERBS: Final[dict[str, Verb]] = {
     "skew": Verb(
         meaning="let the clock be wrong, or run wrong, from now on",
         takes=frozenset({"offset_ms", "drift_ppm"}),
+    ),
+    "turn": Verb(
+        meaning="play another role from now on",
+        needs=frozenset({"who", "into"}),
+        takes=frozenset({"but"}),
     ),
     "lose": Verb(
         meaning="lose this share of all frames",

@@ -1,0 +1,166 @@
+"""`picket sim`: run scenarios, list them, search for trouble at random.
+
+The `picket` command finds this group by its entry point, since the daemon's
+package and this one do not know each other.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TextIO
+
+import click
+
+from gossip.errors import UserError
+from scenarios.figures import BARS
+from scenarios.page import Chronicle, write_page
+from scenarios.reading import library, load
+from scenarios.run import Verdict, run
+from scenarios.script import NODES_MAX, Scenario
+from scenarios.world import Onlooker, World
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def sim() -> None:
+    """Simulate clusters: attacks and faults as scenarios, replayable by a seed."""
+
+
+@sim.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """List the scenarios that come with Picket."""
+    known = {name: load(name) for name in library()}
+    if as_json:
+        shown = [
+            {"name": n, "title": s.title, "nodes": s.size, "length_s": s.length_s}
+            for n, s in known.items()
+        ]
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for name, scenario in known.items():
+        click.echo(f"{name:24} {scenario.size:>6} nodes  {scenario.title}")
+
+
+@sim.command("run")
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--seed", type=click.IntRange(0), help="Default: the file's first.")
+@click.option(
+    "--nodes", type=click.IntRange(1, NODES_MAX), help="Roles keep their proportions."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--trace", metavar="FILE", help="Write every event, a line of JSON each.")
+@click.option("--report", metavar="FILE", help="Write a page to look at (HTML).")
+def run_(
+    name: str,
+    seed: int | None,
+    nodes: int | None,
+    as_json: bool,
+    trace: str | None,
+    report: str | None,
+) -> int:
+    """Run one scenario; exit 1 if what it expects does not hold."""
+    scenario = load(name)
+    if nodes is not None:
+        scenario = scenario.resized(nodes)
+    if seed is None:
+        seed = scenario.seeds[0]
+    chronicles: list[Chronicle] = []
+
+    def onlookers(world: World) -> list[Onlooker]:
+        if report is not None:
+            chronicles.append(Chronicle(world))
+        return [*chronicles]
+
+    began = perf_counter()
+    with _opened(trace) as out, _progress(scenario.title) as progress:
+        verdict = run(scenario, seed, trace=out, onlookers=onlookers, progress=progress)
+    took_s = perf_counter() - began
+    if report is not None:
+        _write(report, write_page(scenario, verdict, chronicles[0]))
+    replay = f"picket sim run {shlex.quote(name)} --seed {seed}"
+    if nodes is not None:
+        replay += f" --nodes {nodes}"
+    if as_json:
+        click.echo(json.dumps(as_object(verdict, replay, took_s), indent=2))
+    else:
+        _tell(scenario, verdict, replay, took_s)
+    return 0 if verdict.passed else 1
+
+
+def as_object(verdict: Verdict, replay: str, took_s: float) -> dict[str, object]:
+    """The one JSON object of a run. Everything but ``wall`` repeats exactly."""
+    return {
+        "scenario": verdict.scenario,
+        "verdict": "pass" if verdict.passed else "fail",
+        "failures": list(verdict.failures),
+        "seed": verdict.seed,
+        "nodes": verdict.nodes,
+        "figures": dict(sorted(verdict.figures.items())),
+        "events": verdict.events,
+        "simulated_s": verdict.simulated_s,
+        "trace_digest": verdict.trace_digest,
+        "replay": replay,
+        "wall": {
+            "seconds": round(took_s, 3),
+            "events_per_s": round(verdict.events / took_s),
+        },
+    }
+
+
+def _tell(scenario: Scenario, verdict: Verdict, replay: str, took_s: float) -> None:
+    limits = dict(scenario.expect.bars)
+    click.echo(
+        f"{verdict.scenario}: {verdict.nodes} nodes, seed {verdict.seed},"
+        f" {verdict.simulated_s:.1f} s simulated in {took_s:.1f} s"
+        f" ({verdict.events / took_s:,.0f} events/s)"
+    )
+    for figure, value in verdict.figures.items():
+        limit = ""
+        if figure in limits:
+            limit = f"   {'≥' if BARS[figure][1] else '≤'} {limits[figure]:g}"
+        click.echo(f"  {figure:22} {value:>14,.3f}{limit}")
+    click.echo(f"  {'trace_digest':22} {verdict.trace_digest}")
+    for failure in verdict.failures:
+        click.secho(f"  {failure}", fg="red")
+    if verdict.passed:
+        click.secho("passed", fg="green")
+    else:
+        click.secho("FAILED", fg="red", bold=True)
+        click.echo(f"replay: {replay}")
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with Path(path).open("w", encoding="utf-8") as out:
+            yield out
+    except OSError as wrong:
+        raise UserError(f"cannot write `{path}`: {wrong.strerror}") from wrong
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as wrong:
+        raise UserError(f"cannot write `{path}`: {wrong.strerror}") from wrong
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal's stderr; nothing anywhere else."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -113,6 +113,7 @@ class Fact(StrEnum):
     BATCH_KNOWN = "known"
     BATCH_IGNORED = "ignored"
     BATCH_REJECTED = "rejected"
+    BATCH_DELAYED = "delayed"
     BATCH_PARKED = "parked"
     BATCH_FORKED = "forked"
 

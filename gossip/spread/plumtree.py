@@ -38,6 +38,8 @@ class _Branch:
 
     eager: bool = True
     ids: list[bytes] = attrs.field(factory=list)
+    demoted: bool = False
+    """It let us wait: not counted on, though still told."""
     announced: int = 0
     """How many of the ids this peer announced first are still missing."""
 
@@ -81,8 +83,22 @@ class Plumtree:
         return tuple(sorted(self._branches))
 
     def eager(self) -> tuple[NodeId, ...]:
-        """Along which links whole batches go, sorted."""
-        return tuple(sorted(p for p, b in self._branches.items() if b.eager))
+        """Along which links whole batches go, sorted; those we count on."""
+        return tuple(
+            sorted(p for p, b in self._branches.items() if b.eager and not b.demoted)
+        )
+
+    def demote(self, peer: NodeId) -> list[Send]:
+        """Do not count on a peer any more; let others take its place."""
+        branch = self._branches.get(peer)
+        if branch is None or branch.demoted:
+            return []
+        branch.demoted = True
+        return [
+            Send(other, frames.graft([]))
+            for other in self.linked()
+            if not self._branches[other].eager and not self._branches[other].demoted
+        ][: max(0, EAGER_MIN - len(self.eager()))]
 
     def spread(
         self, batch: Batch, source: NodeId | None, now: UnixMs, *, live: bool = True

@@ -56,8 +56,7 @@ class Sync:
     _fetches: dict[FeedId, _Fetch] = attrs.field(init=False, factory=dict)
     _gaps: dict[FeedId, int] = attrs.field(init=False, factory=dict)
     _next_ms: int | None = attrs.field(init=False, default=None)
-    unanswered: dict[NodeId, int] = attrs.field(init=False, factory=dict)
-    """How often each linked peer offered something and did not deliver."""
+    _failed: list[NodeId] = attrs.field(init=False, factory=list)
 
     def link_up(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Begin with a peer: the one with the smaller id compares everything."""
@@ -69,7 +68,6 @@ class Sync:
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Forget a peer; what it was asked for is asked of another."""
         self._peers.pop(peer, None)
-        self.unanswered.pop(peer, None)
         for feed in [f for f, fetch in self._fetches.items() if fetch.peer == peer]:
             del self._fetches[feed]
         return self.pump(now)
@@ -170,13 +168,18 @@ class Sync:
         ]
         return min((t for t in times if t is not None), default=None)
 
+    def take_failures(self) -> list[NodeId]:
+        """Who offered something and did not deliver it; once each."""
+        failed, self._failed = self._failed, []
+        return failed
+
     def wake(self, now: UnixMs) -> list[Send]:
         """Give up on those who do not deliver; compare with a random peer."""
         for feed, fetch in list(self._fetches.items()):
             if fetch.deadline_ms <= now:
                 del self._fetches[feed]
                 self._peers[fetch.peer].pop(feed, None)
-                self.unanswered[fetch.peer] = self.unanswered.get(fetch.peer, 0) + 1
+                self._failed.append(fetch.peer)
         sends = self.pump(now)
         if self._next_ms is not None and self._next_ms <= now:
             self._next_ms = now + SYNC_MS

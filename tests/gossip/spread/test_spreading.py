@@ -13,7 +13,7 @@ from gossip.ledger.entries import EntryKind
 from gossip.spread import frames
 from gossip.spread.plumtree import ANNOUNCED_PER_PEER_MAX, EAGER_MIN
 from gossip.spread.sync import FETCH_MS, SYNC_MS
-from gossip.units import NodeId, UnixMs
+from gossip.units import Incarnation, NodeId, UnixMs
 from scenarios.toy import ToySuite
 from tests.support.town import Town
 
@@ -289,3 +289,51 @@ def test_a_burst_is_verified_together_and_nothing_is_lost() -> None:
 
     assert bodies(town, "birch") == bodies(town, "ash")
     assert EntryKind.KEYS in {e.kind for e in town["birch"].admitted}
+
+
+def test_a_flooder_is_delayed_and_everybody_else_is_heard_at_once() -> None:
+    town = Town(ToySuite(), ["ash", "birch", "cedar"])
+    town.link_all()
+    node = town["ash"].who.node
+    for i in range(7_000):
+        town.post(node, events.Say(KIND, b"junk %d" % i))
+    town.now = UnixMs(town.now + 1_000)
+    town.settle()
+    heard = len(bodies(town, "cedar"))
+    assert heard < 7_000
+    assert Fact.BATCH_DELAYED in {note.fact for note in town["cedar"].notes}
+
+    town.say("birch", KIND, b"heard at once")
+    assert b"heard at once" in bodies(town, "cedar")
+
+    town.pass_time(15_000)
+    assert len(bodies(town, "cedar")) == 7_001
+
+
+def test_who_never_delivers_what_it_offers_loses_the_link() -> None:
+    town = Town(ToySuite(), ["ash", "birch"])
+    ash, birch = town["ash"].who.node, town["birch"].who
+    town.link("ash", "birch")
+    feeds = [
+        frames.Head((birch.node, Incarnation(i.to_bytes(16, "big"))), 10)
+        for i in range(40)
+    ]
+    offer = frames.heads((), feeds, answer=False)
+    town.swallow = lambda _source, _to, _frame: True
+
+    town.post(ash, events.Frame(birch.node, offer))
+    town.pass_time(30 * FETCH_MS)
+
+    assert [closed.peer for closed in town["ash"].closed][:1] == [birch.node]
+
+
+def test_an_honest_carrier_of_somebody_elses_lies_loses_nothing() -> None:
+    town = Town(ToySuite(), ["ash", "birch", "cedar"])
+    town.link("ash", "birch")
+    town.link("birch", "cedar")
+    for i in range(50):
+        town.now = UnixMs(town.now + 1_000)
+        town.say("ash", KIND, b"a lie %d" % i)
+
+    assert not town["cedar"].closed
+    assert len(bodies(town, "cedar")) == 50

@@ -1,0 +1,288 @@
+"""The intake: what becomes of a batch that somebody brought.
+
+::
+
+    read ─▶ examine ─▶ verify ─▶ accept ─▶ Store, spread, Admitted
+              │           │
+              ├─ its key is unknown: park it, fetch the beginning of its feed
+              ├─ over its author's budget: let it wait
+              ├─ known: the link may be pruned
+              └─ a fork: recall the other side, tell everybody
+
+Signatures that arrive together are checked together, beside the event loop when
+they are many.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from gossip import limits
+from gossip.effects import (
+    Admitted,
+    CloseLink,
+    Effect,
+    Fact,
+    Note,
+    Recall,
+    Store,
+    Verify,
+)
+from gossip.errors import LocalError, PeerError
+from gossip.ledger.admission import Admission, Answer, Verdict
+from gossip.ledger.budget import Budget
+from gossip.ledger.entries import (
+    Keys,
+    Proof,
+    ProofKind,
+    Report,
+    Subject,
+    SubjectKind,
+    Witness,
+    write_report,
+)
+from gossip.ledger.equivocation import (
+    read_equivocation_untrusted,
+    write_equivocation,
+)
+from gossip.ledger.feed import Batch, Ledger, Place, read_batch_untrusted
+from gossip.membership.identity import read_chain_untrusted
+from gossip.membership.roster import Roster
+from gossip.spread.plumtree import Plumtree
+from gossip.spread.sync import Sync
+from gossip.suite import Claim, Suite
+from gossip.units import NodeId, UnixMs
+
+INLINE_MAX: Final = 16
+"""This many signatures are checked at once on the spot; more are handed out."""
+
+_FACTS: Final = {
+    Answer.KNOWN: Fact.BATCH_KNOWN,
+    Answer.IGNORE: Fact.BATCH_IGNORED,
+    Answer.REJECT: Fact.BATCH_REJECTED,
+    Answer.PARK: Fact.BATCH_PARKED,
+    Answer.FORK: Fact.BATCH_FORKED,
+}
+
+
+@attrs.frozen
+class _Arrival:
+    """A batch on its way in: who brought it, and whether along the tree."""
+
+    peer: NodeId
+    batch: Batch
+    live: bool
+    claim: Claim | None = None
+
+
+@attrs.define
+class Intake:
+    """Everything between a frame with a batch in it and the ledger."""
+
+    roster: Roster
+    suite: Suite
+    ledger: Ledger
+    tree: Plumtree
+    sync: Sync
+    _admission: Admission = attrs.field(init=False)
+    _budget: Budget = attrs.field(init=False, factory=Budget)
+    _examined: list[_Arrival] = attrs.field(init=False, factory=list)
+    _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
+    _tickets: int = attrs.field(init=False, default=0)
+    _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
+    _delayed: dict[tuple[int, bytes], _Arrival] = attrs.field(init=False, factory=dict)
+    """What is over its author's budget, by when it may be let in, and its id."""
+
+    def __attrs_post_init__(self) -> None:
+        self._admission = Admission(self.roster, self.ledger, self.suite)
+
+    def read(
+        self, peer: NodeId, encoded: bytes, now: UnixMs, *, live: bool
+    ) -> list[Effect]:
+        """Read and examine a batch; `verify` is to follow.
+
+        Args:
+            live: Whether it came along the tree, not to catch up.
+
+        Raises:
+            PeerError: malformed.
+        """
+        return self._examine(_Arrival(peer, read_batch_untrusted(encoded), live), now)
+
+    def verify(self, now: UnixMs) -> list[Effect]:
+        """Check the signatures of all that was examined since the last time."""
+        arrivals, self._examined = self._examined, []
+        claims = tuple(arrival.claim for arrival in arrivals if arrival.claim)
+        if len(claims) > INLINE_MAX:
+            self._tickets += 1
+            self._verifying[self._tickets] = arrivals
+            return [Verify(self._tickets, claims)]
+        return self._conclude(arrivals, self.suite.verify_many(claims), now)
+
+    def verified(self, ticket: int, holds: Sequence[bool], now: UnixMs) -> list[Effect]:
+        """The answer to a `Verify`.
+
+        Raises:
+            LocalError: to none that was asked for.
+        """
+        arrivals = self._verifying.pop(ticket, None)
+        if arrivals is None or len(arrivals) != len(holds):
+            raise LocalError("an answer to a question that was not asked")
+        return self._conclude(arrivals, holds, now)
+
+    def restore(self, encoded: bytes) -> list[Effect]:
+        """Take in a batch from our own disk: it was verified before it was stored.
+
+        Raises:
+            PeerError: the disk holds something else.
+        """
+        batch = read_batch_untrusted(encoded)
+        keys = batch.entries[0].said
+        if isinstance(keys, Keys) and batch.author in self.roster:
+            self.roster.learn(read_chain_untrusted(keys.chain, self.suite))
+        if self.ledger.place(batch) is not Place.NEW:
+            return []
+        self.ledger.add(batch)
+        return self.admit(batch)
+
+    def admit(self, batch: Batch) -> list[Effect]:
+        """Hand on what a batch says, after freezing whatever it proves forked."""
+        for entry in batch.entries:
+            if isinstance(entry.said, Report):
+                self._freeze_if_forked(entry.said.evidence)
+        return [Admitted(entry) for entry in batch.entries]
+
+    # --- one batch ------------------------------------------------------------
+
+    def _examine(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
+        found = self._admission.examine(arrival.batch, now)
+        if not isinstance(found, Claim):
+            return self._settle(arrival, found, now)
+        batch = arrival.batch
+        due = self._budget.not_before(batch, now, live=arrival.live)
+        if due > now:
+            # Nothing is lost with what finds no place here: it was not yet
+            # admitted, so reconciliation brings it again.
+            if len(self._delayed) < limits.DELAYED_BATCHES_MAX:
+                self._delayed[due, batch.id] = arrival
+            return [Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)]
+        self._examined.append(attrs.evolve(arrival, claim=found))
+        return []
+
+    def _conclude(
+        self, arrivals: list[_Arrival], holds: Sequence[bool], now: UnixMs
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        for arrival, verified in zip(arrivals, holds, strict=True):
+            verdict = self._admission.conclude(arrival.batch, verified)
+            effects += self._settle(arrival, verdict, now)
+        return effects
+
+    def _settle(self, arrival: _Arrival, verdict: Verdict, now: UnixMs) -> list[Effect]:
+        """Do what the verdict on a batch asks for."""
+        peer, batch = arrival.peer, arrival.batch
+        match verdict.answer:
+            case Answer.ACCEPT:
+                return self._accept(arrival, now)
+            case Answer.KNOWN:
+                follow: list[Effect] = [*self.sync.on_arrived(batch.feed, now)]
+                if arrival.live:
+                    follow += self.tree.on_duplicate(peer)
+            case Answer.REJECT:
+                follow = [CloseLink(peer, verdict.why)]
+            case Answer.PARK:
+                follow = self._park(arrival, now)
+            case Answer.FORK:
+                follow = self._recall(batch)
+            case Answer.IGNORE:
+                follow = []
+        fact = _FACTS[verdict.answer]
+        return [Note(fact, peer, batch.author, verdict.why), *follow]
+
+    def _accept(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
+        peer, batch = arrival.peer, arrival.batch
+        feed = self.ledger.add(batch)
+        self._budget.spend(batch, now, live=arrival.live)
+        if feed.next_number < batch.number:
+            self.sync.on_early(peer, batch, now, wait=True)
+        effects: list[Effect] = [
+            Store(batch, own=False),
+            # Spread first: what it says may close links, and all shall hear why.
+            *self.tree.spread(batch, peer, now, live=arrival.live),
+            *self.admit(batch),
+            *self.sync.on_arrived(batch.feed, now),
+            Note(Fact.BATCH_ACCEPTED, peer, batch.author),
+        ]
+        if isinstance(batch.entries[0].said, Keys):
+            effects += self.unpark(now)
+        return effects
+
+    # --- those that wait ------------------------------------------------------
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `retry` has something to do."""
+        return min(self._delayed)[0] if self._delayed else None
+
+    def retry(self, now: UnixMs) -> list[Effect]:
+        """Let in what was over its author's budget when it came."""
+        effects: list[Effect] = []
+        for when in sorted(when for when in self._delayed if when[0] <= now):
+            # One by one: each spends of its author's budget before the next.
+            effects += self._examine(self._delayed.pop(when), now)
+            effects += self.verify(now)
+        return effects
+
+    def unpark(self, now: UnixMs) -> list[Effect]:
+        """A key was learnt: judge again what waited for it."""
+        effects: list[Effect] = []
+        for arrival in list(self._parked.values()):
+            batch = arrival.batch
+            if self.roster.chain(batch.author, batch.key) is not None:
+                del self._parked[batch.id]
+                effects += self._examine(arrival, now)
+        return effects + self.verify(now)
+
+    def _park(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
+        if len(self._parked) >= limits.PARKED_BATCHES_MAX:
+            self._parked.pop(next(iter(self._parked)))
+        self._parked[arrival.batch.id] = arrival
+        self.sync.on_early(arrival.peer, arrival.batch, now, wait=False)
+        return [*self.sync.pump(now)]
+
+    # --- forks ----------------------------------------------------------------
+
+    def _recall(self, batch: Batch) -> list[Effect]:
+        feed = self.ledger.feed(batch.feed)
+        held = feed.contradicted(batch) if feed else None
+        return [] if held is None or held < 0 else [Recall(held, batch)]
+
+    def accuse(self, held: bytes, other: Batch) -> bytes | None:
+        """Both sides of a fork are at hand: the report to make, if it is news."""
+        feed = self.ledger.feed(other.feed)
+        one = read_batch_untrusted(held)
+        chains = [self.roster.chain(b.author, b.key) for b in (one, other)]
+        if feed is None or feed.frozen_at is not None or None in chains:
+            return None
+        proof = write_equivocation(one, other, [c for c in chains if c])
+        return write_report(
+            Report(
+                subject=Subject(SubjectKind.NODE, other.author),
+                category="equivocation",
+                severity=9,
+                evidence=Proof(kind=ProofKind.EQUIVOCATION, data=proof),
+            )
+        )
+
+    def _freeze_if_forked(self, evidence: Proof | Witness) -> None:
+        if (
+            not isinstance(evidence, Proof)
+            or evidence.kind is not ProofKind.EQUIVOCATION
+        ):
+            return
+        # A false proof is the court's to disbelieve; here it freezes nothing.
+        with contextlib.suppress(PeerError):
+            proven = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
+            self.ledger.freeze(proven.feed, proven.number)

@@ -11,8 +11,7 @@ and never come from within a call into `Links`.
 
 from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
-from random import uniform
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
@@ -22,11 +21,10 @@ from gossip.link.steps import Local
 from gossip.membership.identity import Chain
 from gossip.suite import SigningKey, Suite
 from gossip.units import ClusterId, NodeId, UnixMs
+from node.links.dialer import GOSSIP, Address, Dialer
 from node.links.events import (
     HANDSHAKE_S,
     PARTING_S,
-    REDIAL_FIRST_S,
-    REDIAL_MAX_S,
     Frame,
     HandlerFailed,
     LinkDown,
@@ -48,13 +46,6 @@ from node.links.stream import LinkStream
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-GOSSIP: Final = "/picket/gossip/1"
-LARGER_WAITS_S: Final = 0.5
-"""Of two nodes that start together, one calls first."""
-STEADY_S: Final = 5.0
-"""A link that lived this long was no failure."""
-
-Address: TypeAlias = tuple[str, int]
 StreamHandler: TypeAlias = Callable[[LinkStream, NodeId], Awaitable[None]]
 
 
@@ -63,18 +54,7 @@ class _Link:
     chain: Chain
     mux: LinkMux
     pipe: FramePipe
-    since: float = attrs.field(factory=trio.current_time)
-
-
-@attrs.define(eq=False)
-class _Want:
-    node: NodeId
-    addresses: Sequence[Address]
-    changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    told: str = ""
-    failures: int = 0
-    nap: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    parting: bool = False
 
 
 class Links:
@@ -104,7 +84,6 @@ class Links:
         now_ms: Callable[[], UnixMs],
     ) -> None:
         self._links: dict[NodeId, _Link] = {}
-        self._wants: dict[NodeId, _Want] = {}
         self._gate = Gatekeeper(chain.node, roster, suite.random, mono_ms, self._links)
         local = Local(suite=suite, cluster=cluster, chain=chain, members=self._gate)
         self._identity = Identity(local, signing_key, now_ms)
@@ -112,11 +91,12 @@ class Links:
         quieten()
         self._host = LinkHost(chain.operational, transport)
         self._host.serve(GOSSIP, self._on_gossip)
+        self._dialer = Dialer(self._host, self._gate, self._adopt, self._refuse)
         self._listen = listen
         self._on_event = on_event
         self._listening: list[Address] = []
         self._nursery: trio.Nursery | None = None
-        self._dials = self._refusals = self._frames_in = self._frames_out = 0
+        self._refusals = self._frames_in = self._frames_out = 0
 
     @property
     def node(self) -> NodeId:
@@ -133,7 +113,7 @@ class Links:
         return LinksStatistics(
             links=len(self._links),
             half_open=self._gate.half_open,
-            dials=self._dials,
+            dials=self._dialer.dials,
             refused=self._refusals,
             frames_in=self._frames_in,
             frames_out=self._frames_out,
@@ -152,8 +132,7 @@ class Links:
         async with self._host.run([]), trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(partial(trio.serve_listeners, self._serve, listeners))
-            for want in self._wants.values():
-                nursery.start_soon(self._keep, want)
+            self._dialer.start(nursery)
             task_status.started()
             try:
                 await trio.sleep_forever()
@@ -191,22 +170,11 @@ class Links:
 
     def want(self, node: NodeId, addresses: Sequence[Address]) -> None:
         """Keep a link to ``node``; without addresses it has to call us."""
-        want = self._wants.get(node)
-        if want is not None:
-            want.addresses = tuple(addresses)
-            want.changed.unpark_all()
-            return
-        if node == self.node:
-            raise LocalError("a node that wants a link to itself")
-        self._wants[node] = want = _Want(node, tuple(addresses))
-        if self._nursery is not None:
-            self._nursery.start_soon(self._keep, want)
+        self._dialer.want(node, addresses)
 
     def unwant(self, node: NodeId) -> None:
         """Stop calling ``node``; a link that is up stays."""
-        want = self._wants.pop(node, None)
-        if want is not None:
-            want.scope.cancel()
+        self._dialer.unwant(node)
 
     def refuse(self, node: NodeId, refused: bool) -> None:
         """Close the link with ``node`` soon and let none come up, or allow it again.
@@ -218,15 +186,13 @@ class Links:
             self.drop(node)
         else:
             self._gate.refused.discard(node)
-            if want := self._wants.get(node):  # what came before is forgiven
-                want.failures = 0
-                want.nap.cancel()
-        self._wake(node)
+            self._dialer.forgive(node)
 
     def drop(self, node: NodeId) -> None:
         """Close the link with ``node`` soon; `LinkDown` follows."""
         link = self._links.get(node)
-        if link is not None and self._nursery is not None:
+        if link is not None and not link.parting and self._nursery is not None:
+            link.parting = True
             self._nursery.start_soon(self._part, link)
 
     async def _part(self, link: _Link) -> None:
@@ -302,67 +268,6 @@ class Links:
 
         self._host.serve(protocol, handle)
 
-    # Calling
-
-    async def _keep(self, want: _Want) -> None:
-        """Dial whenever there is no link, with growing pauses."""
-        patience = 0.0 if self.node < want.node else LARGER_WAITS_S
-        with want.scope:
-            while True:
-                with trio.CancelScope() as want.nap:
-                    await trio.sleep(patience)
-                while want.node in self._links or want.node not in self._gate:
-                    link = self._links.get(want.node)
-                    await want.changed.park()
-                    if link and trio.current_time() - link.since >= STEADY_S:
-                        want.failures = 0
-                sentence = await self._dial_any(want)
-                want.failures += 1
-                if sentence and want.failures > 1:
-                    self._tell_once(want, sentence)
-                doubled = REDIAL_FIRST_S * 2 ** min(want.failures, 16)
-                pause = min(doubled, REDIAL_MAX_S)
-                patience = uniform(pause / 2, pause)  # noqa: S311  # spreads load
-
-    def _tell_once(self, want: _Want, sentence: str) -> None:
-        if want.node in self._links or sentence == want.told:
-            return
-        want.told = sentence
-        address = " or ".join(show_address(*a) for a in want.addresses)
-        self._refuse(address, sentence)
-
-    async def _dial_any(self, want: _Want) -> str:
-        """Try each address; returns why the last one failed, or nothing."""
-        sentence = ""
-        for host, port in want.addresses:
-            try:
-                with trio.fail_after(HANDSHAKE_S):
-                    await self._dial(want.node, host, port)
-            except OSError as error:
-                sentence = f"cannot be reached: {error.strerror or error}"
-            except Exception as error:
-                sentence = explain(error)
-            if want.node in self._links:
-                return ""
-        return sentence
-
-    async def _dial(self, node: NodeId, host: str, port: int) -> None:
-        self._dials += 1
-        stream = await trio.open_tcp_stream(host, port)
-        if node in self._links or node in self._gate.calling:
-            stream.socket.close()
-            return
-        self._gate.calling.add(node)
-        adopted = False
-        try:
-            mux = await self._host.swarm.dial_node(TcpStream(stream), node)
-            gossip = await self._host.open(mux, GOSSIP)
-            adopted = self._adopt(mux, gossip)
-        finally:
-            self._gate.calling.discard(node)
-            if not adopted:
-                stream.socket.close()
-
     # Being called
 
     async def _serve(self, stream: trio.SocketStream) -> None:
@@ -416,10 +321,7 @@ class Links:
             self._lose(old)
         link = _Link(chain, mux, FramePipe(gossip))
         self._links[chain.node] = link
-        want = self._wants.get(chain.node)
-        if want is not None:
-            want.told = ""
-        self._wake(chain.node)
+        self._dialer.on_change(chain.node)
         self._on_event(LinkUp(chain))
         self._nursery.start_soon(self._run_link, link)
         return True
@@ -447,12 +349,7 @@ class Links:
             return
         del self._links[node]
         self._on_event(LinkDown(node, link.mux.why or LinkEnd.CLOSED))
-        self._wake(node)
-
-    def _wake(self, node: NodeId) -> None:
-        want = self._wants.get(node)
-        if want is not None:
-            want.changed.unpark_all()
+        self._dialer.on_change(node)
 
 
 def _is_harmless(error: BaseException) -> bool:

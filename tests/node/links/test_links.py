@@ -100,7 +100,7 @@ async def test_both_calling_at_once_keep_one_link_quietly() -> None:
 async def test_a_full_mesh_of_eight_comes_up_with_one_link_per_pair(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("node.links.links.LARGER_WAITS_S", 0.0)
+    monkeypatch.setattr("node.links.dialer.LARGER_WAITS_S", 0.0)
     crowd = members(8)
     async with running(*crowd):
         for one in crowd:
@@ -305,7 +305,7 @@ async def test_a_caller_that_stalls_is_cut_off() -> None:
 async def test_more_links_come_and_go_than_libp2p_has_slots_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("node.links.links.REDIAL_MAX_S", 0.01)
+    monkeypatch.setattr("node.links.dialer.REDIAL_MAX_S", 0.01)
     a, b = members(2)
     async with running(a, b):
         a.links._host.swarm._inbound_limiter.total_tokens = 3

@@ -204,7 +204,10 @@ class _Walker:
     def walk(self, node: Node, guards: frozenset[Path], depth: int) -> frozenset[Path]:
         """Note what ``node`` reads; return the paths that exist if it is true."""
         if depth == 0:
-            raise UserError(f"{self.where}: nested too deeply; split the rule")
+            raise UserError(
+                f"{self.where}: nested too deeply; split the rule, or ask"
+                " a set: `[...].contains(...)`"
+            )
         assert isinstance(node, dict), "an expression is an object of one operator"
         if len(node) != 1:
             raise UserError(f"{self.where}: an expression this version cannot read")

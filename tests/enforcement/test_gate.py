@@ -62,6 +62,10 @@ when { context.params has query && context.words.query.contains("drop") };
 forbid(principal, action == Action::"tools/call", resource)
 when { resource.name == "list_tables" };
 
+@id("private") @severity("9") @secret("ssn")
+forbid(principal, action == Action::"tools/call", resource)
+when { context.params has ssn && context.params.ssn == "000" };
+
 @id("quiet")
 forbid(principal, action == Action::"tools/call", resource)
 when { resource.name == "append_insight" };
@@ -170,6 +174,24 @@ def test_order_is_kept_while_a_request_is_being_signed(
 
     effects = egress.handle(sign(ask, clerk, town.branch), NOW)
     assert [s.data for s in of(effects, ToServer)] == [call("t", 1), cancel]
+
+
+def test_a_server_may_ask_only_what_can_be_answered(town: Town, clerk: Agent) -> None:
+    refused: set[Subject] = set()
+    tested = gate(Position.EGRESS, town, clerk, post(town, STRICT, refused))
+    asked = ServerMessage(message("sampling/createMessage", 1))
+    assert of(tested.handle(asked, NOW), ToClient)
+    for again in (asked, ServerMessage(message("ping", 1))):
+        effects = tested.handle(again, NOW)
+        assert not of(effects, ToClient)
+        (denial,) = of(effects, ToServer)
+        assert told(denial.data)["reason"] == "busy"
+    cancel = message("notifications/cancelled", requestId=1)
+    assert tested.handle(ServerMessage(cancel), NOW) == [ToClient(cancel)]
+    assert tested.handle(ClientMessage(answer(1)), NOW) == [ToServer(answer(1))]
+    refused.add(Subject(SubjectKind.NODE, tested.audience))
+    (denial,) = of(tested.handle(asked, NOW), ToServer)
+    assert told(denial.data)["reason"] == "quarantined"
 
 
 # What is denied
@@ -435,6 +457,38 @@ def test_a_call_its_node_should_have_stopped_is_witnessed_about_the_node(
     assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
     assert seen.category == "ungated-request"
     assert not of(effects, ToServer)
+
+
+def test_what_no_proof_may_open_is_witnessed_about_both(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    sent = leave(fallen, call("q", 1, ssn="000"), clerk, town.branch)
+    effects = ingress.handle(sent, NOW)
+    assert not of(effects, ToServer)
+    assert not of(effects, Proof)
+    assert [(seen.subject.id, seen.severity) for seen in of(effects, Witness)] == [
+        (town.branch.node, 9),
+        (clerk.principal.agent, 9),
+    ]
+
+
+def test_too_many_values_to_sign_are_denied_at_home(egress: Gate) -> None:
+    data = call("t", 1, many=[0] * limits.LEAVES_MAX)
+    assert hear(egress, data)["reason"] == "too-many-values"
+    assert of(egress.handle(ClientMessage(call("t", 1)), NOW), SignRequest)
+
+
+def test_a_full_memory_of_requests_denies_instead_of_forgetting(
+    town: Town,
+    clerk: Agent,
+    egress: Gate,
+    ingress: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "REPLAY_PER_NODE_MAX", 1)
+    for key, reached in ((1, 1), (2, 0)):
+        sent = leave(egress, call("t", key), clerk, town.branch)
+        assert len(of(ingress.handle(sent, NOW), ToServer)) == reached
 
 
 def test_rate_abuse_at_the_provider_is_the_nodes(town: Town, clerk: Agent) -> None:

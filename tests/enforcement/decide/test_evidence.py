@@ -201,6 +201,20 @@ def test_a_secret_is_never_opened(town: Town, retail: Agent) -> None:
     assert case.try_proof() is None
 
 
+def test_a_secret_opened_by_somebody_else_convicts_nobody(
+    town: Town, retail: Agent
+) -> None:
+    case = Case(town, retail, town.branch, arguments(ssn="000"), "private")
+    blind = attrs.evolve(POLICY, secret=frozenset())
+    refused(case, case.proof(blind), "keeps secret")
+
+
+def test_a_list_too_long_to_open_is_no_proof(town: Town, retail: Agent) -> None:
+    where: Json = {"ids": [13] * 2_000}
+    case = Case(town, retail, town.branch, arguments(where=where), "deep")
+    assert case.try_proof() is None
+
+
 def test_what_is_too_large_is_no_proof(town: Town, retail: Agent) -> None:
     query = "drop " + "x" * 60_000
     case = Case(town, retail, town.branch, arguments(query=query), "no-drop")

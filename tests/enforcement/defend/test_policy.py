@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from enforcement import limits
 from enforcement.defend.policy import Call, Decision, Policy
 from enforcement.mcp.jsonrpc import Reason
 from enforcement.mcp.strictjson import Json
@@ -201,10 +202,41 @@ def test_a_mistake_is_one_clear_sentence(rules: str, says: str) -> None:
         " context.params.x == 1",
         "true } unless { context.params has x && context.words.x == [] ",
         "context.params has x } when { context.params.x == 1 ",
+        "principal has name && {a: [context.params]}.a.contains({b: 1})",
+        "context has params && !(resource is Server)",
+        " || ".join(['principal.name like "a*"'] * 100),
     ],
 )
 def test_a_guarded_read_is_understood(condition: str) -> None:
     Policy.load({"p": f"forbid(principal, action, resource) when {{ {condition} }};"})
+
+
+def test_bundles_and_rules_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "nested too deeply" in mistake(
+        "forbid(principal, action, resource) when {"
+        + " || ".join(["principal.name == resource.name"] * 300)
+        + "};"
+    )
+    assert "printable" in mistake(f'@id("{"x" * 129}") {PERMIT}')
+    for files in (
+        {str(i): PERMIT for i in range(limits.POLICY_FILES_MAX + 1)},
+        {"a": " " * (limits.POLICY_BYTES_MAX + 1)},
+    ):
+        with pytest.raises(UserError, match="at most"):
+            Policy.load(files)
+    monkeypatch.setattr(limits, "RULES_MAX", 1)
+    with pytest.raises(UserError, match="at most"):
+        Policy.load({"a": PERMIT * 2})
+
+
+def test_many_agents_cannot_fill_the_memory(
+    town: Town, clerk: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SLICE_PRINCIPALS_MAX", 1)
+    policy = Policy.load({"p": PERMIT})
+    for agent in (clerk, town.agent("another", "clerk"), clerk):
+        assert decide(policy, agent, "t").allow
+        assert len(policy._slice("sql", "tools/call", "t")._entities) == 1
 
 
 def test_the_digest_names_the_texts() -> None:

@@ -11,14 +11,16 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 prefix=${1:-$here/built}
 
-need() { # need COMMAND DEBIAN_PACKAGE
-  command -v "$1" >/dev/null && return
-  echo "building liboqs needs $1: apt install $2 (or brew install $2)" >&2
+packages="cmake gcc libclang-dev and cargo (on Debian 12: cargo-web)"
+missing() { # missing WHAT
+  echo "building liboqs needs $1: apt install $packages, or brew install cmake rust" >&2
   exit 1
 }
-need cargo cargo
-need cmake cmake
-need cc gcc
+for command in cargo cmake cc; do
+  command -v "$command" >/dev/null || missing "$command"
+done
+version=$(cargo --version | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p')
+[ "${version:-0}" -ge 70 ] || missing "cargo 1.70 or later, not $(cargo --version)"
 
 case $(uname -s) in
   Darwin) file=liboqs.dylib ;;
@@ -28,8 +30,7 @@ if [ "$(uname -s)" = Linux ] && [ -z "${LIBCLANG_PATH:-}" ] &&
    ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
    ! compgen -G '/usr/lib/*-linux-gnu*/libclang*.so*' >/dev/null &&
    ! compgen -G '/usr/lib64/libclang*.so*' >/dev/null; then
-  echo "building liboqs needs libclang: apt install libclang-dev" >&2
-  exit 1
+  missing libclang
 fi
 
 mkdir -p "$prefix/lib"

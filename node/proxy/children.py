@@ -2,7 +2,7 @@
 
 ::
 
-    running ──close stdin──▶ 2 s ──SIGTERM──▶ 2 s ──SIGKILL──▶ gone
+    running ──close stdin──▶ 1.5 s ──SIGTERM──▶ 1.5 s ──SIGKILL──▶ gone
 
 Signals go to the group, so that what the server started ends with it.
 """
@@ -20,7 +20,7 @@ from node.proxy.lines import LineSplitter
 from node.proxy.raw import READ_BYTES, Wire
 
 STDERR_LINE_BYTES_MAX = 4_096
-GRACE_S = 2.0
+GRACE_S = 1.5
 
 LogLine = Callable[[str], None]
 

@@ -26,7 +26,7 @@ from scenarios.world import Onlooker, World
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def sim() -> None:
-    """Simulate clusters: attacks and faults as scenarios, replayable by a seed."""
+    """Simulate clusters under attack, from one seed."""
 
 
 @sim.command("list")

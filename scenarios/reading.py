@@ -28,7 +28,7 @@ from scenarios.verbs import VERBS
 
 _LENGTH_S_MAX: Final = 30 * 3_600.0  # the cast's operational keys live for 40 h
 _TOP: Final = {
-    *{"title", "about", "length_s", "seeds", "ci_nodes", "nodes", "cluster"},
+    *{"title", "about", "length_s", "seeds", "ci", "nodes", "cluster"},
     *{"network", "costs", "story", "expect", "bars"},
 }
 
@@ -67,7 +67,8 @@ def parse(text: str, file: str) -> Scenario:
     nodes = _nodes(top.table("nodes"))
     length_s = top.number("length_s", 60.0, 0.001, _LENGTH_S_MAX)
     names = {f"{role}-{i}" for role, count in nodes for i in range(count)}
-    steps = top.tables("story")
+    ci, steps = top.table("ci"), top.tables("story")
+    ci.only({"nodes", "length_s"})
     if len(steps) > STEPS_MAX:
         raise top.wrong("story", f"has more than {STEPS_MAX} steps")
     return Scenario(
@@ -76,7 +77,10 @@ def parse(text: str, file: str) -> Scenario:
         nodes=nodes,
         length_s=length_s,
         seeds=top.listed("seeds", int, [1]),
-        ci_nodes=top.whole("ci_nodes", 0, 1, NODES_MAX) if "ci_nodes" in top else None,
+        ci_nodes=ci.whole("nodes", 0, 1, NODES_MAX) if "nodes" in ci else None,
+        ci_length_s=ci.number("length_s", 0.0, 0.001, length_s)
+        if "length_s" in ci
+        else None,
         cluster=_cluster(top.table("cluster")),
         network=_network(top.table("network")),
         costs=_costs(top.table("costs")),

@@ -124,6 +124,8 @@ class Step:
 
     def moments_s(self, length_s: float) -> list[float]:
         """When it happens, if nothing is to happen after ``length_s``."""
+        if self.at_s > length_s:
+            return []
         if self.every_s is None:
             return [self.at_s] * (self.times or 1)
         fits = max(0, math.ceil((length_s - self.at_s) / self.every_s))
@@ -153,7 +155,7 @@ class Scenario:
 
     Attributes:
         nodes: How many of each role, in the order of the file.
-        ci_nodes: The size at which every change is tested.
+        ci_nodes, ci_length_s: The size at which every change is tested.
         seeds: Those that every change is tested with.
     """
 
@@ -163,6 +165,7 @@ class Scenario:
     length_s: float = 60.0
     seeds: tuple[int, ...] = (1,)
     ci_nodes: int | None = None
+    ci_length_s: float | None = None
     cluster: Cluster = Cluster()
     network: NetworkPlan = NetworkPlan()
     costs: Costs = Costs()
@@ -195,6 +198,11 @@ class Scenario:
         rest = size - sum(n for role, n in scaled.items() if role != main)
         scaled[main] = max(named.get(main, 1), rest)
         return attrs.evolve(self, nodes=tuple(scaled.items()))
+
+    def reduced(self) -> "Scenario":
+        """The same at the size at which every change is tested."""
+        small = self.resized(self.ci_nodes or self.size)
+        return attrs.evolve(small, length_s=self.ci_length_s or self.length_s)
 
     def _named(self) -> dict[str, int]:
         """For each role, how many there must be for the names in use to exist."""

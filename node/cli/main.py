@@ -6,7 +6,12 @@ command was called), never in a traceback.
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import (
+    EntryPoints,
+    PackageNotFoundError,
+    entry_points,
+    version,
+)
 from typing import Final, cast
 
 import click
@@ -38,11 +43,11 @@ class _Lazy(click.Group):
     """Imports a command's module when the command runs, not to list it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS, *_guests().names]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
-            return None
+            return next((guest.load() for guest in _guests().select(name=name)), None)
         module, attribute, _ = _COMMANDS[name]
         return cast("click.Command", vars(importlib.import_module(module))[attribute])
 
@@ -52,7 +57,13 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(
                 [(name, text) for name, (_, _, text) in _COMMANDS.items()]
+                + [(g.name, g.load().get_short_help_str(60)) for g in _guests()]
             )
+
+
+def _guests() -> EntryPoints:
+    """Commands of packages that this one may not know, such as the simulator's."""
+    return entry_points(group="picket.commands")
 
 
 def _version() -> str:

@@ -193,9 +193,11 @@ class Session:
 
     async def _sign(self, asked: SignRequest) -> RequestSigned | SigningFailed:
         try:
-            agent, node = await self._signer.sign_request(
-                self.principal.agent, asked.body
-            )
+            # Shielded: the gate holds all that follows until it has an answer.
+            with trio.CancelScope(shield=True):
+                agent, node = await self._signer.sign_request(
+                    self.principal.agent, asked.body
+                )
         except SigningRefused as refused:
             return SigningFailed(asked.ticket, str(refused))
         return RequestSigned(asked.ticket, agent, node)

@@ -24,7 +24,9 @@ from node.birth import starter_policy
 from node.config import ServerConfig
 from node.proxy.door import WrapDoor, listen_on_path
 from node.proxy.httpd import Exchange, listen_on, serve_http
-from tests.support.proxies import ECHO, TOKEN, desk_of, found, guard, site
+from node.proxy.provider import MeshProvider
+from node.proxy.session import Session
+from tests.support.proxies import ECHO, SUITE, TOKEN, Pipes, desk_of, found, guard, site
 
 CALLS = 2_000
 WARM_UP = 200
@@ -127,9 +129,13 @@ def compare(direct: Call, guarded: Call) -> dict[str, float]:
             call()
             if turn >= WARM_UP:
                 times.append((time.perf_counter() - begun) * 1_000)
+    return _compared(took[direct], took[guarded])
+
+
+def _compared(direct: list[float], guarded: list[float]) -> dict[str, float]:
     cuts = {
-        name: statistics.quantiles(took[call], n=100)
-        for name, call in (("direct", direct), ("guarded", guarded))
+        name: statistics.quantiles(times, n=100)
+        for name, times in (("direct", direct), ("guarded", guarded))
     }
     return {
         "direct_p50_ms": round(cuts["direct"][49], 3),
@@ -188,6 +194,34 @@ def bench_gate_alone() -> None:
         times.append((time.perf_counter() - begun) * 1_000)
     cuts = statistics.quantiles(times[WARM_UP:], n=100)
     report("gate alone", {"p50_ms": round(cuts[49], 3), "p99_ms": round(cuts[98], 3)})
+
+
+async def bench_mesh() -> None:
+    """A signed call through both gates, streams in memory, beside a local one."""
+    roster, places = found("branch", "vault")
+    policy = Policy.load(starter_policy())
+    config = ServerConfig(name="vault-db", command=ECHO)
+    vault = desk_of(places["vault"], roster, servers={"vault-db": config})
+    guard(vault, places["vault"], policy)
+    async with trio.open_nursery() as nursery:
+        pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+        branch = desk_of(places["branch"], roster, links=pipes)
+        guard(branch, places["branch"], policy)
+        local = await vault.open(nursery, places["vault"].principal, "vault-db")
+        far = await branch.open(nursery, places["branch"].principal, "vault-db")
+        took: dict[Session, list[float]] = {local: [], far: []}
+        for turn in range(WARM_UP + CALLS // 2):
+            for session, times in took.items():
+                begun = time.perf_counter()
+                await session.client_said(BODY)
+                (answer,) = await session.server_said(await session.backend.receive())
+                assert b'"result"' in answer, answer
+                if turn >= WARM_UP:
+                    times.append((time.perf_counter() - begun) * 1_000)
+        for session in took:
+            await session.backend.aclose()
+        nursery.cancel_scope.cancel()
+    report(f"signed, two gates ({SUITE.provider})", _compared(took[local], took[far]))
 
 
 async def serve_upstream() -> None:
@@ -254,6 +288,7 @@ def main(words: list[str]) -> None:
             with tempfile.TemporaryDirectory() as home:
                 bench_stdio(Path(home))
             bench_http()
+            trio.run(bench_mesh)
         case ["upstream"]:
             trio.run(serve_upstream)
         case ["listener", kind, port]:

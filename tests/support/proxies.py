@@ -66,7 +66,7 @@ from tests.support.members import HOUR, Member, founders, member, seed_of
 ECHO = (sys.executable, str(Path(__file__).with_name("echo_server.py")))
 TOKEN = "a token that only branch-bot knows"
 OTHER_TOKEN = "a token that only the other agent knows"
-SUITE = load_suite("openssl")
+SUITE = load_suite("auto")
 
 
 @attrs.define
@@ -304,7 +304,7 @@ class Pipes:
         assert peer == self.provider.desk.node
         if not self.up:
             raise PeerError("no link")
-        here, there = trio.testing.lockstep_stream_pair()
+        here, there = trio.testing.memory_stream_pair()
         self.streams += [here, there]
         self.nursery.start_soon(self.provider.serve, there, self.consumer)
         return here

@@ -48,7 +48,7 @@ def fetch(url: str) -> str:
 
 
 def heard_until_silence(manager: socket.socket) -> list[bytes]:
-    heard = []
+    heard: list[bytes] = []
     manager.settimeout(0.5)
     with contextlib.suppress(TimeoutError):
         while len(heard) < 100:

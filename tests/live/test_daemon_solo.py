@@ -10,9 +10,9 @@ from mcp import MCPError
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from tests.support.callers import SERVER
 from tests.support.daemons import ROOT, Daemon, picket
 
-SERVER = ROOT / ".venv/servers/sqlite/bin/mcp-server-sqlite"
 WRITE = "INSERT INTO financial_ledger VALUES (1)"
 
 pytestmark = [

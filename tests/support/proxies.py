@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import attrs
 import trio
-import trio.testing
 
 from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Policy
@@ -59,7 +59,7 @@ from node.proxy.http import McpHttp, Origins
 from node.proxy.httpd import listen_on, serve_http
 from node.proxy.mesh import MESH_PROTOCOL
 from node.proxy.provider import MeshProvider
-from node.proxy.raw import Wire
+from node.proxy.raw import SocketWire, Wire
 from node.proxy.session import SigningRefused, Told
 from tests.support.members import HOUR, Member, founders, member, seed_of
 
@@ -291,21 +291,19 @@ def open_child_pipes() -> tuple[Wire, tuple[int, int]]:
 
 @attrs.define(eq=False)
 class Pipes:
-    """Links of one consumer to one provider, in memory."""
+    """Links of one consumer to one provider, over socket pairs."""
 
     nursery: trio.Nursery
     provider: MeshProvider
     consumer: NodeId
     up: bool = True
-    streams: list[trio.StapledStream] = attrs.field(factory=list)
 
     async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
         assert protocol == MESH_PROTOCOL
         assert peer == self.provider.desk.node
         if not self.up:
             raise PeerError("no link")
-        here, there = trio.testing.memory_stream_pair()
-        self.streams += [here, there]
+        here, there = (SocketWire(end) for end in socket.socketpair())
         self.nursery.start_soon(self.provider.serve, there, self.consumer)
         return here
 

@@ -1,9 +1,11 @@
-"""The promises of the mesh, over streams in memory."""
+"""The promises of the mesh, over socket pairs."""
 
 import contextlib
 import json
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 import pytest
@@ -98,6 +100,26 @@ async def test_a_server_that_dies_far_away_is_lost_with_its_reason() -> None:
         assert "vault" in sentence
         assert "status 3" in json.loads(told[-1])["error"]["message"]
         await town.branch.close(session)
+
+
+async def test_who_does_not_read_slows_the_server_and_fills_no_memory() -> None:
+    async with mesh() as town:
+        session = await town.open()
+        before = _memory_bytes()
+        for key in range(40):
+            big = {"name": "big", "arguments": {"size": 1_000_000}}
+            asked = {"jsonrpc": "2.0", "id": key, "method": "tools/call", "params": big}
+            await session.client_said(json.dumps(asked).encode())
+        await trio.sleep(0.5)  # time to misbehave
+        assert _memory_bytes() - before < 20_000_000
+
+        assert [(await answer_of(session))["id"] for _ in range(40)] == [*range(40)]
+        await town.branch.close(session)
+
+
+def _memory_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
 
 
 async def test_without_a_link_a_call_is_denied_with_a_sentence() -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -16,7 +16,10 @@ import trio
 
 from node.proxy.desk import Desk
 from node.proxy.door import WrapDoor, listen_on_path
+from node.proxy.frames import encode_frame
+from node.proxy.raw import SocketWire, serve_wires
 from node.proxy.stdio import LineChannel
+from node.proxy.wrapping import WrapFrame
 from tests.support.proxies import ECHO, desk_of, found, open_child_pipes
 
 WRAP = (sys.executable, "-m", "node.cli.main", "wrap")
@@ -165,6 +168,36 @@ async def test_a_daemon_killed_in_mid_call_denies_it_once_and_comes_back(
 
 def _pending(desk: Desk) -> bool:
     return any(s._gate._pending for s in desk._sessions)  # type: ignore[attr-defined]  # the fake gate
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\x00\x00\x00",
+        b"\xff\xff\xff\xff",
+        encode_frame(99, b""),
+        encode_frame(WrapFrame.TO_SERVER, b"before its welcome"),
+        encode_frame(WrapFrame.WELCOME, b"") + encode_frame(99, b""),
+        encode_frame(WrapFrame.REFUSED, b"go\naway \xff"),
+    ],
+)
+async def test_a_daemon_that_talks_nonsense_is_no_daemon(
+    tmp_path: Path, said: bytes
+) -> None:
+    async def talk(wire: SocketWire) -> None:
+        await wire.receive_some()
+        with suppress(trio.BrokenResourceError):
+            await wire.send_all(said)
+        await wire.receive_some()
+
+    (tmp_path / "config.toml").write_text('name = "branch"\nlog = "error"\n')
+    listener = listen_on_path(tmp_path / "wrap.sock")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_wires, listener, 9, talk)
+        async with wrapped("-c", str(tmp_path)) as client:
+            assert "error" in await client.ask(call(1, "die"))
+            assert "error" in await client.ask(call(2, "die"))
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_agent_nobody_knows_is_denied_by_name(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Final
 MESSAGE_BYTES_MAX: Final = 4_194_304
 DEPTH_MAX: Final = 64
 CLIENT_KEYS_MAX: Final = 10_000
-SERVER_KEYS_MAX: Final = 262_144
-VALUES_MAX: Final = 262_144
+SERVER_KEYS_MAX: Final = 65_536
+VALUES_MAX: Final = 131_072
 NUMBER_CHARS_MAX: Final = 64
 METHOD_CHARS_MAX: Final = 128
 TOOL_CHARS_MAX: Final = 256
@@ -42,6 +42,7 @@ SEVERITY_MAX: Final = 9
 
 # What a rule may be shown of one call
 FACT_TEXT_CHARS_MAX: Final = 65_536
+FACT_CHARS_MAX: Final = 131_072
 FACT_VALUES_MAX: Final = 8_192
 FACT_WORDS_MAX: Final = 8_192
 

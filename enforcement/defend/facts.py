@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
-from urllib.parse import unquote
 
 import attrs
 
@@ -64,14 +63,20 @@ def build_context(view: Json, reads: Iterable[Read]) -> dict[str, Fact]:
 
 @attrs.define
 class _Budget:
-    """How many values may still be shown."""
+    """How many values, and how much text, may still be shown."""
 
-    left: int = limits.FACT_VALUES_MAX
+    values: int = limits.FACT_VALUES_MAX
+    chars: int = limits.FACT_CHARS_MAX
 
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
+    def spend(self, values: int) -> None:
+        self.values -= values
+        if self.values < 0:
             raise UnreadableError("too many values to check")
+
+    def spend_text(self, text: str) -> None:
+        self.chars -= len(text)
+        if self.chars < 0 or len(text) > limits.FACT_TEXT_CHARS_MAX:
+            raise UnreadableError("a text is too long to be searched")
 
 
 def _show(context: dict[str, Fact], view: Json, read: Read, budget: _Budget) -> None:
@@ -112,7 +117,10 @@ def _convert(value: Json, root: Root, budget: _Budget) -> Fact:
     budget.spend(1)
     if isinstance(value, list):
         return [_convert(v, root, budget) for v in value if v is not None]
-    return _scalar(value)
+    if isinstance(value, str):
+        budget.spend_text(value)
+        return value
+    return _number(value)
 
 
 def _convert_members(
@@ -128,19 +136,15 @@ def _convert_members(
     return shown
 
 
-def _scalar(value: Json) -> Fact:
+def _number(value: Json) -> Fact:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         if abs(value) > limits.SAFE_INT_MAX:
             raise UnreadableError("an integer is too large to be exact everywhere")
         return value
-    if isinstance(value, Decimal):
-        return {"__extn": {"fn": "decimal", "arg": _decimal_text(value)}}
-    assert isinstance(value, str), "containers and null are handled above"
-    if len(value) > limits.FACT_TEXT_CHARS_MAX:
-        raise UnreadableError("a text is too long to be searched")
-    return value
+    assert isinstance(value, Decimal), "null, text and containers are handled above"
+    return {"__extn": {"fn": "decimal", "arg": _decimal_text(value)}}
 
 
 def _decimal_text(value: Decimal) -> str:
@@ -163,6 +167,7 @@ def _words_below(value: Json, budget: _Budget) -> list[Fact]:
         item = waiting.pop()
         budget.spend(1)
         if isinstance(item, str):
+            budget.spend_text(item)
             found |= words(item)
         elif isinstance(item, dict):
             waiting.extend(item.values())
@@ -190,6 +195,7 @@ _UNKNOWN = "\ufffd"
 _INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\uffa0" + _UNKNOWN)
 """Those besides the categories of control, format and mark, as of edition 3.2."""
 _WORD = re.compile(r"[a-z0-9_]+")
+_PERCENT = re.compile(rb"%([0-9a-f]{2})")
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-f]{2})|u(000[0-9a-f]{5})|u([0-9a-f]{4})|u\{([0-9a-f]{1,6})\}"
     r"|\+([0-9a-f]{6})|([0-9a-f]{4}))"
@@ -206,14 +212,14 @@ def words(text: str) -> set[str]:
     Words are runs of ``[a-z0-9_]`` after NFKC and case folding. Added to them are
     the words that appear once invisible characters, escapes (``%5f``, ``\\u005f``,
     ``&#95;``), comments and joints of literals are resolved. Rather one word too
-    many than one hidden.
+    many than one hidden. Takes time linear in the text.
 
     Raises:
-        UnreadableError: the text is too long to be searched.
+        UnreadableError: the text, or what it folds to, is too long.
     """
-    if len(text) > limits.FACT_TEXT_CHARS_MAX:
-        raise UnreadableError("a text is too long to be searched")
     folded = _fold(text)
+    if max(len(text), len(folded)) > limits.FACT_TEXT_CHARS_MAX:
+        raise UnreadableError("a text is too long to be searched")
     found = set(_WORD.findall(folded))
     for form in _forms(folded):
         found.update(_WORD.findall(form))
@@ -230,17 +236,17 @@ def _fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    known = "".join(c if _UNICODE.category(c) != "Cn" else _UNKNOWN for c in text)
-    folded = _UNICODE.normalize("NFKC", known).casefold()
+    unknown = {ord(c): _UNKNOWN for c in set(text) if _UNICODE.category(c) == "Cn"}
+    folded = _UNICODE.normalize("NFKC", text.translate(unknown)).casefold()
     return _UNICODE.normalize("NFKC", folded)
 
 
 def _forms(folded: str) -> Sequence[str]:
     """The text as read by ever more obliging interpreters."""
-    visible = folded if folded.isascii() else "".join(filter(_is_visible, folded))
-    forms = [visible]
+    hidden = {ord(c): None for c in set(folded) if not _is_visible(c)}
+    forms = [folded.translate(hidden)]
     for _ in range(_ROUNDS_MAX):
-        decoded = _fold(_unescape(html.unescape(unquote(forms[-1]))))
+        decoded = _fold(_unescape(html.unescape(_unquote(forms[-1]))))
         if decoded == forms[-1]:
             break
         forms.append(decoded)
@@ -248,8 +254,17 @@ def _forms(folded: str) -> Sequence[str]:
 
 
 def _is_visible(character: str) -> bool:
+    if character in "\t\n\r":
+        return True
     category = _UNICODE.category(character)
     return character not in _INVISIBLE and category not in ("Cf", "Mn", "Me", "Cc")
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text:
+        return text
+    data = _PERCENT.sub(lambda match: bytes.fromhex(match[1].decode()), text.encode())
+    return data.decode(errors="replace")
 
 
 def _unescape(text: str) -> str:

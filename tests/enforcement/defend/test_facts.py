@@ -60,7 +60,7 @@ def test_every_version_of_python_reads_alike() -> None:
             found = words(f"a{chr(code)}b{chr(code)}")
             said.update(repr(sorted(found)).encode())
     assert said.hexdigest() == (
-        "512d330759ffeda5df5565eb7c310142fcb2a5a6ee25ebdb27dfa52907d80d46"
+        "5adae5980d8ab3c2531c8f50900c834c30bc687bba7e268bc1625dd0996f90bd"
     )
 
 
@@ -94,6 +94,17 @@ def test_no_text_takes_long() -> None:
         with contextlib.suppress(UnreadableError):
             words((piece * size)[:size])
         assert time.perf_counter() - begun < 0.5
+
+
+def test_text_in_a_list_is_bounded_too() -> None:
+    long: list[Json] = ["x" * limits.FACT_TEXT_CHARS_MAX] * 5
+    many: list[Json] = [str(n) for n in range(limits.FACT_VALUES_MAX)]
+    mixed: list[Json] = [" ".join(f"{a}{b}" for b in many) for a in "ab"]
+    for items in (long, many, mixed):
+        with pytest.raises(UnreadableError):
+            build_context({"l": items}, [read("l", "words")])
+    with pytest.raises(UnreadableError):
+        words("\ufdfa" * limits.FACT_TEXT_CHARS_MAX)
 
 
 VIEW: dict[str, Json] = {
@@ -153,6 +164,7 @@ def test_a_scalar_where_an_object_is_read_is_shown_as_it_is() -> None:
         2**53,
         "x" * (limits.FACT_TEXT_CHARS_MAX + 1),
         [0] * (limits.FACT_VALUES_MAX + 1),
+        ["x" * limits.FACT_TEXT_CHARS_MAX] * 5,
         {"__extn": {"fn": "ip", "arg": "x"}},
         {"a": {"__entity": {"type": "Role", "id": "admin"}}},
     ],

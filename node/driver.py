@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import attrs
 import trio
+import trio.lowlevel
 
 from gossip import effects, events
 from gossip.engine import Engine
@@ -25,6 +26,13 @@ from node.metrics import Metrics
 from node.store import PutBatch, Store
 
 BACKLOG_REQUESTS_MAX: Final = 256
+TAKE_IN_MAX: Final = 64
+"""Frames handled without letting anybody else have a turn."""
+_FRAME_BYTES_USUAL: Final = 4_096
+_ENTRY_BYTES_USUAL: Final = 150
+"""A frame with one report, and what each further report adds to it."""
+VERIFYING_MAX: Final = 4
+"""Batches of signatures under way in threads before more frames are taken in."""
 _BACKLOG_PIECE: Final = 16
 _BACKLOG_RETRY_S: Final = 0.01
 
@@ -99,6 +107,8 @@ class Driver:
     _arrived: list[events.Frame] = attrs.field(init=False, factory=list)
     _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
     _beside: trio.Nursery | None = attrs.field(init=False, default=None)
+    _verifying: int = attrs.field(init=False, default=0)
+    _verified: trio.Event = attrs.field(init=False, factory=trio.Event)
     _verifiers: trio.CapacityLimiter = attrs.field(
         init=False, factory=lambda: trio.CapacityLimiter(2)
     )
@@ -150,20 +160,48 @@ class Driver:
             nursery.start_soon(self._alarm.run, lambda: self.handle(events.Woken()))
             nursery.start_soon(self._send_backlog)
 
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that arrived and were not yet taken in."""
+        return len(self._arrived)
+
     async def _take_in(self) -> None:
+        """A piece at a time, so that a burst does not hold up the loop."""
         while True:
             await self._some_arrived.wait()
+            while self._arrived:
+                piece = tuple(self._arrived[: self._piece()])
+                del self._arrived[: len(piece)]
+                began = perf_counter()
+                self.handle(events.Frames(piece))
+                self.metrics.frame_seconds.observe(perf_counter() - began)
+                await trio.lowlevel.checkpoint()
+                while self._verifying >= VERIFYING_MAX:
+                    self._verified = trio.Event()
+                    await self._verified.wait()
             self._some_arrived = trio.Event()
-            arrived, self._arrived = tuple(self._arrived), []
-            began = perf_counter()
-            self.handle(events.Frames(arrived))
-            self.metrics.frame_seconds.observe(perf_counter() - began)
+
+    def _piece(self) -> int:
+        """How many frames make one turn: fewer, if they hold many entries."""
+        room = TAKE_IN_MAX
+        for count, event in enumerate(self._arrived):
+            room -= (
+                1 + max(0, len(event.data) - _FRAME_BYTES_USUAL) // _ENTRY_BYTES_USUAL
+            )
+            if room < 0:
+                return max(1, count)
+        return len(self._arrived)
 
     async def _verify(self, effect: effects.Verify) -> None:
         """Many signatures, beside the loop: both providers release the GIL."""
-        holds = await trio.to_thread.run_sync(
-            self.engine.suite.verify_many, effect.claims, limiter=self._verifiers
-        )
+        self._verifying += 1
+        try:
+            holds = await trio.to_thread.run_sync(
+                self.engine.suite.verify_many, effect.claims, limiter=self._verifiers
+            )
+        finally:
+            self._verifying -= 1
+            self._verified.set()
         self.handle(events.Verified(effect.ticket, tuple(holds)))
 
     def _perform(self, effect: effects.Effect) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from node.keys.suites.loading import load_lattice
+from node.keys.suites.loading import LiboqsRefused, load_lattice
 from node.keys.suites.probe import Missing, find_liboqs
 from tests.vectors.acvp import acvp_cases, is_acvp, merged
 from tests.vectors.backends import (
@@ -116,14 +116,25 @@ def vector_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+class ProviderMissing(Exception):
+    """The provider to be tested is not usable here; the message says why."""
+
+
 def load_backend(name: str) -> Backend:
-    """The provider under test; SystemExit with a sentence where it is missing."""
+    """The provider under test.
+
+    Raises:
+        ProviderMissing: there is none, or it is no good.
+    """
     if name == "openssl":
         return OpensslBackend()
     found = find_liboqs()
     if isinstance(found, Missing):
-        sys.exit(found.why)
-    return LiboqsBackend(load_lattice(found.path))
+        raise ProviderMissing(found.why)
+    try:
+        return LiboqsBackend(load_lattice(found.path))
+    except LiboqsRefused as error:
+        raise ProviderMissing(str(error)) from error
 
 
 def _say(line: str) -> None:
@@ -143,9 +154,13 @@ def main() -> int:
     if not folder.is_dir():
         parser.error(f"{folder} is no folder")
     chosen: str | None = arguments.provider
-    backends = [
-        load_backend(name) for name in ([chosen] if chosen else ["openssl", "liboqs"])
-    ]
+    backends, missing = [], False
+    for provider in [chosen] if chosen else ["openssl", "liboqs"]:
+        try:
+            backends.append(load_backend(provider))
+        except ProviderMissing as why:
+            missing = True
+            _say(f"{provider} cannot be tested: {why}")
     total, failed = 0, 0
     for path in vector_files(folder):
         name, cases = path.relative_to(folder), load_cases(path)
@@ -161,7 +176,7 @@ def main() -> int:
                 _say(f"    failed: {failure[:200]}")
     if total == 0:
         _say(f"{folder} holds no test vectors that a provider can run")
-    return 1 if failed or total == 0 else 0
+    return 1 if failed or missing or total == 0 else 0
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ if [ "$(uname -s)" = Linux ] && [ -z "${LIBCLANG_PATH:-}" ] &&
 fi
 
 mkdir -p "$prefix/lib"
+prefix=$(cd "$prefix" && pwd)
 target=$(mktemp -d "${TMPDIR:-/tmp}/picket-liboqs.XXXXXX")
 trap 'rm -rf "$target"' EXIT
 PICKET_LIBOQS_OUT="$prefix/lib/$file.new" cargo build --release --locked --quiet \

@@ -1,6 +1,8 @@
 """Many claims at once give the verdicts of one at a time, and the loop stays awake."""
 
+import sys
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -53,6 +55,32 @@ def test_batches_use_every_thread_and_stay_in_bounds() -> None:
     assert batch_size(200, 2) == 100
     assert batch_size(40, 2) == BATCH_MIN
     assert batch_size(10_000, 2) == BATCH_MAX
+
+
+def test_the_interpreter_is_free_while_a_signature_is_verified(
+    suite: HybridSuite,
+) -> None:
+    """Else worker threads would only take turns with the event loop."""
+    key, done, turns = suite.signing_key_from_seed(bytes(64)), threading.Event(), 0
+    signature = key.sign(b"m", Domain.BATCH)
+    claim = Claim(key.public_key, b"m", signature, Domain.BATCH)
+
+    def work() -> None:
+        suite.verify_many([claim] * 300)
+        done.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # Nobody is made to let go.
+    try:
+        worker = threading.Thread(target=work)
+        worker.start()
+        while not done.is_set():
+            time.sleep(0)
+            turns += 1
+        worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert turns > 30
 
 
 async def test_the_loop_runs_on_while_many_are_checked(suite: HybridSuite) -> None:

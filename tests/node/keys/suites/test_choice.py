@@ -82,7 +82,9 @@ def test_a_library_in_the_state_directory_is_found(
     target = tmp_path / "liboqs" / "lib" / liboqs_path.name
     target.parent.mkdir(parents=True)
     shutil.copy(liboqs_path, target)
-    assert find_liboqs(tmp_path) == Found(target, "0.13.0")
+    found = find_liboqs(tmp_path)
+    assert isinstance(found, Found)
+    assert found.path == target
 
 
 def named(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

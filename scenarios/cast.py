@@ -4,6 +4,8 @@ Every role runs the production core; what makes it hostile stands between the
 core and the network, where a real attacker would change it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -104,40 +106,53 @@ class Sybil(Honest):
         return frame if isinstance(keeps, frames.Graft | frames.Full) else None
 
 
-@attrs.frozen(kw_only=True)
-class Equivocator(Honest):
-    """Tells every other peer another story, under the same number."""
+@attrs.define(kw_only=True)
+class Equivocator:
+    """Tells every second peer another story, under the same number."""
+
+    honest: bool = False
+    detects_ms: int = 50
+    junk_per_s: int = 0
+    lies_when_speaking: bool = True
+    _told: dict[bytes, int] = attrs.field(init=False, factory=dict)
 
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
-        """Two properly signed batches for one place, one to each half."""
+        """Two properly signed batches for one place, in turn."""
+        del peer
         batch = _carried(frame)
-        if batch is None or batch.author != who.node or not batch.number or peer % 2:
+        if batch is None or batch.author != who.node or not batch.number:
             return frame
-        other = draft_batch(
-            cluster=batch.cluster,
-            author=batch.author,
-            incarnation=batch.incarnation,
-            number=batch.number,
-            previous=batch.previous,
-            issued_at_ms=batch.issued_at_ms,
-            key=batch.key,
-            entries=[(EntryKind.POLICY, write_policy(batch.id))],
-        )
-        return frames.push(other.join(who.key.sign(other.header, Domain.BATCH)))
+        turn = self._told[batch.id] = self._told.get(batch.id, -1) + 1
+        return _twin(who, batch) if turn % 2 else frame
 
 
-ROLES: Final[dict[str, Role]] = {
-    "honest": Honest(),
-    "slow": Honest(detects_ms=5_000),
-    "dropper": Dropper(honest=False),
-    "mute": Mute(honest=False),
-    "braggart": Braggart(honest=False),
-    "sybil": Sybil(honest=False),
-    "flooder": Honest(honest=False, junk_per_s=100),
-    "equivocator": Equivocator(honest=False, lies_when_speaking=True),
+def _twin(who: Person, batch: Batch) -> bytes:
+    """Another batch for the same place, properly signed."""
+    other = draft_batch(
+        cluster=batch.cluster,
+        author=batch.author,
+        incarnation=batch.incarnation,
+        number=batch.number,
+        previous=batch.previous,
+        issued_at_ms=batch.issued_at_ms,
+        key=batch.key,
+        entries=[(EntryKind.POLICY, write_policy(batch.id))],
+    )
+    return frames.push(other.join(who.key.sign(other.header, Domain.BATCH)))
+
+
+ROLES: Final[dict[str, Callable[[], Role]]] = {
+    "honest": Honest,
+    "slow": partial(Honest, detects_ms=5_000),
+    "dropper": partial(Dropper, honest=False),
+    "mute": partial(Mute, honest=False),
+    "braggart": partial(Braggart, honest=False),
+    "sybil": partial(Sybil, honest=False),
+    "flooder": partial(Honest, honest=False, junk_per_s=100),
+    "equivocator": Equivocator,
     # These lie only where the story tells them to.
-    "liar": Honest(honest=False),
-    "attacker": Honest(honest=False),
+    "liar": partial(Honest, honest=False),
+    "attacker": partial(Honest, honest=False),
 }
 """By the name that scenario files use. ``slow`` is an honest, slow detector."""
 

@@ -60,6 +60,7 @@ class Citizen:
 
     Attributes:
         index: Its number; nodes are called by it wherever order matters.
+        plays: The name of its role.
         opens: Whether it opens a feed of its own when it starts.
         engine, court: None while it is down.
         links: Who is linked now: what to send to them by.
@@ -72,6 +73,7 @@ class Citizen:
 
     index: int
     who: Person
+    plays: str
     role: Role
     opens: bool
     rng: random.Random = attrs.field(repr=False)

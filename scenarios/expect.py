@@ -6,7 +6,8 @@
     eventually    ledgers agree · standings agree · deliver everything
                   quarantine NAME · deny NAME · clear NAME
 
-NAME is a node, an agent (``agent-7``), or a role and then any of its nodes.
+NAME is a node, an agent (``agent-7``), a role and then any of its nodes, or
+(eventually) ``guilty``: whoever did something by then that others could see.
 "Never" is about any honest node; "eventually" about all that are up.
 """
 
@@ -23,11 +24,11 @@ from gossip import effects, events
 from gossip.domains import Domain
 from gossip.ledger.entries import Entry, Subject, SubjectKind
 from gossip.suite import digest
-from scenarios.cast import ROLES
 from scenarios.citizen import Citizen
 from scenarios.figures import Figures
 
 AGREEMENTS: Final = ("ledgers agree", "standings agree", "deliver everything")
+GUILTY: Final = "guilty"
 _VERBS: Final = {
     "never": ("quarantine", "deny"),
     "eventually": ("quarantine", "deny", "clear"),
@@ -50,6 +51,8 @@ def check_words(key: str, words: str, names: set[str]) -> str | None:
         return f"`{words}` cannot be checked; say {known}{also}"
     roles = {n.rpartition("-")[0] for n in names}
     if name in names or name in roles or name.startswith("agent-"):
+        return None
+    if name == GUILTY and key == "eventually":
         return None
     return f"`{words}` is about nobody: there is no `{name}`"
 
@@ -80,12 +83,14 @@ class Expecting:
 
     def subjects(self, name: str) -> list[Subject]:
         """Whom an expectation is about."""
+        if name == GUILTY:
+            return list(self.figures.guilty_us)
         if name.startswith("agent-"):
             return [agent(name)]
         return [
             Subject(SubjectKind.NODE, c.node)
             for c in self.citizens
-            if c.name == name or ROLES.get(name) is c.role
+            if name in (c.name, c.plays)
         ]
 
     # --- never ------------------------------------------------------------------

@@ -168,6 +168,8 @@ class Story:
         del step
         for citizen in cast.who:
             subject = _node(citizen)
+            if not any(witness.is_up for witness in cast.seen_by):
+                continue  # nobody there to be attacked
             self.figures.misdeed(subject)
             now = citizen.clock.unix_ms(self.world.agenda.now_us)
             proof = confess(citizen.who, self._fresh_id(), now)
@@ -234,7 +236,7 @@ class Story:
 
     def turn(self, step: Step, cast: "_Cast") -> None:
         for citizen in cast.who:
-            citizen.role = ROLES[step.into]
+            citizen.plays, citizen.role = step.into, ROLES[step.into]()
             self._begin_role(citizen)
 
     def lose(self, step: Step, cast: "_Cast") -> None:

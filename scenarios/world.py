@@ -119,7 +119,8 @@ class World:
         return Citizen(
             index=index,
             who=who,
-            role=ROLES[role],
+            plays=role,
+            role=ROLES[role](),
             opens=self.scenario.cluster.opens == "all",
             rng=self.chance(who.name),
             keys={who.chain.key: who.key},

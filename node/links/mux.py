@@ -43,7 +43,13 @@ def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
 
 
 class LinkMux(Yamux):
-    """One connection: reads in one task, writes in another, pings in a third."""
+    """One connection: reads in one task, writes in another, pings in a third.
+
+    Attributes:
+        why: None while the link lives.
+        fault: What the peer did, in words, if ``why`` is `LinkEnd.MISBEHAVED`.
+        adopted: Set once somebody uses the connection as a link, or it ended.
+    """
 
     def __init__(self, secured_conn: ISecureConn, peer_id: ID) -> None:
         assert isinstance(secured_conn, PqConnection)
@@ -252,6 +258,7 @@ class LinkMux(Yamux):
             return
         self.why, self.fault = why, fault
         self.event_shutting_down.set()
+        self.adopted.set()  # nobody waits for a link that has ended
         self._accepts.close()
         for stream in tuple(self._open.values()):
             stream.on_link_end()

@@ -1,5 +1,6 @@
 """The promises of ``node.links``: real hosts and real sockets on loopback."""
 
+import contextlib
 import subprocess
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ from gossip import limits
 from gossip.errors import LocalError, PeerError, UserError
 from gossip.units import ClusterId, NodeId
 from node.links import mux as mux_module
+from node.links.dialer import GOSSIP
 from node.links.events import (
     ASKED_BYTES_MAX,
     QUEUE_BYTES_MAX,
@@ -639,3 +641,62 @@ trio.run(main)
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert list(tmp_path.iterdir()) == []
+
+
+# Members that are bad
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff" * 200_000, bytes(1_000), b"\x13/multistream/1.0.0\n\x03ls\n", b"\x01\n"],
+)
+async def test_garbage_on_a_members_stream_ends_that_stream(garbage: bytes) -> None:
+    a, b = members(2)
+    async with running(a, b):
+        await link(a, b)
+        stream = await a.links._links[b.node].mux.open_stream()
+        with trio.fail_after(PATIENCE_S), contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(garbage)
+            await stream.send_eof()
+            while await stream.receive_some(1_000):
+                pass
+        assert a.links.send(b.node, b"the link is fine")
+        await b.until_frames([b"the link is fine"])
+        assert not b.told(LinkDown)
+
+
+@pytest.mark.parametrize("opener", [0, 1])
+async def test_a_second_gossip_stream_is_reset(opener: int) -> None:
+    pair = members(2)
+    async with running(*pair):
+        await link(*pair)
+        one, other = pair[opener], pair[1 - opener]
+        stream = await one.links.open_stream(other.node, GOSSIP)
+        with trio.fail_after(PATIENCE_S), pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some(1)
+        assert other.links.send(one.node, b"the first one is fine")
+        await one.until_frames([b"the first one is fine"])
+
+
+async def test_a_frame_of_impossible_length_ends_the_link() -> None:
+    a, b = members(2)
+    async with running(a, b):
+        await link(a, b)
+        await a.links._links[b.node].pipe._stream.send_all(b"\xff" * 8)
+        await b.until_down()
+        assert b.told(LinkDown)[0].why is LinkEnd.MISBEHAVED
+        await b.until_up(2)
+
+
+async def test_a_member_that_opens_no_gossip_stream_is_no_link() -> None:
+    a, b = members(2)
+    async with running(a, b):
+        stream = await trio.open_tcp_stream(*b.links.listening[0])
+        mux = await a.links._host.swarm.dial_node(TcpStream(stream), b.node)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not b.told(LinkUp)
+        assert b.links.statistics().half_open == 1
+        await mux.close()
+        await poll(lambda: b.links.statistics().half_open == 0)
+        await poll(lambda: not b.links._host.swarm.connections)
+        assert not b.told(LinkUp)

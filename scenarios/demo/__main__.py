@@ -19,12 +19,13 @@ from scenarios.demo import attack, bank, cluster, scenes
 from scenarios.demo.agents import Agents
 from scenarios.demo.console import Outcome, Teller
 from scenarios.demo.control import Watch
-from scenarios.demo.processes import Failed, adopt_orphans, end_leftovers
-from scenarios.demo.story import Stage
+from scenarios.demo.processes import adopt_orphans, end_leftovers, first_sentence
+from scenarios.demo.story import MISHAPS, SCENE_S, Stage
 
 SERVERS: Final = Path(__file__).parents[2] / ".venv" / "servers"
 REPETITIONS: Final = 20
 REPETITIONS_FAST: Final = 3
+REPETITION_S: Final = 5.0
 INTERRUPTED: Final = 130
 
 
@@ -70,12 +71,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _run(wish: Wish, teller: Teller, folder: Path) -> bool:
-    """Play it all; whether it was interrupted."""
-    interrupted = False
+    """Play it all; whether it was interrupted before its end."""
+    interrupted, staying = False, trio.Event()
 
     async def heed(scope: trio.CancelScope) -> None:
         nonlocal interrupted
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(
+            signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+        ) as signals:
             async for _ in signals:
                 interrupted = True
                 scope.cancel()
@@ -83,16 +86,17 @@ async def _run(wish: Wish, teller: Teller, folder: Path) -> bool:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heed, nursery.cancel_scope)
         try:
-            await _play(wish, teller, folder)
-        except Failed as failed:
-            teller.missed(str(failed))
-            outcome = Outcome(name="The cluster", seconds=0, missed=str(failed))
+            await _play(wish, teller, folder, staying)
+        except* MISHAPS as failed:
+            missed = first_sentence(failed)
+            teller.missed(missed)
+            outcome = Outcome(name="The cluster", seconds=0, missed=missed)
             teller.outcomes.append(outcome)
         nursery.cancel_scope.cancel()
-    return interrupted and not wish.keep
+    return interrupted and not staying.is_set()
 
 
-async def _play(wish: Wish, teller: Teller, folder: Path) -> None:
+async def _play(wish: Wish, teller: Teller, folder: Path, staying: trio.Event) -> None:
     teller.title("A bank: five nodes, three MCP servers, three operators")
     began = time.perf_counter()
     made = await cluster.make(folder, SERVERS)
@@ -117,18 +121,19 @@ async def _play(wish: Wish, teller: Teller, folder: Path) -> None:
                 ("A flood is stopped by voices", scenes.abuse),
                 ("A liar accuses the fraud desk, in vain", scenes.lies),
                 ("Operators ask why, and release", scenes.release),
-                (f"The attack again, {times} times", partial(_again, times)),
             ):
                 await stage.play(title, scene)
+            await stage.play(
+                f"The attack again, {times} times",
+                partial(attack.again, times=times),
+                SCENE_S + times * REPETITION_S,
+            )
             teller.finish()
             _look_around(wish, teller, made)
             if wish.keep:
+                staying.set()
                 await trio.sleep_forever()
             nursery.cancel_scope.cancel()
-
-
-async def _again(times: int, stage: Stage) -> None:
-    await attack.again(stage, times)
 
 
 def _look_around(wish: Wish, teller: Teller, made: cluster.Cluster) -> None:

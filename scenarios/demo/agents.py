@@ -13,6 +13,8 @@ from mcp import MCPError
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+from scenarios.demo.processes import first_sentence
+
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
@@ -162,7 +164,7 @@ async def _hold(
             await caller._done.wait()
     except* _FAILURES as failed:
         if not opened:
-            task_status.started(_sentence(failed))
+            task_status.started(first_sentence(failed))
 
 
 def _denial(data: object) -> tuple[str, str]:
@@ -171,9 +173,3 @@ def _denial(data: object) -> tuple[str, str]:
     if not isinstance(told, dict):
         return "", "error"
     return str(told.get("rule") or ""), str(told.get("reason") or "")
-
-
-def _sentence(failed: BaseException) -> str:
-    while isinstance(failed, BaseExceptionGroup):
-        failed = failed.exceptions[0]
-    return str(failed) or type(failed).__name__

@@ -3,6 +3,7 @@
 from typing import Final
 
 import attrs
+import trio
 
 from scenarios.demo import bank
 from scenarios.demo.agents import Caller
@@ -89,8 +90,9 @@ async def let_all_go(stage: Stage, reason: str) -> None:
     Raises:
         Missed: somebody still refuses somebody.
     """
-    for subject in await quarantined(stage, "ledger"):
-        await let_go(stage, subject, reason)
+    async with trio.open_nursery() as nursery:
+        for subject in await quarantined(stage, "ledger"):
+            nursery.start_soon(let_go, stage, subject, reason)
 
     async def nobody() -> bool:
         for name in bank.NAMES:

@@ -82,6 +82,11 @@ class Cluster:
         """Ask a node's daemon anything else."""
         return await ask(self.socket(name), do, args)
 
+    def dead(self) -> list[str]:
+        """What became of daemons that should run and do not."""
+        told = [daemon.death() for daemon in self.daemons.values()]
+        return [sentence for sentence in told if sentence is not None]
+
     async def wait_linked(self, within_s: float) -> None:
         """Wait until everybody is linked with everybody.
 
@@ -91,8 +96,8 @@ class Cluster:
         missing: dict[str, set[str]] = {}
         with trio.move_on_after(within_s):
             while True:
-                for daemon in self.daemons.values():
-                    daemon.check_alive()
+                if dead := self.dead():
+                    raise Failed("; ".join(dead))
                 missing = {}
                 for name in bank.NAMES:
                     try:

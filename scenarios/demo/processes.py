@@ -21,6 +21,13 @@ class Failed(Exception):
     """Something that must work did not; the sentence says what, and where to look."""
 
 
+def first_sentence(failed: BaseException) -> str:
+    """What the first of a group of exceptions says."""
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return str(failed) or type(failed).__name__
+
+
 @attrs.frozen
 class Ran:
     """What a command printed, and how it ended."""
@@ -83,11 +90,12 @@ class Daemon:
             )
         return cls(name, log, process)
 
-    def check_alive(self) -> None:
-        """Raise `Failed` with the end of its log if it has ended."""
-        if self.process.poll() is not None:
-            last = self.log.read_text(errors="replace").strip().splitlines()[-3:]
-            raise Failed(f"the daemon of {self.name} ended: {' | '.join(last)}")
+    def death(self) -> str | None:
+        """The end of its log if it has ended."""
+        if self.process.poll() is None:
+            return None
+        last = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+        return f"the daemon of {self.name} has ended: {' | '.join(last)}"
 
     async def stop(self) -> bool:
         """Ask it to end, then insist; whether it ended by itself."""

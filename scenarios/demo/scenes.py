@@ -157,7 +157,9 @@ async def abuse(stage: Stage) -> None:
         all(told.says(basis="voices") for told in denied.values()),
         "it was not decided by voices",
     )
-    tell.fact(f"reported for rate abuse by {', '.join(voices)}: more than one may lie")
+    tell.fact(
+        f"{' and '.join(voices)} report rate abuse: more than one of five may lie"
+    )
     last = max(told.at_us for told in denied.values())
     tell.measure("first voice to refused by all honest nodes", [(last - first) / 1_000])
     tell.fact("all honest nodes refuse branch-north", (last - first) / 1_000)

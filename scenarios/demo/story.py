@@ -11,11 +11,15 @@ from scenarios.demo.agents import Agents, Answer, Unreachable
 from scenarios.demo.cluster import Cluster
 from scenarios.demo.console import Outcome, Teller
 from scenarios.demo.control import Happening, Json, NoAnswer, Watch
-from scenarios.demo.processes import Failed
+from scenarios.demo.processes import Failed, first_sentence
 
 SCENE_S: Final = 60.0
 SOON_S: Final = 10.0
 """What follows from something must follow within this time."""
+
+
+MISHAPS: Final = (Failed, NoAnswer, Unreachable)
+"""What goes wrong between processes, each with a sentence."""
 
 
 class Missed(Exception):
@@ -32,24 +36,31 @@ class Stage:
     teller: Teller
 
     async def play(
-        self, name: str, scene: Callable[["Stage"], Awaitable[None]]
-    ) -> bool:
-        """Play one scene; whether it happened."""
+        self,
+        name: str,
+        scene: Callable[["Stage"], Awaitable[None]],
+        within_s: float = SCENE_S,
+    ) -> None:
+        """Play one scene, and note whether it happened."""
         number = len(self.teller.outcomes) + 1
         self.teller.title(f"{number}. {name}")
         began, missed = time.perf_counter(), None
         try:
-            with trio.fail_after(SCENE_S):
+            self._check_alive()
+            with trio.fail_after(within_s):
                 await scene(self)
-        except (Missed, Failed, NoAnswer, Unreachable) as failed:
-            missed = str(failed)
-        except trio.TooSlowError:
-            missed = f"it took longer than {SCENE_S:.0f} s"
+        except* (Missed, *MISHAPS) as failed:
+            missed = first_sentence(failed)
+        except* trio.TooSlowError:
+            missed = f"it took longer than {within_s:.0f} s"
         if missed is not None:
             self.teller.missed(missed)
         seconds = time.perf_counter() - began
         self.teller.outcomes.append(Outcome(name=name, seconds=seconds, missed=missed))
-        return missed is None
+
+    def _check_alive(self) -> None:
+        if dead := self.cluster.dead():
+            raise Failed("; ".join(dead))
 
     async def everywhere(
         self,

@@ -89,7 +89,12 @@ class HttpSession:
         post = self._posts[key] = _Post(exchange, seen.token, opens)
         exchange.on_gone = lambda: self._forget(key, post)
         for reply in await self.session.client_said(body):
-            await self._route(reply)
+            about = peek(reply)
+            if about.failed and about.key is None:  # we could read it, the gate not
+                self._forget(key, post)
+                await exchange.answer(400, reply)
+            else:
+                await self._route(reply)
         if self._ended:
             await exchange.answer(404)
 

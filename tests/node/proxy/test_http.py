@@ -9,7 +9,11 @@ import attrs
 import httpx
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from enforcement.defend.policy import Policy
+from node.proxy import limits
 from node.proxy.http import Origins
 from tests.support.proxies import (
     OTHER_TOKEN,
@@ -18,6 +22,7 @@ from tests.support.proxies import (
     desk_of,
     echo_config,
     found,
+    guard,
     site,
 )
 
@@ -251,7 +256,27 @@ async def test_only_initialize_begins_a_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xff\xfe", b"[]", b'{"jsonrpc":"2.0","id":1,"id":2}', b"{" * 5000]
+    "body",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{" * 5_000,
+        b'{"jsonrpc":"2.0","id":1,"id":2}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":NaN}}',
+        b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":true,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":99999999999999999999,"method":"ping"}',
+        b'\xef\xbb\xbf{"jsonrpc":"2.0","id":1,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping"} trailing',
+        '{"jsonrpc":"2.0","id":1,"method":"ping"}'.encode("utf-16"),
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","params":'
+        + b"[" * 99
+        + b"]" * 99
+        + b"}",
+    ],
 )
 async def test_garbage_in_a_session_is_a_400_and_nothing_more(body: bytes) -> None:
     async with site() as place, opened(place) as http:
@@ -287,3 +312,95 @@ async def test_a_server_is_not_told_what_concerns_only_its_guard(
         assert told["GREETING"] == "hello"
         assert "PATH" in told
         assert "secret" not in json.dumps(told)
+
+
+async def test_many_calls_at_once_keep_their_answers_apart() -> None:
+    """Three sessions, each with forty calls under way, ids alike in all."""
+
+    async def one(http: httpx.AsyncClient, url: str, who: int, key: int) -> None:
+        answer = await http.post(url, json=call(key, "echo", who=who, turn=key))
+        assert answer.json()["id"] == key
+        text = answer.json()["result"]["content"][0]["text"]
+        assert json.loads(text) == {"who": who, "turn": key}
+
+    async def many(place: Site, who: int) -> None:
+        async with opened(place) as http, trio.open_nursery() as nursery:
+            for key in range(40):
+                nursery.start_soon(one, http, place.url, who, key)
+
+    async with site() as place, trio.open_nursery() as nursery:
+        for who in range(3):
+            nursery.start_soon(many, place, who)
+
+
+async def test_a_session_has_no_more_than_its_share_of_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_PER_AGENT_MAX", 1)
+    async with site() as place, opened(place) as http:
+        del http.headers["mcp-session-id"]
+        assert (await http.post(place.url, json=INIT)).status_code == 503
+
+        other = {"authorization": f"Bearer {OTHER_TOKEN}"}
+        answer = await http.post(place.url, json=INIT, headers=other)
+        assert answer.status_code == 401, "nobody has this token here"
+
+
+async def test_a_session_nobody_uses_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PING_S", 0.05)
+    monkeypatch.setattr(limits, "SESSION_IDLE_S", 0.1)
+    async with site() as place, opened(place) as http:
+        said = await http.post(place.url, json=call(1, "pid"))
+        pid = int(said.json()["result"]["content"][0]["text"])
+        stream = await trio.open_tcp_stream("127.0.0.1", place.port)
+        async with stream:
+            headers = {**http.headers, "host": f"127.0.0.1:{place.port}"}
+            named = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            await stream.send_all(f"GET /mcp/echo HTTP/1.1\r\n{named}\r\n".encode())
+            heard = b""
+            while heard.count(b":\n\n") < 8:  # with a stream open it stays
+                heard += await stream.receive_some(1_000)
+            assert _alive(pid)
+        with trio.fail_after(10):
+            while _alive(pid):
+                await trio.lowlevel.checkpoint()
+        assert (await http.get(place.url)).status_code == 404
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "arguments", "_meta", "progressToken", "x"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+OPEN = Policy.load({"open.cedar": "permit(principal, action, resource);\n"})
+bodies = st.binary(max_size=40) | st.fixed_dictionaries(
+    {},
+    optional={
+        "jsonrpc": st.just("2.0") | values,
+        "id": st.integers(0, 9) | values,
+        "method": st.sampled_from(["ping", "tools/list", "notifications/x"]) | values,
+        "params": values,
+        "result": values,
+        "error": values,
+    },
+).map(lambda message: json.dumps(message).encode())
+
+
+@given(st.lists(bodies, min_size=30, max_size=60))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+async def test_whatever_is_posted_is_answered(posted: list[bytes]) -> None:
+    kind = {"content-type": "application/json"}
+    roster, places = found("branch")
+    desk = desk_of(places["branch"], roster, servers={"echo": echo_config()})
+    guard(desk, places["branch"], OPEN)
+    async with site(desk) as place, opened(place) as http:
+        for body in posted:
+            answer = await http.post(place.url, content=body, headers=kind)
+            assert answer.status_code in (200, 202, 400)

@@ -20,9 +20,9 @@ from gossip.errors import PeerError
 from gossip.intake import Intake
 from gossip.ledger.entries import EntryKind
 from gossip.ledger.feed import Ledger
-from gossip.ledger.pen import Pen
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
+from gossip.pen import Pen
 from gossip.spread import frames
 from gossip.spread.conduct import DEMOTE_AT, PART_AT, Conduct
 from gossip.spread.plumtree import Plumtree

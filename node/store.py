@@ -7,8 +7,9 @@
       └──────── on_durable() ◀──────────┘
 
 Whatever waits when a commit ends shares the next one, so under load an fsync is
-shared by many and alone it is waited for by one. `synchronous=FULL`: when
-`on_durable` is called the write survives a power cut.
+shared by many and alone it is waited for by one. What nobody waits for, such as
+audit and others' batches, never makes an own batch wait for an fsync of its own.
+`synchronous=FULL`: when `on_durable` is called the write survives a power cut.
 """
 
 import queue
@@ -29,6 +30,8 @@ from gossip.units import Incarnation, NodeId, UnixMs
 from node.keys.keystore import make_private_folder
 
 GROUP_MAX: Final = 512
+PATIENCE_S: Final = 0.02
+"""How long what nobody waits for waits for company: fsyncs are dear, and shared."""
 RANGE_BYTES_MAX: Final = 4 * limits.FRAME_BYTES_MAX
 
 
@@ -344,19 +347,33 @@ class Store:
     def _write(self, token: trio.lowlevel.TrioToken) -> None:
         going = True
         while going:
-            group: list[_Waiting] = []
-            item = self._queue.get()
-            while item is not None:
-                group.append(item)
-                if len(group) == GROUP_MAX or self._queue.empty():
-                    break
-                item = self._queue.get()
-            going = item is not None
+            group, going = self._take_group()
             if group:
                 began = time.perf_counter()
                 self._writer.commit([write for write, _ in group])
                 seconds = time.perf_counter() - began
                 token.run_sync_soon(self._committed, group, seconds)
+
+    def _take_group(self) -> tuple[list[_Waiting], bool]:
+        """What shares the next commit, and whether more may follow.
+
+        While nobody waits for any of it, it waits `PATIENCE_S` for company.
+        """
+        group: list[_Waiting] = []
+        item = self._queue.get()
+        patience_ends = time.monotonic() + PATIENCE_S
+        while item is not None:
+            group.append(item)
+            if len(group) == GROUP_MAX:
+                break
+            if item[1] is not None:
+                patience_ends = 0.0
+            patience = max(0.0, patience_ends - time.monotonic())
+            try:
+                item = self._queue.get(timeout=patience)
+            except queue.Empty:
+                break
+        return group, item is not None
 
     def _committed(self, group: list[_Waiting], seconds: float) -> None:
         for write, on_durable in group:

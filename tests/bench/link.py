@@ -17,8 +17,8 @@ from typing import Final
 import attrs
 import multiaddr  # type: ignore[import-untyped]  # ships no types
 import trio
-from libp2p import new_host
-from libp2p.abc import INetStream
+from libp2p import new_swarm
+from libp2p.abc import INetConn, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_pair
 from libp2p.custom_types import TProtocol
@@ -124,6 +124,13 @@ class Picket:
         await mux.close()
 
 
+class PlainHost(BasicHost):
+    """libp2p's own host, without the identify exchange that it starts at once."""
+
+    async def _on_notifee_connected(self, conn: INetConn) -> None:
+        """Nothing: ours does nothing either."""
+
+
 class Noise:
     """Two plain libp2p hosts with Noise and Yamux."""
 
@@ -136,17 +143,15 @@ class Noise:
     def _host(self) -> BasicHost:
         pair = create_new_key_pair()
         noise = NoiseTransport(pair, noise_privkey=create_x25519_pair().private_key)
-        host = new_host(
+        swarm = new_swarm(
             key_pair=pair,
             sec_opt={NOISE: noise},
             muxer_opt={TProtocol(YAMUX): Yamux},
             connection_config=ConnectionConfig(
                 min_connections=0, low_watermark=0, max_connections=10_000
             ),
-            disable_identify_address_discovery=True,
         )
-        assert isinstance(host, BasicHost)
-        return host
+        return PlainHost(swarm, disable_identify_address_discovery=True)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -92,8 +92,7 @@ def test_every_scene_happens_and_nothing_is_left(home: Path) -> None:
     assert not list(home.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing(home: Path, number: signal.Signals) -> None:
+def test_an_interrupted_demo_leaves_nothing(home: Path) -> None:
     with demo_in(home) as demo:
         wait_for_first_scene(demo)
         assert len(running_under(home)) >= 5

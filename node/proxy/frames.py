@@ -52,7 +52,7 @@ class FrameSplitter:
         rest += data
         frames: list[tuple[int, bytes]] = []
         at = 0
-        while len(rest) - at >= 5:
+        while len(rest) - at >= 4:
             size = int.from_bytes(rest[at : at + 4], "big")
             if not 1 <= size <= self._max:
                 raise PeerError(f"a frame of {size} bytes, not 1..{self._max}")

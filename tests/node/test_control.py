@@ -10,7 +10,15 @@ import pytest
 import trio
 
 from gossip.errors import PeerError, UserError
-from node.control import REQUEST_BYTES_MAX, Args, Control, bind_unix, int_arg, text_arg
+from node.control import (
+    REQUEST_BYTES_MAX,
+    Args,
+    Command,
+    Control,
+    bind_unix,
+    int_arg,
+    text_arg,
+)
 from node.jsonlines import Json, ask, ask_many
 
 
@@ -34,7 +42,7 @@ def broken(args: Args) -> Json:
 @asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[list[BaseException]]:
     faults: list[BaseException] = []
-    commands = {"echo": echo, "count": count, "broken": broken}
+    commands: dict[str, Command] = {"echo": echo, "count": count, "broken": broken}
     control = Control(commands, faults.append)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.serve, bind_unix(path))
@@ -81,7 +89,7 @@ async def test_a_bad_question_is_answered_by_a_sentence(
 
 
 async def raw(path: Path, data: bytes) -> list[dict[str, Json]]:
-    stream = await trio.open_unix_socket(path)
+    stream = await trio.open_unix_socket(str(path))
     async with stream:
         await stream.send_all(data)
         await stream.send_eof()

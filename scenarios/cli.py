@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TextIO
 
+import attrs
 import click
 
 from gossip.errors import UserError
@@ -21,7 +22,9 @@ from scenarios.page import Chronicle, write_page
 from scenarios.reading import library, load
 from scenarios.run import Verdict, run
 from scenarios.script import NODES_MAX, Scenario
+from scenarios.swarm import failure, random_scenario, shrink
 from scenarios.world import Onlooker, World
+from scenarios.writing import write_scenario
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +94,62 @@ def run_(
     return 0 if verdict.passed else 1
 
 
+@sim.command("swarm")
+@click.option("--minutes", type=click.FloatRange(0.01), default=1.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, help="The first seed.")
+@click.option("--out", metavar="DIR", default=".", help="Where failures are written.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def swarm_(minutes: float, seed: int, out: str, as_json: bool) -> int:
+    """Run random scenarios; shrink what fails; exit 1 if anything did."""
+    failed: list[dict[str, object]] = []
+    first, began = seed, perf_counter()
+    while perf_counter() - began < minutes * 60:
+        scenario = random_scenario(seed)
+        verdict = run(scenario, seed)
+        if not verdict.passed:
+            path = _keep(scenario, seed, Path(out))
+            replay = f"picket sim run {shlex.quote(str(path))} --seed {seed}"
+            failed.append(
+                {"seed": seed, "failures": [*verdict.failures], "replay": replay}
+            )
+            if not as_json:
+                click.secho(f"seed {seed}: {verdict.failures[0]}", fg="red")
+                click.echo(f"replay: {replay}")
+        seed += 1
+    if as_json:
+        told = {"first_seed": first, "runs": seed - first, "failed": failed}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo(f"{seed - first} runs from seed {first}, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+@sim.command("shrink")
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--seed", type=click.IntRange(0), help="Default: the file's first.")
+@click.option("--out", metavar="FILE", help="Write there instead of to stdout.")
+def shrink_(name: str, seed: int | None, out: str | None) -> int:
+    """Find the smallest scenario that fails as this one does."""
+    scenario = load(name)
+    seed = scenario.seeds[0] if seed is None else seed
+    if failure(scenario, seed) is None:
+        raise UserError(f"`{name}` does not fail with seed {seed}")
+    text = write_scenario(shrink(scenario, seed))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        _write(out, text)
+    return 0
+
+
+def _keep(scenario: Scenario, seed: int, folder: Path) -> Path:
+    """Shrink a failure and write it down."""
+    path = folder / f"swarm-{seed}.toml"
+    smallest = attrs.evolve(shrink(scenario, seed), seeds=(seed,))
+    _write(str(path), write_scenario(smallest))
+    return path
+
+
 def as_object(verdict: Verdict, replay: str, took_s: float) -> dict[str, object]:
     """The one JSON object of a run. Everything but ``wall`` repeats exactly."""
     return {
@@ -124,8 +183,8 @@ def _tell(scenario: Scenario, verdict: Verdict, replay: str, took_s: float) -> N
             limit = f"   {'≥' if BARS[figure][1] else '≤'} {limits[figure]:g}"
         click.echo(f"  {figure:22} {value:>14,.3f}{limit}")
     click.echo(f"  {'trace_digest':22} {verdict.trace_digest}")
-    for failure in verdict.failures:
-        click.secho(f"  {failure}", fg="red")
+    for sentence in verdict.failures:
+        click.secho(f"  {sentence}", fg="red")
     if verdict.passed:
         click.secho("passed", fg="green")
     else:

@@ -121,14 +121,15 @@ def _attacks(
 ) -> Iterator[Step]:
     victim = Some(f"honest-{rng.randrange(roles['honest'])}")
     for i in range(roles.get("liar", 0)):
-        yield Step(
+        lie = Step(
             at_s=_time(rng, scenario),
-            does=rng.choice(["accuse", "forge"]),
+            does="forge",
             who=(Some(f"liar-{i}"),),
             whom=(victim,),
-            severity=9,
             every_s=1.0,
         )
+        accuse = attrs.evolve(lie, does="accuse", severity=9)
+        yield rng.choice([accuse, lie])
     for i in range(roles.get("attacker", 0)):
         witness = Some(f"honest-{rng.randrange(roles['honest'])}")
         yield Step(

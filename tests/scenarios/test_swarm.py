@@ -1,0 +1,117 @@
+"""The swarm finds planted bugs, and boils a failure down to what it takes."""
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+import pytest
+
+from enforcement.decide.case import Rules
+from gossip.intake import Intake
+from gossip.membership.identity import Chain
+from gossip.pen import Pen
+from gossip.spread.sync import Sync
+from gossip.suite import Suite
+from scenarios import swarm
+from scenarios.evidence import ProofReader
+from scenarios.run import run
+from scenarios.script import Scenario
+from scenarios.swarm import failure, random_scenario, shrink
+from scenarios.toy import ToySuite
+
+TRIES = 80
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_inside_the_bounds_everything_holds(seed: int) -> None:
+    verdict = run(random_scenario(seed), seed)
+    assert verdict.passed, verdict.failures
+
+
+def plant_a_low_threshold(patch: pytest.MonkeyPatch) -> None:
+    """One voice convicts."""
+    patch.setattr(Rules, "threshold", property(lambda _self: 500_000))
+
+
+def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the signature of a proof."""
+    believing = ProofReader(Credulous())
+    patch.setattr("scenarios.world.ProofReader", lambda _suite: believing)
+
+
+def plant_deafness_to_forks(patch: pytest.MonkeyPatch) -> None:
+    """Two stories under one number are shrugged off."""
+    patch.setattr(Intake, "_recall", lambda _self, _batch: [])
+
+
+def plant_lazy_reconciliation(patch: pytest.MonkeyPatch) -> None:
+    """What is found missing is never asked for."""
+    patch.setattr(Sync, "pump", lambda _self, _now: [])
+
+
+def plant_a_silent_rotation(patch: pytest.MonkeyPatch) -> None:
+    """The next key is used without being introduced."""
+
+    def rotate(pen: Pen, chain: Chain, _now: int) -> list[object]:
+        pen._chain = chain
+        return []
+
+    patch.setattr(Pen, "rotate", rotate)
+
+
+class Credulous(ToySuite):
+    """Believes every signature."""
+
+    def verify(self, *_: object) -> None:
+        """Yes."""
+
+
+Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.mark.parametrize(
+    ("plant", "symptom"),
+    [
+        (plant_a_low_threshold, "never `"),
+        (plant_blind_trust_in_proofs, "never `"),
+        (plant_deafness_to_forks, "`quarantine guilty` did not"),
+        (plant_lazy_reconciliation, "(agree|everything)` did not"),
+        (plant_a_silent_rotation, "(agree|everything)` did not"),
+    ],
+)
+def test_a_planted_bug_is_found(
+    plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    for seed in range(TRIES):
+        told = " ".join(run(random_scenario(seed), seed).failures)
+        if re.search(symptom, told):
+            return
+    raise AssertionError(f"not found by {TRIES} scenarios")
+
+
+def test_a_failure_shrinks_to_what_it_takes() -> None:
+    def judge(scenario: Scenario, _seed: int) -> str | None:
+        crashes = any(step.does == "crash" for step in scenario.story)
+        return "it crashes" if crashes and scenario.size >= 3 else None
+
+    seed = next(s for s in range(100) if judge(random_scenario(s), s))
+    small = shrink(random_scenario(seed), seed, judge)
+    assert [step.does for step in small.story] == ["crash"]
+    assert small.size == max(3, 1 + int(small.story[0].who[0].text.split("-")[1]))
+
+
+def test_failures_that_read_alike_are_one_failure() -> None:
+    scenario = attrs.evolve(
+        random_scenario(1),
+        expect=attrs.evolve(random_scenario(1).expect, bars=(("reach_max_ms", 0.0),)),
+    )
+    assert failure(scenario, 1) == failure(scenario, 2)
+    assert failure(random_scenario(1), 1) is None
+    assert swarm.random_scenario(1) == random_scenario(1)
+
+
+def test_the_toy_is_a_suite() -> None:
+    suite: Suite = ToySuite()
+    assert suite.provider == "toy"

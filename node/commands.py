@@ -1,7 +1,7 @@
 """What the control socket answers: one table, one function a command.
 
 docs/reference/control.md describes each. Everything here only reads the cores
-or hands them an event; nothing waits.
+or hands them an event; what says something waits until it is durable.
 """
 
 import json
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from enforcement.decide.court import Court, Heard, write_release
 from enforcement.decide.story import name_of, tell
-from gossip import events
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
     EntryKind,
@@ -19,13 +18,14 @@ from gossip.ledger.entries import (
     Subject,
     SubjectKind,
     Witness,
+    write_report,
 )
 from gossip.limits import DAY_MS
 from gossip.membership.acts import draft_act, read_act_untrusted
 from gossip.membership.founders import ActKind
 from gossip.units import ID_BYTES, UnixMs
 from node.config import show_address
-from node.control import Args, Command, int_arg, text_arg
+from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ RELEASE_LIFE_MS = DAY_MS
 def commands(daemon: "Daemon") -> dict[str, Command]:
     """The table of commands of one daemon."""
 
-    def command(answer: Callable[["Daemon", Args], Json]) -> Command:
+    def command(answer: Callable[["Daemon", Args], Answer]) -> Command:
         return lambda args: answer(daemon, args)
 
     return {
@@ -118,7 +118,7 @@ def _show_report(court: Court, heard: Heard) -> Json:
     return shown
 
 
-def _report(daemon: "Daemon", args: Args) -> Json:
+async def _report(daemon: "Daemon", args: Args) -> Json:
     """Somebody beside this node, a detector or a person, saw something."""
     subject = _find(daemon, text_arg(args, "subject"))
     if subject.id == daemon.me:
@@ -130,7 +130,7 @@ def _report(daemon: "Daemon", args: Args) -> Json:
         severity=int_arg(args, "severity", 5, 1, 9),
         evidence=Witness(digest=bytes(ID_BYTES), count=1, first_ms=now, last_ms=now),
     )
-    daemon.driver.report(report)
+    await daemon.driver.say_durably(EntryKind.REPORT, write_report(report))
     return {"subject": str(subject), "at_ms": now}
 
 
@@ -185,7 +185,7 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
     }
 
 
-def _act_submit(daemon: "Daemon", args: Args) -> Json:
+async def _act_submit(daemon: "Daemon", args: Args) -> Json:
     try:
         data = bytes.fromhex(text_arg(args, "act"))
     except ValueError:
@@ -193,7 +193,7 @@ def _act_submit(daemon: "Daemon", args: Args) -> Json:
     act = read_act_untrusted(data, daemon.roster.founders, daemon.suite)
     if act.expires_at_ms < daemon.clock.unix_ms():
         raise PeerError("this act has expired; draft it anew")
-    daemon.driver.handle(events.Say(EntryKind.ACT, data))
+    await daemon.driver.say_durably(EntryKind.ACT, data)
     return {"act": act.id.hex(), "kind": act.kind.value, "signers": [*act.signers]}
 
 

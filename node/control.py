@@ -14,7 +14,13 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -29,7 +35,8 @@ CONNECTIONS_MAX: Final = 64
 _SOCKET_PATH_MAX: Final = 107
 
 Args: TypeAlias = Mapping[str, Json]
-Command: TypeAlias = Callable[[Args], Json | AsyncIterator[Json]]
+Answer: TypeAlias = Json | AsyncIterator[Json] | Awaitable[Json]
+Command: TypeAlias = Callable[[Args], Answer]
 
 
 @attrs.define
@@ -83,6 +90,8 @@ class Control:
             if isinstance(answer, AsyncIterator):
                 await _send_parts(stream, number, answer)
                 answer = None
+            elif isinstance(answer, Awaitable):
+                answer = await answer
             await stream.send_all(_line(number, "ok", answer))
         except (PeerError, UserError) as wrong:
             await stream.send_all(_error(number, str(wrong)))

@@ -15,7 +15,7 @@ import trio.lowlevel
 
 from gossip import effects, events
 from gossip.engine import Engine
-from gossip.errors import LocalError
+from gossip.errors import LocalError, UserError
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
 from gossip.spread import frames
 from gossip.suite import SigningKey
@@ -33,6 +33,7 @@ _ENTRY_BYTES_USUAL: Final = 150
 """A frame with one report, and what each further report adds to it."""
 VERIFYING_MAX: Final = 4
 """Batches of signatures under way in threads before more frames are taken in."""
+DURABLE_S: Final = 8.0
 _BACKLOG_PIECE: Final = 16
 _BACKLOG_RETRY_S: Final = 0.01
 
@@ -106,6 +107,9 @@ class Driver:
     _more: trio.Event = attrs.field(init=False, factory=trio.Event)
     _arrived: list[events.Frame] = attrs.field(init=False, factory=list)
     _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _said: dict[tuple[int, bytes], deque[trio.Event]] = attrs.field(
+        init=False, factory=dict
+    )
     _beside: trio.Nursery | None = attrs.field(init=False, default=None)
     _verifying: int = attrs.field(init=False, default=0)
     _verified: trio.Event = attrs.field(init=False, factory=trio.Event)
@@ -151,6 +155,20 @@ class Driver:
     def report(self, report: Report) -> None:
         """Say in our own feed what we saw."""
         self.handle(events.Say(EntryKind.REPORT, write_report(report)))
+
+    async def say_durably(self, kind: int, body: bytes) -> None:
+        """Say something, and return once it is on our disk and on its way.
+
+        Raises:
+            UserError: the disk does not answer.
+        """
+        done = trio.Event()
+        self._said.setdefault((kind, body), deque()).append(done)
+        self.handle(events.Say(kind, body))
+        with trio.move_on_after(DURABLE_S):
+            await done.wait()
+            return
+        raise UserError(f"the disk did not answer within {DURABLE_S:.0f} s")
 
     async def run(self) -> None:
         """Take in frames, wake the engine when it asked for it, send what is stored."""
@@ -265,6 +283,12 @@ class Driver:
             self.handle(events.Recalled(held, effect.other))
 
     def _admit(self, entry: Entry) -> None:
+        if self._said and entry.author == self.engine.me:
+            waiting = self._said.get((entry.kind, entry.body))
+            if waiting:
+                waiting.popleft().set()
+            if not waiting:
+                self._said.pop((entry.kind, entry.body), None)
         self.metrics.entries.labels(_kind_name(entry.kind)).inc()
         self.on_entry(entry)
 

@@ -2,7 +2,7 @@
 
 import io
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -94,10 +94,10 @@ def sockets(home: Path) -> list[Path]:
     return list(home.rglob("*.sock"))
 
 
-def tell(daemon: Daemon, do: str, **args: Json) -> Json:
+async def tell(daemon: Daemon, do: str, **args: Json) -> Json:
     answer = commands(daemon)[do](args)
     assert not isinstance(answer, AsyncIterator)
-    return answer
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 def categories(daemon: Daemon) -> set[str]:
@@ -108,12 +108,12 @@ async def test_rotation_keeps_links_and_both_keys_are_believed(tmp_path: Path) -
     homes = bear(tmp_path, ["a", "b"])
     a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
     async with running(a, b):
-        tell(a, "report", subject="b", category="before", severity=1)
+        await tell(a, "report", subject="b", category="before", severity=1)
         first = a.ring.current.chain.key
         await a.rotate()
         assert a.ring.current.chain.key != first
         assert first in a.ring.nodes
-        tell(a, "report", subject="b", category="after", severity=1)
+        await tell(a, "report", subject="b", category="after", severity=1)
         await until(lambda: categories(b) >= {"before", "after"})
         assert b.engine.linked() == (a.me,)
         assert b.roster.chain(a.me, a.ring.current.chain.key) is not None
@@ -126,7 +126,7 @@ async def test_what_was_said_is_held_after_a_restart_and_said_once(
     homes = bear(tmp_path, ["a", "b"])
     a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
     async with running(a, b):
-        tell(a, "report", subject="b", category="kept", severity=1)
+        await tell(a, "report", subject="b", category="kept", severity=1)
         await until(lambda: "kept" in categories(b))
     b = daemon_of(homes["b"])
     a = daemon_of(homes["a"])
@@ -141,16 +141,16 @@ async def test_operators_release_by_an_act_that_a_node_only_carries(
     homes = bear(tmp_path, ["a", "b"])
     a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
     async with running(a, b):
-        tell(a, "report", subject="b", category="x", severity=9)
+        await tell(a, "report", subject="b", category="x", severity=9)
         await until(lambda: b.court.standings())
-        drafted = tell(b, "release.draft", subject="b", reason="a mistake")
+        drafted = await tell(b, "release.draft", subject="b", reason="a mistake")
         assert isinstance(drafted, dict)
         draft = bytes.fromhex(str(drafted["draft"]))
         key = SUITE.signing_key_from_seed(birth.operator_seed(tmp_path / "opal.key"))
         act = join_act(draft, [sign_act(draft, key)])
-        tell(b, "act.submit", act=act.hex())
+        await tell(b, "act.submit", act=act.hex())
         await until(lambda: not a.court.standings() and not b.court.standings())
-        why = tell(a, "quarantine.why", subject="b")
+        why = await tell(a, "quarantine.why", subject="b")
         assert isinstance(why, dict)
         assert "released by operators opal: a mistake" in str(why["sentences"])
 

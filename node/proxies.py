@@ -86,6 +86,7 @@ class Proxies:
             agents=ring.principals,
             servers=config.servers,
             links=links,
+            is_refused=guard.post.is_refused,
         )
         links.handle_stream(MESH_PROTOCOL, MeshProvider(desk).serve)
         return cls(config=config, ring=ring, links=links, desk=desk)

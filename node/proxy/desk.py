@@ -14,7 +14,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from enforcement.effects import Position
+from enforcement.effects import Position, Subject, SubjectKind
 from enforcement.principal import Principal
 from gossip.errors import PeerError, UserError
 from gossip.membership.identity import Chain
@@ -68,6 +68,7 @@ class Desk:
         agents: The agents beside this node, by name, freshly certified.
         servers: The servers this node provides, by name.
         links: None without a cluster.
+        is_refused: Whether the calls of a subject are cut off now.
     """
 
     node: NodeId
@@ -82,6 +83,7 @@ class Desk:
     agents: Mapping[str, Principal]
     servers: Mapping[str, ServerConfig]
     links: Links | None = None
+    is_refused: Callable[[Subject], bool] = lambda subject: False
     _sessions: set[Session] = attrs.field(init=False, factory=set)
 
     async def renew(self, chain: Chain, agents: Mapping[str, Principal]) -> None:
@@ -183,8 +185,9 @@ class Desk:
     ) -> Backend:
         name = self.roster.name(provider)
         away = LostBackend(f"node `{name}`, which provides `{server}`, is not linked")
-        if self.links is None:
-            return away
+        nodes = (Subject(SubjectKind.NODE, node) for node in (self.node, provider))
+        if self.links is None or any(map(self.is_refused, nodes)):
+            return away  # the gate says why; no link would come up
         opening = encode_opening(server, self._shown(principal))
         try:
             with trio.move_on_after(limits.OPENING_S):

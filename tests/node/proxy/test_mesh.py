@@ -131,6 +131,17 @@ async def test_without_a_link_a_call_is_denied_with_a_sentence() -> None:
         assert b"node `vault`, which provides `vault-db`, is not linked" in denied
 
 
+async def test_no_stream_is_opened_to_a_node_that_is_cut_off() -> None:
+    """None would come up, and nobody shall wait for it: the gate says why."""
+    async with mesh() as town:
+        vault = town.branch.provider("vault-db")
+        town.branch.is_refused = lambda subject: subject.id == vault
+        session = await town.open()
+
+        (denied,) = await session.client_said(CALL)
+        assert b"is not linked" in denied
+
+
 async def test_a_session_outlives_the_rotation_of_its_nodes_key() -> None:
     async with mesh() as town:
         session = await town.open()

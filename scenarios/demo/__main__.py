@@ -129,25 +129,34 @@ async def _play(wish: Wish, teller: Teller, folder: Path, staying: trio.Event) -
                 SCENE_S + times * REPETITION_S,
             )
             teller.finish()
-            _look_around(wish, teller, made)
             if wish.keep:
-                staying.set()
-                await trio.sleep_forever()
+                await _stay(stage, staying)
+            teller.say("look around yourself: make demo ARGS=--keep, and then")
+            teller.say(
+                "picket status | reports | audit | watch | quarantine list | why"
+            )
             nursery.cancel_scope.cancel()
 
 
-def _look_around(wish: Wish, teller: Teller, made: cluster.Cluster) -> None:
-    if not wish.keep:
-        teller.say("look around yourself: make demo ARGS=--keep")
-        return
-    ledger, seats = made.home("ledger"), made.seats()
-    picket = f"{Path(sys.executable).with_name('picket')}"
-    teller.title("The cluster stays up until Ctrl-C; look around:")
-    for words in ("status", "reports", "audit", "quarantine list", "watch"):
-        teller.say(f"{picket} {words} -c {ledger}")
-    teller.say(f"{picket} quarantine why branch-south -c {ledger}")
-    seat = seats["retail-bot"]
-    teller.say(f"an MCP client: {seat.url}/sql  authorization: Bearer {seat.token}")
+async def _stay(stage: Stage, staying: trio.Event) -> None:
+    """Attack once more, so that there is something to see; then wait for Ctrl-C."""
+    await attack.attack(stage, await stage.agents.open("loan-bot", "sql"))
+    staying.set()
+    tell, made = stage.teller, stage.cluster
+    picket, ledger = Path(sys.executable).with_name("picket"), made.home("ledger")
+    tell.title("branch-south is cut off once more. Look around, until Ctrl-C:")
+    for words in ("status", "reports", "audit", "watch", "quarantine list"):
+        tell.say(f"{picket} {words} -c {ledger}")
+    tell.say(f"{picket} quarantine why branch-south -c {ledger}")
+    keys = " ".join(
+        f"--operator-key {made.operator_key(name)}" for name in attack.SIGNERS
+    )
+    tell.say(
+        f"{picket} quarantine release branch-south --reason TEXT {keys} -c {ledger}"
+    )
+    seat = made.seats()["retail-bot"]
+    tell.say(f"an MCP client: {seat.url}/sql  authorization: Bearer {seat.token}")
+    await trio.sleep_forever()
 
 
 def _ms_since(began: float) -> float:

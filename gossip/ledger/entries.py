@@ -40,6 +40,8 @@ class EntryKind(IntEnum):
     """What a quorum of operators decided; the author only carries it."""
     POLICY = 4
     """The digest of the policy bundle the author enforces from here on."""
+    CHECKPOINT = 5
+    """Where one of the author's own feeds may be begun; what precedes may go."""
 
 
 class SubjectKind(IntEnum):
@@ -81,7 +83,7 @@ class Entry:
     issued_at_ms: UnixMs
     kind: int
     body: bytes = attrs.field(repr=lambda b: f"<{len(b)} bytes>")
-    said: "Keys | Report | bytes | None" = attrs.field(
+    said: "Keys | Report | Checkpoint | bytes | None" = attrs.field(
         default=None, eq=False, repr=False
     )
     """The body as read: a report, keys, a policy digest. None: not ours to read."""
@@ -266,6 +268,45 @@ def _read_witness(data: bytes) -> Witness:
     )
 
 
+# --- checkpoints --------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """Body of `EntryKind.CHECKPOINT`: about a feed of the entry's own author.
+
+    Attributes:
+        number: The first batch that is still to be kept.
+        previous: Id of the batch before it, so that what remains is still a
+            chain that its author signed from end to end.
+    """
+
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    number: int
+    previous: bytes = attrs.field(repr=bytes.hex)
+
+
+def write_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The body of a checkpoint entry."""
+    return pack([checkpoint.incarnation, checkpoint.number, checkpoint.previous])
+
+
+def read_checkpoint_untrusted(body: bytes) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        PeerError: malformed.
+    """
+    fields = take_list(unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 3, 3)
+    return Checkpoint(
+        incarnation=Incarnation(
+            take_bytes(fields[0], INCARNATION_BYTES, INCARNATION_BYTES)
+        ),
+        number=take_int(fields[1], 1, UNIX_MS_MAX),
+        previous=take_bytes(fields[2], ID_BYTES, ID_BYTES),
+    )
+
+
 # --- policy digest ------------------------------------------------------------
 
 
@@ -284,7 +325,9 @@ def read_policy_untrusted(body: bytes) -> bytes:
     return take_bytes(value, ID_BYTES, ID_BYTES)
 
 
-def read_known_untrusted(kind: int, body: bytes) -> Keys | Report | bytes | None:
+def read_known_untrusted(
+    kind: int, body: bytes
+) -> Keys | Report | Checkpoint | bytes | None:
     """Read a body of a kind we know, or refuse it; None for other kinds.
 
     Raises:
@@ -297,4 +340,6 @@ def read_known_untrusted(kind: int, body: bytes) -> Keys | Report | bytes | None
         return read_keys_untrusted(body)
     if kind == EntryKind.POLICY:
         return read_policy_untrusted(body)
+    if kind == EntryKind.CHECKPOINT:
+        return read_checkpoint_untrusted(body)
     return None

@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from enforcement.decide.court import Court, Heard, write_release
-from enforcement.decide.story import name_of, tell
+from enforcement.decide.court import Heard, write_release
+from enforcement.decide.story import tell
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
     EntryKind,
@@ -97,17 +97,17 @@ def _status(daemon: "Daemon", args: Args) -> Json:
 
 def _reports(daemon: "Daemon", args: Args) -> Json:
     last = int_arg(args, "last", 50, 1, 1_000)
-    return [_show_report(daemon.court, h) for h in daemon.court.recent()[-last:]]
+    return [_show_report(daemon, h) for h in daemon.court.recent()[-last:]]
 
 
-def _show_report(court: Court, heard: Heard) -> Json:
-    entry, report = heard.entry, heard.report
+def _show_report(daemon: "Daemon", heard: Heard) -> Json:
+    entry, report, court = heard.entry, heard.report, daemon.court
     shown: dict[str, Json] = {
         "id": entry.id.hex(),
         "at_ms": entry.issued_at_ms,
         "reporter": court.roster.name(entry.author),
         "subject": str(report.subject),
-        "name": name_of(court, report.subject),
+        "name": daemon.names.tell(court, report.subject),
         "category": report.category,
         "severity": report.severity,
         "class": "proof" if isinstance(report.evidence, Proof) else "witness",
@@ -145,7 +145,7 @@ def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
     return [
         {
             "subject": str(subject),
-            "name": name_of(court, subject),
+            "name": daemon.names.tell(court, subject),
             "standing": standing.level.name.lower(),
             "basis": standing.basis.value if standing.basis else None,
             "since_ms": standing.since_ms,
@@ -161,7 +161,9 @@ def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
 def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
     court = daemon.court
     subject = _find(daemon, text_arg(args, "subject"))
-    told = tell(court, subject, name_of(court, subject), daemon.clock.unix_ms())
+    told = tell(
+        court, subject, daemon.names.tell(court, subject), daemon.clock.unix_ms()
+    )
     return {"sentences": [*told.sentences], "facts": told.facts}
 
 
@@ -180,7 +182,7 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
     )
     return {
         "draft": draft.hex(),
-        "sentence": f"release {name_of(daemon.court, subject)}: {reason or '-'}",
+        "sentence": f"release {daemon.names.tell(daemon.court, subject)}: {reason or '-'}",
         "needed": founders.quorum[ActKind.RELEASE],
     }
 
@@ -209,13 +211,13 @@ def _find(daemon: "Daemon", text: str) -> Subject:
     Raises:
         PeerError: none, or several.
     """
-    principal = daemon.ring.principals.get(text)
-    if principal is not None:
-        return Subject(SubjectKind.AGENT, principal.agent)
     exact = _parse_subject(text)
     if exact is not None:
         return exact
-    found = daemon.court.find(text)
+    principal = daemon.ring.principals.get(text)
+    if principal is not None and daemon.roster.by_name(text) is None:
+        return Subject(SubjectKind.AGENT, principal.agent)
+    found = daemon.court.find(text) or daemon.names.find(text)
     if len(found) == 1:
         return found[0]
     if found:

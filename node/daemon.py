@@ -42,6 +42,7 @@ from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
 from node.log import Log
 from node.metrics import Metrics
+from node.names import Names
 from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
@@ -205,12 +206,13 @@ class Daemon:
         self.store.on_commit = self._committed
         self.bundles = recall(self.store, policy, self.clock.unix_ms())
         remember(self.store, texts)
+        self.names = Names()
         self.engine = Engine(self.me, self.roster, self.suite)
         self.court = Court(
             me=self.me,
             roster=self.roster,
             suite=self.suite,
-            read_proof=ProofReader(self.roster, self.suite, self.bundles),
+            read_proof=ProofReader(self.roster, self.suite, self.bundles, self.names),
             observe=self._observes(),
         )
         self.links: Linkage = self._make_links()
@@ -226,6 +228,7 @@ class Daemon:
         )
         self.justice = Justice(
             court=self.court,
+            names=self.names,
             doors=self.links,
             clock=self.clock,
             log=self.log,
@@ -239,6 +242,7 @@ class Daemon:
             bundles=self.bundles,
             court=self.court,
             clock=self.clock,
+            names=self.names,
         )
         self.proxies = Proxies.of(
             config=config,

@@ -29,6 +29,7 @@ from gossip.suite import Suite
 from gossip.units import NodeId
 from node.clock import Clock
 from node.config import Config, read_text
+from node.names import Names
 
 SUFFIX: Final = ".cedar"
 DEFAULT_RATE: Final = Rate(per_second=1_000.0, burst=2_000)
@@ -85,6 +86,7 @@ class ProofReader:
     roster: Roster
     suite: Suite
     bundles: Bundles
+    names: Names
 
     def __call__(self, data: bytes) -> Offence | None:
         """What a proof proves; None if its bundle is not known here.
@@ -97,6 +99,7 @@ class ProofReader:
         )
         if proven is None:
             return None
+        self.names.learn(proven.agent, proven.agent_name, proven.node)
         return Offence(
             convicts=(
                 Subject(SubjectKind.AGENT, proven.agent),
@@ -114,6 +117,7 @@ class Guard:
     """Makes the gates of one daemon; see `node.proxy.desk.NewGate`."""
 
     post: Post
+    names: Names
 
     @classmethod
     def of(
@@ -125,6 +129,7 @@ class Guard:
         bundles: Bundles,
         court: Court,
         clock: Clock,
+        names: Names,
     ) -> "Guard":
         """The guard of a node whose court says who is cut off."""
 
@@ -145,13 +150,15 @@ class Guard:
                 replay=ReplayWindow(clock.unix_ms()),
                 witnesses=WitnessBudget(),
                 is_refused=is_refused,
-            )
+            ),
+            names,
         )
 
     def __call__(
         self, position: Position, principal: Principal, server: str, audience: NodeId
     ) -> Gate:
         """The gate of one session."""
+        self.names.learn(principal.agent, principal.name, principal.node)
         return Gate(
             position=position,
             principal=principal,

@@ -14,7 +14,6 @@ from enforcement.decide import court as rulings
 from enforcement.decide.case import Level
 from enforcement.decide.court import Court, Ruling
 from enforcement.decide.story import clock as show_time
-from enforcement.decide.story import name_of
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -31,6 +30,7 @@ from node.driver import Alarm
 from node.guard import KINDS
 from node.log import Log
 from node.metrics import Metrics
+from node.names import Names
 from node.watch import Watchers
 
 HOSTILE_REQUEST = "hostile-request"
@@ -54,6 +54,7 @@ class Justice:
     """
 
     court: Court
+    names: Names
     doors: Doors
     clock: Clock
     log: Log
@@ -195,4 +196,4 @@ class Justice:
             self.metrics.standing.labels(level.name.lower()).set(counts[level])
 
     def _name(self, subject: Subject) -> str:
-        return name_of(self.court, subject)
+        return self.names.tell(self.court, subject)

@@ -117,6 +117,8 @@ async def test_a_node_whose_egress_is_compromised_is_cut_off_by_all_and_released
             why = picket("quarantine", "why", "branch", "-c", str(fraud.home)).stdout
             assert "ledger-admin-only" in why
             assert WRITE not in why
+            why = picket("quarantine", "why", "bot", "-c", str(fraud.home)).stdout
+            assert why.startswith("agent bot of branch is quarantined")
             rogue.stop()
         with sqlite3.connect(tmp_path / "accounts.db") as sql:
             assert sql.execute("SELECT count(*) FROM financial_ledger").fetchone() == (

@@ -1,0 +1,46 @@
+"""What people call agents: names learnt from certificates and proofs seen here.
+
+Only for people to read and type. A name is its node's choice and proves nothing;
+two nodes may use one name, and then it must be said which.
+"""
+
+from typing import Final
+
+import attrs
+
+from enforcement.decide.court import Court
+from enforcement.decide.story import name_of
+from gossip.ledger.entries import Subject, SubjectKind
+from gossip.units import AgentId, NodeId
+
+NAMES_MAX: Final = 4_096
+
+
+@attrs.define
+class Names:
+    """Agents by id; the longest unheard of is forgotten first."""
+
+    _known: dict[AgentId, tuple[str, NodeId]] = attrs.field(init=False, factory=dict)
+
+    def learn(self, agent: AgentId, name: str, node: NodeId) -> None:
+        """An agent of ``node`` was seen under ``name``."""
+        self._known.pop(agent, None)
+        self._known[agent] = (name, node)
+        if len(self._known) > NAMES_MAX:
+            del self._known[next(iter(self._known))]
+
+    def find(self, name: str) -> list[Subject]:
+        """Every agent of that name."""
+        return [
+            Subject(SubjectKind.AGENT, agent)
+            for agent, (known, _) in self._known.items()
+            if known == name
+        ]
+
+    def tell(self, court: Court, subject: Subject) -> str:
+        """What to call a subject: with its name and node if they are known."""
+        known = self._known.get(AgentId(subject.id))
+        if subject.kind is not SubjectKind.AGENT or known is None:
+            return name_of(court, subject)
+        name, node = known
+        return f"agent {name} of {court.roster.name(node)}"

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     wish = Wish(keep=given.keep, fast=given.fast, as_json=given.json)
     teller = Teller(wish.as_json)
-    missing = [s for s in ("sqlite", "git", "time") if not (SERVERS / s).is_dir()]
-    if missing:
+    absent = [s for s in ("sqlite", "git", "time") if not (SERVERS / s).is_dir()]
+    if absent:
         teller.missed(f"no MCP servers in {SERVERS}: run `make servers` first")
         return 1
     adopt_orphans()
@@ -67,7 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     if interrupted:
         teller.missed("interrupted; nothing is left running")
         return INTERRUPTED
-    return 0 if all(outcome.missed is None for outcome in teller.outcomes) else 1
+    failed = [outcome.name for outcome in teller.outcomes if outcome.missed is not None]
+    if failed:
+        teller.missed(f"did not happen: {'; '.join(failed)}")
+    return 1 if failed else 0
 
 
 async def _run(wish: Wish, teller: Teller, folder: Path) -> bool:
@@ -92,6 +95,7 @@ async def _run(wish: Wish, teller: Teller, folder: Path) -> bool:
             teller.missed(missed)
             outcome = Outcome(name="The cluster", seconds=0, missed=missed)
             teller.outcomes.append(outcome)
+            teller.finish()
         nursery.cancel_scope.cancel()
     return interrupted and not staying.is_set()
 

@@ -100,7 +100,8 @@ class Teller:
         """The tables of what happened and of what was measured."""
         self.console.print()
         self.console.print(self._scenes())
-        self.console.print(self._times())
+        if self.measures:
+            self.console.print(self._times())
         if self.as_json:
             sys.stdout.write(json.dumps(self._document(), indent=2) + "\n")
 

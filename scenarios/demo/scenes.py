@@ -9,6 +9,7 @@ import trio
 from scenarios.demo import bank
 from scenarios.demo.agents import Answer, Caller, Unreachable
 from scenarios.demo.attack import attack, let_all_go, quarantined
+from scenarios.demo.control import Line
 from scenarios.demo.processes import picket, picket_or_fail
 from scenarios.demo.story import (
     Missed,
@@ -56,10 +57,8 @@ async def ordinary(stage: Stage) -> None:
 async def own_egress(stage: Stage) -> None:
     """An honest node stops its own agent, and everybody hears of it."""
     tell, since = stage.teller, stage.watch.now()
-    before = len(await stage.cluster.audit("ledger"))
     caller = await stage.agents.open("retail-bot", "sql")
-    opened = len(await stage.cluster.audit("ledger"))
-    expect(opened > before, "the ledger's audit did not see the session open")
+    before = len(await _seen_by_ledger(stage))
     write = refused(
         await caller.call("write_query", query=bank.STEAL),
         "the write",
@@ -73,9 +72,6 @@ async def own_egress(stage: Stage) -> None:
     )
     tell.fact("retail-bot reads system_config: stopped at branch-north", peek.ms)
     tell.measure("denied by the own node", [write.ms, peek.ms])
-    arrived = [row for row in await stage.cluster.audit("ledger") if row["rule"]]
-    expect(not arrived, "a forbidden call reached the ledger")
-    tell.fact("neither call left the node: the ledger's audit knows of none")
     heard = await stage.everywhere(
         "the witness report",
         since,
@@ -88,6 +84,14 @@ async def own_egress(stage: Stage) -> None:
     read = await caller.call("read_query", query=bank.READ_ACCOUNTS)
     passed(read, "retail-bot's ordinary call")
     caller.close()
+
+    async def seen() -> bool:
+        return len(await _seen_by_ledger(stage)) > before
+
+    await stage.until("the ledger's audit", seen)
+    rules = [row["rule"] for row in await stage.cluster.audit("ledger") if row["rule"]]
+    expect(not rules, "a forbidden call reached the ledger")
+    tell.fact("neither forbidden call left its node: the ledger's audit has none")
     tell.fact("one voice cuts nobody off: retail-bot's ordinary calls still pass")
 
 
@@ -194,7 +198,7 @@ async def lies(stage: Stage) -> None:
         expect(
             row is None or row["standing"] != "quarantined", f"{name} believes the liar"
         )
-    tell.fact("all honest nodes heard it; however often he says it, it is one voice")
+    tell.fact("all honest nodes heard it; however often it is said, it is one voice")
     calls = await _at_once(
         stage,
         [
@@ -250,6 +254,12 @@ async def _subject(stage: Stage, node: str) -> str:
         if isinstance(member, dict) and member["name"] == node:
             return f"node:{member['node']}"
     raise Missed(f"the ledger knows no {node}")
+
+
+async def _seen_by_ledger(stage: Stage) -> list[Line]:
+    """Calls of `read_query` in the ledger's audit; it is written in order."""
+    rows = await stage.cluster.audit("ledger")
+    return [row for row in rows if row["tool"] == "read_query"]
 
 
 def _cases(stage: Stage) -> dict[str, str]:

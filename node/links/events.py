@@ -12,8 +12,8 @@ HANDSHAKE_S: Final = 5.0
 PING_EVERY_S: Final = 3.0
 SILENCE_S: Final = 9.0
 GOODBYE_S: Final = 0.5
-PARTING_S: Final = 0.1
-"""A peer that is refused hears for so long what was said about it."""
+PARTING_S: Final = 0.5
+"""A peer whose link is dropped hears for so long what was said, grafts included."""
 REDIAL_FIRST_S: Final = 0.1
 REDIAL_MAX_S: Final = 10.0
 HALF_OPEN_EASY: Final = 64

@@ -134,7 +134,7 @@ class PqConnection(BaseSession):
             data = await self._raw.read()
             if not data:
                 raise ConnectionClosedError("closed by the peer", transport="pq")
-            for plain in self._session.feed(data):
+            for plain in self._session.feed(data, mono_ms()):
                 self._plain += plain
         portion = bytes(self._plain if n is None else self._plain[: _asked(n)])
         del self._plain[: len(portion)]
@@ -220,6 +220,7 @@ class PqTransport(ISecureTransport):
             established.send_key,
             established.receive_key,
             mono_ms(),
+            asks=dialled,
         )
         own = self.identity.local.chain.operational
         return PqConnection(conn, session, established.peer, own, dialled)

@@ -20,7 +20,8 @@ WINDOW_BYTES: Final = 262_144
 """What yamux grants each direction of a new stream."""
 CREDIT_BYTES: Final = 65_536
 """Windows are given back in portions of at least this."""
-CHUNK_BYTES: Final = 65_524
+CHUNK_BYTES: Final = 65_520
+"""With two headers of ours around it exactly a bucket of the session."""
 _DATA, _UPDATE = 0, 1
 _FIN, _RST = 4, 8
 

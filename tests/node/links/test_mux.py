@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from libp2p.network.connection.raw_connection import RawConnection
 
 from gossip.link.session import Session
-from gossip.units import MonoMs
 from node.links import mux as mux_module
 from node.links.events import QUEUE_BYTES_MAX, LinkEnd
 from node.links.mux import (
@@ -43,11 +42,11 @@ class Peer:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self._session = Session(SUITE, KEYS[1], KEYS[0], mono_ms())
+        self._session = Session(SUITE, KEYS[1], KEYS[0], mono_ms(), asks=True)
         self._heard = bytearray()
 
     async def say(self, *frames: bytes) -> None:
-        await self.stream.send_all(self._session.seal(b"".join(frames), MonoMs(0)))
+        await self.stream.send_all(self._session.seal(b"".join(frames), mono_ms()))
 
     async def hear(self) -> tuple[int, int, int, int, bytes]:
         """The next frame: kind, flags, stream, length, body."""
@@ -58,7 +57,7 @@ class Peer:
                     return frame
                 data = await self.stream.receive_some(65_536)
                 assert data, "the link was cut"
-                for plain in self._session.feed(data):
+                for plain in self._session.feed(data, mono_ms()):
                     self._heard += plain
 
     def _frame(self) -> tuple[int, int, int, int, bytes] | None:
@@ -86,7 +85,7 @@ async def linked(dialled: bool = False) -> AsyncIterator[tuple[LinkMux, Peer]]:
     quieten()
     near, far = await socket_pair()
     raw = RawConnection(TcpStream(near), dialled)
-    session = Session(SUITE, *KEYS, mono_ms())
+    session = Session(SUITE, *KEYS, mono_ms(), asks=dialled)
     own = OWN.chain.operational
     connection = PqConnection(raw, session, PEER.chain, own, dialled)
     mux = LinkMux(connection, connection.get_remote_peer())

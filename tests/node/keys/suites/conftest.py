@@ -1,5 +1,6 @@
 """Both providers, where both are; a run that expects liboqs fails without it."""
 
+import faulthandler
 import os
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from node.keys.suites.openssl import OpensslSuite
 from node.keys.suites.probe import Missing, find_liboqs
 
 EXPECTED = "PICKET_EXPECT_LIBOQS"
+
+
+@pytest.fixture(autouse=True)
+def _long_runs_are_not_dumped(request: pytest.FixtureRequest) -> None:
+    """Dumping the stack of a running thread can crash it, and a slow test is no hang.
+
+    pytest-timeout still ends one that is.
+    """
+    if request.node.get_closest_marker("slow") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,19 @@ HALF_OPEN_EASY: Final = 64
 HALF_OPEN_MAX: Final = 256
 HALF_OPEN_PER_ADDRESS_MAX: Final = 128
 FIRST_MESSAGES_PER_S: Final = 20
+ANSWERS_PER_S: Final = 64
+ANSWERS_AT_ONCE: Final = 256
+ANSWERS_PER_ADDRESS_PER_S: Final = 16
+ANSWERS_PER_ADDRESS_AT_ONCE: Final = 64
+"""Handshakes answered, each of which costs a signature."""
+YOUNG_LINK_MS: Final = 5_000
+"""A call that arrives later than this after a link came up did not cross it."""
+LINK_S_MAX: Final = 86_400.0
+"""A link that is older is made anew, with a whole handshake."""
 ADDRESSES_MAX: Final = 1_024
 QUEUE_BYTES_MAX: Final = 4 * 1024 * 1024
+UNREAD_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What one peer's streams may hold that nobody here has read yet."""
 READ_BYTES: Final = 262_144
 ASKED_BYTES_MAX: Final = 1_024
 """Given at once to libp2p's negotiation, which asks up to 101 times."""
@@ -35,6 +46,7 @@ class LinkEnd(enum.Enum):
     MISBEHAVED = "the peer broke the protocol"
     SILENT = "the peer fell silent"
     REPLACED = "a newer link to the same node took over"
+    EXPIRED = "it was time for a new handshake"
     CLOSED = "this node closed it"
     SHUTDOWN = "this node is stopping"
 

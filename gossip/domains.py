@@ -26,6 +26,7 @@ class Domain(bytes, Enum):
     MESSAGE = b"picket mcp message v1"
     BUNDLE = b"picket policy bundle v1"
     RULE = b"picket policy rule v1"
+    MANIFEST = b"picket tool manifest v1"
     LEAF = b"picket parameter leaf v1"
     LEAF_VALUE = b"picket parameter value v1"
     LEAF_SALT = b"picket parameter salt v1"

@@ -6,8 +6,8 @@ from typing import TypeAlias
 import attrs
 
 from gossip.domains import Domain
+from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry
-from gossip.ledger.feed import Batch
 from gossip.suite import Claim
 from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
@@ -65,6 +65,16 @@ class SendStored:
     incarnation: Incarnation = attrs.field(repr=bytes.hex)
     first: int
     last: int
+
+
+@attrs.frozen
+class Forget:
+    """Batches of a feed before number ``before`` need not be kept, unless they
+    are `Batch.lasting`."""
+
+    author: NodeId = attrs.field(repr=bytes.hex)
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    before: int
 
 
 @attrs.frozen
@@ -132,6 +142,7 @@ Effect: TypeAlias = (
     Sign
     | Verify
     | Store
+    | Forget
     | Recall
     | Send
     | SendStored

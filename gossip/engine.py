@@ -108,6 +108,8 @@ class Engine:
                 if report is None or event.other.author == self.me:
                     return []
                 return [*self._pen.say(EntryKind.REPORT, report, now)]
+            case events.Prune():
+                return [*self._pen.prune(event.incarnation, event.keep, now)]
             case events.LinkUp():
                 return self._on_link_up(event.chain, now)
             case events.LinkDown():

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import attrs
 
-from gossip.ledger.feed import Batch
+from gossip.ledger.batch import Batch
 from gossip.membership.identity import Chain
 from gossip.units import Incarnation, NodeId
 
@@ -60,6 +60,14 @@ class Recalled:
 
     held: bytes = attrs.field(repr=False)
     other: Batch
+
+
+@attrs.frozen
+class Prune:
+    """Retention: of our own feed ``incarnation`` keep from number ``keep`` on."""
+
+    incarnation: Incarnation = attrs.field(repr=bytes.hex)
+    keep: int
 
 
 @attrs.frozen
@@ -121,6 +129,7 @@ Event: TypeAlias = (
     | Signed
     | Stored
     | Recalled
+    | Prune
     | LinkUp
     | LinkDown
     | Barred

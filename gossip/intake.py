@@ -25,6 +25,7 @@ from gossip.effects import (
     CloseLink,
     Effect,
     Fact,
+    Forget,
     Note,
     Recall,
     Store,
@@ -32,8 +33,10 @@ from gossip.effects import (
 )
 from gossip.errors import LocalError, PeerError
 from gossip.ledger.admission import Admission, Answer, Verdict
+from gossip.ledger.batch import Batch, read_batch_untrusted
 from gossip.ledger.budget import Budget
 from gossip.ledger.entries import (
+    Checkpoint,
     Keys,
     Proof,
     ProofKind,
@@ -47,7 +50,7 @@ from gossip.ledger.equivocation import (
     read_equivocation_untrusted,
     write_equivocation,
 )
-from gossip.ledger.feed import Batch, Ledger, Place, read_batch_untrusted
+from gossip.ledger.feed import Ledger, Place
 from gossip.membership.identity import read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread.plumtree import Plumtree
@@ -142,17 +145,25 @@ class Intake:
         keys = batch.entries[0].said
         if isinstance(keys, Keys) and batch.author in self.roster:
             self.roster.learn(read_chain_untrusted(keys.chain, self.suite))
-        if self.ledger.place(batch) is not Place.NEW:
+        # Too far: what a checkpoint lets begin there is stored behind it.
+        if self.ledger.place(batch) not in (Place.NEW, Place.TOO_FAR):
             return []
         self.ledger.add(batch)
         return self.admit(batch)
 
     def admit(self, batch: Batch) -> list[Effect]:
-        """Hand on what a batch says, after freezing whatever it proves forked."""
+        """Hand on what a batch says, after freezing what it proves forked, and
+        forgetting what it says may go."""
+        effects: list[Effect] = []
         for entry in batch.entries:
             if isinstance(entry.said, Report):
                 self._freeze_if_forked(entry.said.evidence)
-        return [Admitted(entry) for entry in batch.entries]
+            elif isinstance(entry.said, Checkpoint):
+                feed = self.ledger.checkpoint(entry, entry.said)
+                if feed is not None:
+                    effects.append(Forget(*feed, entry.said.number))
+            effects.append(Admitted(entry))
+        return effects
 
     # --- one batch ------------------------------------------------------------
 
@@ -197,6 +208,7 @@ class Intake:
             case Answer.FORK:
                 follow = self._recall(batch)
             case Answer.IGNORE:
+                self.sync.on_ignored(batch.feed)
                 follow = []
         fact = _FACTS[verdict.answer]
         return [Note(fact, peer, batch.author, verdict.why), *follow]

@@ -13,6 +13,10 @@ CHAIN_BYTES_MAX: Final = 16_384
 ACT_BYTES_MAX: Final = 65_536
 
 # What is remembered
+RETENTION_MS: Final = 30 * DAY_MS
+RETENTION_BYTES: Final = 256 << 20
+AUTHOR_BYTES_MIN: Final = 4 << 20
+"""An author's share of the store, however many members there are."""
 AHEAD_PER_FEED_MAX: Final = 1_024
 PARKED_BATCHES_MAX: Final = 256
 DELAYED_BATCHES_MAX: Final = 1_024

@@ -17,15 +17,22 @@ from gossip import limits
 from gossip.domains import Domain
 from gossip.effects import Sign, Store
 from gossip.errors import LocalError
-from gossip.ledger.entries import Closing, EntryKind, Keys, write_keys
-from gossip.ledger.feed import (
+from gossip.ledger.batch import (
     NO_PREVIOUS,
     Batch,
     Draft,
-    Ledger,
     draft_batch,
     read_batch_untrusted,
 )
+from gossip.ledger.entries import (
+    Checkpoint,
+    Closing,
+    EntryKind,
+    Keys,
+    write_checkpoint,
+    write_keys,
+)
+from gossip.ledger.feed import Ledger
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
 from gossip.units import Incarnation, NodeId, UnixMs
@@ -82,6 +89,19 @@ class Pen:
             raise LocalError(f"an entry of {len(body)} bytes")
         self._waiting.append((kind, body))
         return self.write(now)
+
+    def prune(self, incarnation: Incarnation, keep: int, now: UnixMs) -> list[Sign]:
+        """Say that of an own feed only batches from ``keep`` on are to be kept.
+
+        Raises:
+            LocalError: that is not a batch that can be begun with.
+        """
+        feed = self.ledger.feed((self.me, incarnation))
+        previous = feed.id_at(keep - 1) if feed else None
+        if feed is None or previous is None or keep > feed.next_number:
+            raise LocalError(f"a feed cannot be begun at {keep}")
+        checkpoint = Checkpoint(incarnation=incarnation, number=keep, previous=previous)
+        return self.say(EntryKind.CHECKPOINT, write_checkpoint(checkpoint), now)
 
     def write(self, now: UnixMs) -> list[Sign]:
         """Begin the next batch if one is due and none is under way."""

@@ -4,7 +4,7 @@ One event at a time, in order, all in the event loop; only the disk and the
 links work beside it. What the engine admits is handed on, each entry once.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ import attrs
 import trio
 import trio.lowlevel
 
-from gossip import effects, events
+from gossip import effects, events, limits
 from gossip.engine import Engine
 from gossip.errors import LocalError, UserError
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
@@ -23,8 +23,9 @@ from gossip.units import KeyId, MonoMs, NodeId, UnixMs
 from node.clock import Clock
 from node.log import Log
 from node.metrics import Metrics
-from node.store import PutBatch, Store
+from node.store import Forget, PutBatch, Store
 
+PRUNE_S: Final = 600.0
 BACKLOG_REQUESTS_MAX: Final = 256
 TAKE_IN_MAX: Final = 64
 """Frames handled without letting anybody else have a turn."""
@@ -34,6 +35,10 @@ _ENTRY_BYTES_USUAL: Final = 150
 VERIFYING_MAX: Final = 4
 """Batches of signatures under way in threads before more frames are taken in."""
 DURABLE_S: Final = 8.0
+HELD_BYTES_MAX: Final = 1 << 20
+"""What waits of one peer before nothing more is read from it."""
+_FRAME_COST_BYTES: Final = 512
+"""What a waiting frame costs besides its bytes, roughly."""
 _BACKLOG_PIECE: Final = 16
 _BACKLOG_RETRY_S: Final = 0.01
 
@@ -106,6 +111,10 @@ class Driver:
     _backlog: deque[effects.SendStored] = attrs.field(init=False, factory=deque)
     _more: trio.Event = attrs.field(init=False, factory=trio.Event)
     _arrived: list[events.Frame] = attrs.field(init=False, factory=list)
+    _held: Counter[NodeId] = attrs.field(init=False, factory=Counter)
+    _freed: trio.lowlevel.ParkingLot = attrs.field(
+        init=False, factory=trio.lowlevel.ParkingLot
+    )
     _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
     _said: dict[tuple[int, bytes], deque[trio.Event]] = attrs.field(
         init=False, factory=dict
@@ -149,8 +158,23 @@ class Driver:
         """A frame arrived. What arrives in one turn of the loop is handled as one."""
         self.metrics.received_bytes.inc(len(frame))
         self._arrived.append(events.Frame(peer, frame))
+        self._held[peer] += len(frame) + _FRAME_COST_BYTES
         if len(self._arrived) == 1:
             self._some_arrived.set()
+
+    def prune(self) -> None:
+        """Let go of own batches that are old, or over our share of the store."""
+        now = self.clock.unix_ms()
+        share = self.engine.roster.author_bytes_max // 2
+        for incarnation, keep in self.store.prunable(
+            self.engine.me, now - limits.RETENTION_MS, share
+        ):
+            self.handle(events.Prune(incarnation, keep))
+
+    async def room(self, peer: NodeId) -> None:
+        """Wait until little enough of what ``peer`` said waits here."""
+        while self._held[peer] > HELD_BYTES_MAX:
+            await self._freed.park()
 
     def report(self, report: Report) -> None:
         """Say in our own feed what we saw."""
@@ -177,6 +201,7 @@ class Driver:
             nursery.start_soon(self._take_in)
             nursery.start_soon(self._alarm.run, lambda: self.handle(events.Woken()))
             nursery.start_soon(self._send_backlog)
+            nursery.start_soon(self._prune_now_and_then)
 
     @property
     def waiting_frames(self) -> int:
@@ -190,6 +215,7 @@ class Driver:
             while self._arrived:
                 piece = tuple(self._arrived[: self._piece()])
                 del self._arrived[: len(piece)]
+                self._free(piece)
                 began = perf_counter()
                 self.handle(events.Frames(piece))
                 self.metrics.frame_seconds.observe(perf_counter() - began)
@@ -198,6 +224,18 @@ class Driver:
                     self._verified = trio.Event()
                     await self._verified.wait()
             self._some_arrived = trio.Event()
+
+    async def _prune_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(PRUNE_S)
+            self.prune()
+
+    def _free(self, piece: tuple[events.Frame, ...]) -> None:
+        for frame in piece:
+            self._held[frame.peer] -= len(frame.data) + _FRAME_COST_BYTES
+            if not self._held[frame.peer]:
+                del self._held[frame.peer]
+        self._freed.unpark_all()
 
     def _piece(self) -> int:
         """How many frames make one turn: fewer, if they hold many entries."""
@@ -232,6 +270,10 @@ class Driver:
                 if self._beside is None:
                     raise LocalError("asked to verify before the driver runs")
                 self._beside.start_soon(self._verify, effect)
+            case effects.Forget():
+                self.store.submit(
+                    Forget(effect.author, effect.incarnation, effect.before)
+                )
             case effects.Recall():
                 self._recall(effect)
             case effects.Store():
@@ -279,7 +321,8 @@ class Driver:
 
     def _recall(self, effect: effects.Recall) -> None:
         feed = effect.other.feed
-        for held in self.store.range(*feed, effect.number, effect.number):
+        number = effect.number
+        for _, held in self.store.range(*feed, number, number, 1):
             self.handle(events.Recalled(held, effect.other))
 
     def _admit(self, entry: Entry) -> None:
@@ -323,19 +366,19 @@ class Driver:
         """Send some of ``asked`` and put the rest back; whether any went out."""
         if asked.peer not in self.engine.linked():
             return False
-        last = min(asked.last, asked.first + _BACKLOG_PIECE - 1)
-        sent = 0
-        held = self.store.range(asked.author, asked.incarnation, asked.first, last)
-        for encoded in held:
+        held = self.store.range(
+            asked.author, asked.incarnation, asked.first, asked.last, _BACKLOG_PIECE
+        )
+        rest = asked.first
+        for number, encoded in held:
             frame = frames.give(encoded)
             if not self.links.send(asked.peer, frame):
                 break
             self.metrics.sent_bytes.inc(len(frame))
-            sent += 1
-        rest = asked.first + sent
-        if rest <= asked.last and held:
+            rest = number + 1
+        if held and rest <= asked.last:
             self._backlog.append(attrs.evolve(asked, first=rest))
-        return sent > 0
+        return rest > asked.first
 
     def _name(self, node: NodeId) -> str:
         return self.engine.roster.name(node)

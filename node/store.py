@@ -25,7 +25,7 @@ import trio
 
 from gossip import limits
 from gossip.errors import PeerError, UserError
-from gossip.ledger.feed import Batch
+from gossip.ledger.batch import Batch
 from gossip.units import Incarnation, NodeId, UnixMs
 from node.keys.keystore import make_private_folder
 
@@ -85,7 +85,16 @@ class PutMeta:
     value: bytes = attrs.field(repr=False)
 
 
-Write: TypeAlias = PutBatch | PutAudit | PutMeta
+@attrs.frozen
+class Forget:
+    """Drop a feed's batches before a number, but for the lasting ones."""
+
+    author: NodeId
+    incarnation: Incarnation
+    before: int
+
+
+Write: TypeAlias = PutBatch | PutAudit | PutMeta | Forget
 
 _MIGRATIONS: Final = (
     """
@@ -96,7 +105,9 @@ _MIGRATIONS: Final = (
         number INTEGER NOT NULL,
         hash BLOB NOT NULL,
         body BLOB NOT NULL,
+        issued_at_ms INTEGER NOT NULL,
         received_at_ms INTEGER NOT NULL,
+        lasting INTEGER NOT NULL,
         UNIQUE (author, incarnation, number)
     ) STRICT;
     CREATE TABLE audit (
@@ -170,24 +181,46 @@ class Database:
                 yield self._open(body, _place(author, incarnation, number))
 
     def range(
-        self, author: NodeId, incarnation: Incarnation, first: int, last: int
+        self,
+        author: NodeId,
+        incarnation: Incarnation,
+        first: int,
+        last: int,
+        count: int,
     ) -> list[tuple[int, bytes]]:
-        """Batches ``first..last`` of a feed, as many as are held and fit."""
+        """The first ``count`` held of a feed's batches ``first..last``, that fit."""
+        rows = self._sql.execute(
+            "SELECT number, body FROM batches WHERE author = ? AND incarnation = ?"
+            " AND number BETWEEN ? AND ? ORDER BY number LIMIT ?",
+            (author, incarnation, first, last, count),
+        )
         found: list[tuple[int, bytes]] = []
         size = 0
-        with self._reading():
-            rows = self._sql.execute(
-                "SELECT number, body FROM batches WHERE author = ? AND incarnation = ?"
-                " AND number BETWEEN ? AND ? ORDER BY number",
-                (author, incarnation, first, last),
-            )
-            for number, body in rows:
-                encoded = self._open(body, _place(author, incarnation, number))
-                size += len(encoded)
-                if found and size > RANGE_BYTES_MAX:
-                    break
-                found.append((number, encoded))
+        for number, body in rows:
+            encoded = self._open(body, _place(author, incarnation, number))
+            size += len(encoded)
+            if found and size > RANGE_BYTES_MAX:
+                break
+            found.append((number, encoded))
         return found
+
+    def prunable(
+        self, author: NodeId, issued_before_ms: int, bytes_max: int
+    ) -> list[tuple[Incarnation, int]]:
+        """Where to begin an author's feeds so that what is kept is young and small.
+
+        Returns:
+            For each feed that has something to drop, the first number to keep.
+        """
+        rows = self._sql.execute(
+            "SELECT incarnation, max(number) + 1 FROM ("
+            " SELECT incarnation, number, issued_at_ms,"
+            "  sum(length(body)) OVER (ORDER BY seq DESC) AS younger"
+            " FROM batches WHERE author = ? AND NOT lasting)"
+            " WHERE issued_at_ms < ? OR younger > ? GROUP BY incarnation",
+            (author, issued_before_ms, bytes_max),
+        )
+        return [(Incarnation(incarnation), keep) for incarnation, keep in rows]
 
     def audit(self, last: int) -> list[tuple[int, int, bytes]]:
         """The ``last`` audit rows as (seq, at_ms, record), oldest first."""
@@ -222,20 +255,29 @@ class Database:
                 place = _place(batch.author, batch.incarnation, batch.number)
                 self._sql.execute(
                     "INSERT OR IGNORE INTO batches (author, incarnation, number, hash,"
-                    " body, received_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+                    " body, issued_at_ms, received_at_ms, lasting)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         batch.author,
                         batch.incarnation,
                         batch.number,
                         batch.id,
                         self._sealer.seal(batch.encoded, place),
+                        batch.issued_at_ms,
                         received_at_ms,
+                        batch.lasting,
                     ),
                 )
             case PutAudit(at_ms, record):
                 self._sql.execute(
                     "INSERT INTO audit (at_ms, record) VALUES (?, ?)",
                     (at_ms, self._sealer.seal(record, _audit_place(at_ms))),
+                )
+            case Forget(author, incarnation, before):
+                self._sql.execute(
+                    "DELETE FROM batches WHERE author = ? AND incarnation = ?"
+                    " AND number < ? AND NOT lasting",
+                    (author, incarnation, before),
                 )
             case PutMeta(key, value):
                 self._sql.execute(
@@ -327,14 +369,26 @@ class Store:
         return self._reader.batches()
 
     def range(
-        self, author: NodeId, incarnation: Incarnation, first: int, last: int
-    ) -> list[bytes]:
-        """Batches ``first..last`` of a feed, those still being written included."""
-        found = dict(self._reader.range(author, incarnation, first, last))
+        self,
+        author: NodeId,
+        incarnation: Incarnation,
+        first: int,
+        last: int,
+        count: int,
+    ) -> list[tuple[int, bytes]]:
+        """The first ``count`` held of a feed's batches ``first..last``, by number;
+        those still being written included."""
+        found = dict(self._reader.range(author, incarnation, first, last, count))
         for (who, which, number), encoded in self._unwritten.items():
             if who == author and which == incarnation and first <= number <= last:
                 found[number] = encoded
-        return [found[number] for number in sorted(found)]
+        return [(number, found[number]) for number in sorted(found)[:count]]
+
+    def prunable(
+        self, author: NodeId, issued_before_ms: int, bytes_max: int
+    ) -> list[tuple[Incarnation, int]]:
+        """See `Database.prunable`."""
+        return self._reader.prunable(author, issued_before_ms, bytes_max)
 
     def audit(self, last: int) -> list[tuple[int, int, bytes]]:
         """The last audit rows, oldest first."""

@@ -13,8 +13,9 @@ import attrs
 from gossip import limits
 from gossip.domains import Domain
 from gossip.errors import PeerError
+from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Keys
-from gossip.ledger.feed import Batch, Ledger, Place
+from gossip.ledger.feed import Ledger, Place
 from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.suite import Claim, Suite
@@ -72,6 +73,10 @@ class Admission:
             return Verdict(Answer.KNOWN)
         if place in _IGNORED:
             return Verdict(Answer.IGNORE, _IGNORED[place])
+        if self.ledger.bytes_of(batch.author) > self.roster.author_bytes_max and (
+            not batch.lasting
+        ):
+            return Verdict(Answer.IGNORE, "its author must prune before it goes on")
         if batch.issued_at_ms > now + limits.FUTURE_MS_MAX:
             return Verdict(Answer.IGNORE, "stamped in the future")
         try:

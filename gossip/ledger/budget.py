@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from gossip.ledger.feed import Batch
+from gossip.ledger.batch import Batch
 from gossip.units import NodeId, UnixMs
 
 ENTRY_MS: Final = 2

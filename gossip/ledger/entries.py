@@ -5,6 +5,7 @@ on, and not acted upon, so that old nodes never break a feed.
 """
 
 from enum import IntEnum
+from typing import TypeAlias
 
 import attrs
 
@@ -42,6 +43,14 @@ class EntryKind(IntEnum):
     """The digest of the policy bundle the author enforces from here on."""
     CHECKPOINT = 5
     """Where one of the author's own feeds may be begun; what precedes may go."""
+    RETRACTION = 6
+    """The author takes back what it reported before."""
+    APPEAL = 7
+    """What an accused node asks everybody; the author only carries it."""
+    ANSWER = 8
+    """What a reporter answers to an appeal."""
+    MANIFEST = 9
+    """The author provides this manifest of one of its servers from here on."""
 
 
 class SubjectKind(IntEnum):
@@ -62,6 +71,10 @@ class Subject:
 
     def __str__(self) -> str:
         return f"{self.kind.name.lower()}:{self.id.hex()}"
+
+
+Place: TypeAlias = tuple[bytes, bytes, int, int]
+"""Where an entry stands: author, incarnation, batch number, index."""
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +105,11 @@ class Entry:
     def feed(self) -> tuple[NodeId, Incarnation]:
         """Which feed it was said in."""
         return (self.author, self.incarnation)
+
+    @property
+    def place(self) -> Place:
+        """Where it stands; the rest of `order`."""
+        return (self.author, self.incarnation, self.number, self.index)
 
     @property
     def order(self) -> tuple[int, bytes, bytes, int, int]:
@@ -186,6 +204,8 @@ class ProofKind(IntEnum):
     """A signed request that a hostile rule of the bundle it names denies."""
     EQUIVOCATION = 2
     """Two signed headers that cannot both be honest."""
+    TWO_FACES = 3
+    """Two signed manifests of one server, version and sequence."""
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ import attrs
 from gossip import limits
 from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.ledger.feed import Batch, FeedId, Header, read_header_untrusted
+from gossip.ledger.batch import Batch, FeedId, Header, read_header_untrusted
 from gossip.membership.identity import Chain, read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.suite import SIGNATURE_BYTES, Suite, digest

@@ -6,6 +6,7 @@ holding the roster is all that is needed to read a batch or a request.
 
 import attrs
 
+from gossip import limits
 from gossip.errors import PeerError
 from gossip.membership.founders import Founder, Founders
 from gossip.membership.identity import Chain
@@ -35,6 +36,13 @@ class Roster:
     def size(self) -> int:
         """How many members have a voice, the quarantined included."""
         return len(self._members)
+
+    @property
+    def author_bytes_max(self) -> int:
+        """Each author's share of what a node keeps; what is beyond it waits until
+        the author prunes, so nobody can crowd out anybody else's entries."""
+        share = limits.RETENTION_BYTES // max(1, self.size)
+        return max(limits.AUTHOR_BYTES_MIN, share)
 
     def members(self) -> tuple[Founder, ...]:
         """All members, in the order of the founders' file."""

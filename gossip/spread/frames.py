@@ -6,7 +6,7 @@ from typing import TypeAlias
 import attrs
 
 from gossip import limits
-from gossip.ledger.feed import FeedId
+from gossip.ledger.batch import FeedId
 from gossip.units import (
     ID_BYTES,
     INCARNATION_BYTES,

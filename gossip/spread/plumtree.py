@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from gossip.effects import Send, SendStored
-from gossip.ledger.feed import Batch, FeedId
+from gossip.ledger.batch import Batch, FeedId
 from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 

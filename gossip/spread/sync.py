@@ -21,7 +21,8 @@ import attrs
 
 from gossip.domains import Domain
 from gossip.effects import Send, SendStored
-from gossip.ledger.feed import Batch, Feed, FeedId, Ledger
+from gossip.ledger.batch import Batch, FeedId
+from gossip.ledger.feed import Feed, Ledger
 from gossip.spread import frames
 from gossip.suite import Suite, digest
 from gossip.units import NodeId, UnixMs
@@ -131,9 +132,25 @@ class Sync:
         if peer not in self._peers or held is None:
             return []
         last = min(wanted.last, held.next_number - 1)
-        if last < wanted.first:
-            return []
-        return [SendStored(peer, *wanted.feed, wanted.first, last)]
+        if wanted.first >= held.base:
+            if last < wanted.first:
+                return []
+            return [SendStored(peer, *wanted.feed, wanted.first, last)]
+        # Pruned: what was kept all the same, the checkpoint, then what follows.
+        sends = [SendStored(peer, *wanted.feed, wanted.first, held.base - 1)]
+        if held.checkpointed_in is not None:
+            feed, number = held.checkpointed_in
+            sends.append(SendStored(peer, *feed, number, number))
+        if last >= held.base:
+            sends.append(SendStored(peer, *wanted.feed, held.base, last))
+        return sends
+
+    def on_ignored(self, feed: FeedId) -> None:
+        """We do not take a feed's batches now: it is not the peers' fault."""
+        self._fetches.pop(feed, None)
+        self._gaps.pop(feed, None)
+        for offers in self._peers.values():
+            offers.pop(feed, None)
 
     def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
         """A batch came before those it follows: fetch them, if they stay away.

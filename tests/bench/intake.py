@@ -21,6 +21,7 @@ from enforcement.decide.court import Court
 from gossip.domains import Domain
 from gossip.engine import Engine
 from gossip.errors import UserError
+from gossip.ledger.batch import draft_batch, read_batch_untrusted
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -32,7 +33,6 @@ from gossip.ledger.entries import (
     write_keys,
     write_report,
 )
-from gossip.ledger.feed import draft_batch, read_batch_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.suite import Claim

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gossip import events
 from gossip.effects import Fact
 from gossip.errors import LocalError
+from gossip.ledger.batch import read_batch_untrusted
 from gossip.ledger.entries import (
     EntryKind,
     Keys,
@@ -17,7 +18,6 @@ from gossip.ledger.entries import (
     write_keys,
     write_report,
 )
-from gossip.ledger.feed import read_batch_untrusted
 from gossip.spread import frames
 from gossip.units import UnixMs
 from node.keys.suites.openssl import OpensslSuite

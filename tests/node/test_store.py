@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip.errors import PeerError, UserError
-from gossip.ledger.feed import Batch, draft_batch, read_batch_untrusted
+from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.suite import SIGNATURE_BYTES
 from gossip.units import ClusterId, Incarnation, KeyId, NodeId, UnixMs
-from node.store import PutAudit, PutBatch, PutMeta, Store
+from node.store import Forget, PutAudit, PutBatch, PutMeta, Store
 
 NOW = UnixMs(1_800_000_000_000)
 AUTHOR = NodeId(b"a" * 32)
@@ -37,6 +37,12 @@ def make_batch(number: int, text: bytes = b"x", author: NodeId = AUTHOR) -> Batc
         entries=[(999, text)],
     )
     return read_batch_untrusted(draft.join(bytes(SIGNATURE_BYTES)))
+
+
+def held(store: Store, first: int, last: int, count: int = 99) -> list[bytes]:
+    """What the store gives of AUTHOR's feed."""
+    found = store.range(AUTHOR, INCARNATION, first, last, count)
+    return [encoded for _, encoded in found]
 
 
 @asynccontextmanager
@@ -75,11 +81,11 @@ async def test_a_range_holds_what_is_still_being_written(tmp_path: Path) -> None
     batches = [make_batch(n) for n in range(4)]
     for batch in batches:
         store.submit(PutBatch(batch, NOW))
-    assert store.range(AUTHOR, INCARNATION, 1, 2) == [b.encoded for b in batches[1:3]]
+    assert held(store, 1, 2) == [b.encoded for b in batches[1:3]]
     async with running(store):
         pass
-    assert store.range(AUTHOR, INCARNATION, 2, 99) == [b.encoded for b in batches[2:]]
-    assert store.range(NodeId(b"b" * 32), INCARNATION, 0, 9) == []
+    assert held(store, 2, 99) == [b.encoded for b in batches[2:]]
+    assert store.range(NodeId(b"b" * 32), INCARNATION, 0, 9, 99) == []
     store.close()
 
 
@@ -210,15 +216,33 @@ def test_ranges_are_what_a_dictionary_would_say(
                 model.setdefault((who, number), batch.encoded)
                 store.submit(PutBatch(batch, NOW))
             for who in (b"a", b"b"):
-                held = store.range(NodeId(who * 32), INCARNATION, 5, 15)
+                held = store.range(NodeId(who * 32), INCARNATION, 5, 15, 99)
                 assert held == [
-                    encoded
+                    (n, encoded)
                     for (author, n), encoded in sorted(model.items())
                     if author == who and 5 <= n <= 15
                 ]
         store.close()
 
     trio.run(go)
+
+
+async def test_what_is_old_or_too_much_is_prunable_and_what_lasts_stays(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "s.db")
+    async with running(store):
+        for number in range(10):
+            store.submit(PutBatch(make_batch(number), NOW))
+    size = len(make_batch(0).encoded)
+
+    assert store.prunable(AUTHOR, 0, 10 * size) == []
+    assert store.prunable(AUTHOR, NOW + 1, 10 * size) == [(INCARNATION, 10)]
+    assert store.prunable(AUTHOR, 0, 4 * size + 10) == [(INCARNATION, 6)]
+    async with running(store):
+        store.submit(Forget(AUTHOR, INCARNATION, 6))
+    assert len(held(store, 0, 99)) == 4
+    store.close()
 
 
 WRITER = """

@@ -8,8 +8,8 @@ import attrs
 from gossip import effects, events
 from gossip.domains import Domain
 from gossip.engine import Engine
+from gossip.ledger.batch import Batch, draft_batch
 from gossip.ledger.entries import Entry, EntryKind
-from gossip.ledger.feed import Batch, draft_batch
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId, UnixMs
@@ -154,6 +154,14 @@ class Town:
                 citizen.stored.append(effect.batch)
                 if effect.own:
                     self.post(me, events.Stored(effect.batch.id))
+            case effects.Forget():
+                citizen.stored = [
+                    b
+                    for b in citizen.stored
+                    if b.feed != (effect.author, effect.incarnation)
+                    or b.number >= effect.before
+                    or b.lasting
+                ]
             case effects.Recall():
                 for batch in citizen.stored:
                     if (batch.feed, batch.number) == (effect.other.feed, effect.number):

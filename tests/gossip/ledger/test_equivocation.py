@@ -8,6 +8,7 @@ from enforcement.decide.case import Basis, Level
 from enforcement.decide.court import Court
 from gossip import events
 from gossip.errors import PeerError
+from gossip.ledger.batch import Batch, read_batch_untrusted
 from gossip.ledger.entries import (
     EntryKind,
     Keys,
@@ -22,7 +23,6 @@ from gossip.ledger.equivocation import (
     read_equivocation_untrusted,
     write_equivocation,
 )
-from gossip.ledger.feed import Batch, read_batch_untrusted
 from gossip.spread import frames
 from scenarios.toy import ToySuite
 from tests.support.members import NOW, Member, member, roster

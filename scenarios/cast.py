@@ -12,8 +12,8 @@ import attrs
 
 from gossip.domains import Domain
 from gossip.errors import PeerError
+from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.ledger.entries import EntryKind, write_policy
-from gossip.ledger.feed import Batch, draft_batch, read_batch_untrusted
 from gossip.spread import frames
 from scenarios.people import Person
 

@@ -6,7 +6,7 @@ import attrs
 
 from enforcement.decide.court import Court
 from gossip.engine import Engine
-from gossip.ledger.feed import Batch, FeedId
+from gossip.ledger.batch import Batch, FeedId
 from gossip.suite import SigningKey
 from gossip.units import KeyId, NodeId, UnixMs
 from scenarios.cast import Role
@@ -36,22 +36,29 @@ class LocalClock:
 class Disk:
     """Batches as stored, in order; what a restarted node is told first."""
 
-    _batches: dict[FeedId, dict[int, bytes]] = attrs.field(init=False, factory=dict)
-    _order: list[bytes] = attrs.field(init=False, factory=list)
+    _held: dict[tuple[FeedId, int], tuple[bytes, bool]] = attrs.field(
+        init=False, factory=dict
+    )
+    """Each with whether it outlives `forget`."""
 
     def put(self, batch: Batch) -> None:
         """Store one batch."""
-        self._batches.setdefault(batch.feed, {})[batch.number] = batch.encoded
-        self._order.append(batch.encoded)
+        self._held[batch.feed, batch.number] = (batch.encoded, batch.lasting)
 
     def read(self, feed: FeedId, first: int, last: int) -> list[bytes]:
         """The batches ``first`` to ``last`` (included), as far as they are held."""
-        held = self._batches.get(feed, {})
-        return [held[n] for n in range(first, last + 1) if n in held]
+        places = ((feed, number) for number in range(first, last + 1))
+        return [self._held[place][0] for place in places if place in self._held]
+
+    def forget(self, feed: FeedId, before: int) -> None:
+        """Drop what is before a number, unless it lasts."""
+        for place, (_, lasting) in list(self._held.items()):
+            if place[0] == feed and place[1] < before and not lasting:
+                del self._held[place]
 
     def load(self) -> list[bytes]:
         """Everything, in the order in which it was stored."""
-        return list(self._order)
+        return [encoded for encoded, _ in self._held.values()]
 
 
 @attrs.define(eq=False)

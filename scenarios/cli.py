@@ -17,13 +17,15 @@ import attrs
 import click
 
 from gossip.errors import UserError
+from scenarios.borrowed import find_suite
 from scenarios.figures import BARS
+from scenarios.onlooker import Onlooker
 from scenarios.page import Chronicle, write_page
 from scenarios.reading import library, load
 from scenarios.run import Verdict, run
 from scenarios.script import NODES_MAX, Scenario
 from scenarios.swarm import failure, random_scenario, shrink
-from scenarios.world import Onlooker, World
+from scenarios.world import World
 from scenarios.writing import write_scenario
 
 
@@ -54,6 +56,8 @@ def list_(as_json: bool) -> None:
 @click.option(
     "--nodes", type=click.IntRange(1, NODES_MAX), help="Roles keep their proportions."
 )
+@click.option("--reduced", is_flag=True, help="As every change is tested.")
+@click.option("--suite", default="toy", show_default=True, help="Or openssl, liboqs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--trace", metavar="FILE", help="Write every event, a line of JSON each.")
 @click.option("--report", metavar="FILE", help="Write a page to look at (HTML).")
@@ -61,12 +65,16 @@ def run_(
     name: str,
     seed: int | None,
     nodes: int | None,
+    reduced: bool,
+    suite: str,
     as_json: bool,
     trace: str | None,
     report: str | None,
 ) -> int:
     """Run one scenario; exit 1 if what it expects does not hold."""
     scenario = load(name)
+    if reduced:
+        scenario = scenario.reduced()
     if nodes is not None:
         scenario = scenario.resized(nodes)
     if seed is None:
@@ -80,18 +88,55 @@ def run_(
 
     began = perf_counter()
     with _opened(trace) as out, _progress(scenario.title) as progress:
-        verdict = run(scenario, seed, trace=out, onlookers=onlookers, progress=progress)
+        verdict = run(
+            scenario,
+            seed,
+            suite=find_suite(suite, seed),
+            trace=out,
+            onlookers=onlookers,
+            progress=progress,
+        )
     took_s = perf_counter() - began
     if report is not None:
         _write(report, write_page(scenario, verdict, chronicles[0]))
     replay = f"picket sim run {shlex.quote(name)} --seed {seed}"
+    if reduced:
+        replay += " --reduced"
     if nodes is not None:
         replay += f" --nodes {nodes}"
+    if suite != "toy":
+        replay += f" --suite {suite}"
     if as_json:
         click.echo(json.dumps(as_object(verdict, replay, took_s), indent=2))
     else:
         _tell(scenario, verdict, replay, took_s)
     return 0 if verdict.passed else 1
+
+
+@sim.command("check")
+@click.option("--runs", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_(runs: int, as_json: bool) -> int:
+    """Run the whole library, reduced, with one seed after another."""
+    began, failed = perf_counter(), []
+    names = list(library())
+    for i in range(runs):
+        name, seed = names[i % len(names)], 1 + i // len(names)
+        scenario = load(name).reduced()
+        verdict = run(scenario, seed)
+        if verdict.passed:
+            continue
+        replay = f"picket sim run {name} --seed {seed} --reduced"
+        failed.append({"failures": [*verdict.failures], "replay": replay})
+        if not as_json:
+            click.secho(f"{name}, seed {seed}: {verdict.failures[0]}", fg="red")
+            click.echo(f"replay: {replay}")
+    took_s = round(perf_counter() - began, 1)
+    if as_json:
+        click.echo(json.dumps({"runs": runs, "failed": failed, "seconds": took_s}))
+    else:
+        click.echo(f"{runs} runs in {took_s} s, {len(failed)} failed")
+    return 1 if failed else 0
 
 
 @sim.command("swarm")

@@ -63,7 +63,7 @@ class Violated(Exception):
 
 @attrs.define
 class Expecting:
-    """Watches over a scenario's expectations. Implements `scenarios.world.Onlooker`.
+    """Watches over a scenario's expectations. Implements `scenarios.onlooker.Onlooker`.
 
     Raises:
         Violated: from `ruled`, as soon as a `never` happens.

@@ -15,8 +15,8 @@ from enforcement.decide import court as rulings
 from enforcement.decide.case import Level
 from enforcement.decide.court import Ruling
 from gossip import effects, events
+from gossip.ledger.batch import FeedId
 from gossip.ledger.entries import Entry, EntryKind, Subject
-from gossip.ledger.feed import FeedId
 from gossip.units import EntryId
 from scenarios.agenda import Agenda
 from scenarios.citizen import Citizen
@@ -48,7 +48,7 @@ def percentile(values: Sequence[int], share: float) -> int:
 
 @attrs.define
 class Figures:
-    """Counts while a run goes on. Implements `scenarios.world.Onlooker`."""
+    """Counts while a run goes on. Implements `scenarios.onlooker.Onlooker`."""
 
     agenda: Agenda
     _said_us: dict[int, deque[int]] = attrs.field(init=False, factory=dict)

@@ -32,7 +32,7 @@ _COLOURS: Final = {"honest": "#2a7f9e", "cut": "#c0392b", "other": "#b9770e"}
 
 @attrs.define
 class Chronicle:
-    """Remembers what the page shows. Implements `scenarios.world.Onlooker`."""
+    """Remembers what the page shows. Implements `scenarios.onlooker.Onlooker`."""
 
     world: World
     spread_us: dict[EntryId, "array[int]"] = attrs.field(init=False, factory=dict)

@@ -9,12 +9,13 @@ from scenarios.agenda import SECOND_US
 from scenarios.expect import Expecting, Violated
 from scenarios.figures import BARS, Figures
 from scenarios.linking import Linking
+from scenarios.onlooker import Onlooker
 from scenarios.people import KeySuite
 from scenarios.script import Scenario
 from scenarios.story import Story
 from scenarios.toy import ToySuite
 from scenarios.trace import Trace
-from scenarios.world import Broken, Onlooker, World
+from scenarios.world import Broken, World
 
 LOOK_EVERY_US: Final = 250_000
 ITEMS_MAX: Final = 200_000_000

@@ -90,7 +90,7 @@ class Some:
 
 
 SOME: Final = re.compile(
-    r"(?P<all>everybody)"
+    r"(?P<all>everybody|the rest)"
     r"|every (?P<every>[a-z-]+)"
     r"|(?P<share>[0-9.]+) ?% of (?P<of>[a-z-]+)"
     r"|(?P<count>[0-9]+) (?P<role>[a-z-]+)"

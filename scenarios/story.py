@@ -1,7 +1,6 @@
 """Performs a story: chooses who, and lets them do what each step's verb means."""
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,7 +14,6 @@ from gossip.ledger.entries import (
     Proof,
     Report,
     Subject,
-    SubjectKind,
     Witness,
     write_report,
 )
@@ -23,14 +21,14 @@ from gossip.suite import digest
 from gossip.units import UnixMs
 from scenarios.agenda import SECOND_US
 from scenarios.cast import ROLES
+from scenarios.casting import Cast, Casting, node_of
 from scenarios.citizen import Citizen
 from scenarios.evidence import SEVERITY, confess, forge
 from scenarios.expect import agent
 from scenarios.figures import Figures
 from scenarios.linking import SILENCE_US, Linking
 from scenarios.people import act, person
-from scenarios.script import SOME, Some, Step
-from scenarios.verbs import VERBS
+from scenarios.script import Step
 from scenarios.world import BOOT_US, World
 
 JUNK_EVERY_US: Final = 100_000
@@ -45,20 +43,21 @@ class Story:
     world: World
     linking: Linking
     figures: Figures
-    rng: random.Random = attrs.field(init=False)
     _count: int = attrs.field(init=False, default=0)
-    _absent: set[int] = attrs.field(init=False, factory=set)
     _ends_us: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.rng = self.world.chance("story")
         self._ends_us = round(self.world.scenario.length_s * SECOND_US)
 
     def begin(self) -> None:
         """Start everybody who is there from the beginning; plan all steps."""
-        steps = [(step, self._cast(step)) for step in self.world.scenario.story]
+        casting = Casting(self.world.citizens, self.world.chance("story"))
+        steps = [(step, casting.cast(step)) for step in self.world.scenario.story]
+        late = {
+            c.index for step, cast in steps if step.does == "join" for c in cast.who
+        }
         for citizen in self.world.citizens:
-            if citizen.index not in self._absent:
+            if citizen.index not in late:
                 self.world.agenda.at(0, partial(self.world.start, citizen))
             self.world.agenda.at(BOOT_US, partial(self._begin_role, citizen))
         for step, cast in steps:
@@ -71,62 +70,9 @@ class Story:
         self.world.network.calm()
         self.linking.resume()
 
-    # --- who ----------------------------------------------------------------------
-
-    def _cast(self, step: Step) -> "_Cast":
-        """Choose once who takes part in a step, however often it is repeated."""
-        cast = _Cast(
-            who=self._choose(step.who, but=self._choose(step.but)),
-            whom=self._subjects(step.whom),
-            seen_by=self._choose(step.seen_by),
-            sides=[{c.index for c in self._choose(side)} for side in step.sides],
-        )
-        speaks = VERBS[step.does].speaks
-        for citizen in {"who": cast.who, "seen_by": cast.seen_by}.get(speaks or "", []):
-            citizen.opens = True
-        if step.does == "join":
-            self._absent |= {c.index for c in cast.who}
-        return cast
-
-    def _choose(
-        self, some: Sequence[Some], but: Sequence[Citizen] = ()
-    ) -> list[Citizen]:
-        chosen: dict[int, Citizen] = {}
-        for one in some:
-            for citizen in self._one(one.text, but):
-                chosen.setdefault(citizen.index, citizen)
-        return [chosen[index] for index in sorted(chosen)]
-
-    def _one(self, text: str, but: Sequence[Citizen] = ()) -> list[Citizen]:
-        found = SOME.fullmatch(text)
-        assert found is not None, text
-        everybody = [c for c in self.world.citizens if c not in but]
-        if found["all"]:
-            return everybody
-        if found["name"]:
-            return [c for c in everybody if c.name == text]
-        role = found["every"] or found["of"] or found["role"]
-        group = [c for c in everybody if c.name.rpartition("-")[0] == role]
-        if found["every"]:
-            return group
-        if found["share"]:
-            count = round(len(group) * float(found["share"]) / 100)
-        else:
-            count = int(found["count"])
-        return self.rng.sample(group, min(count, len(group)))
-
-    def _subjects(self, some: Sequence[Some]) -> list[tuple[Subject, Citizen | None]]:
-        subjects: list[tuple[Subject, Citizen | None]] = []
-        for one in some:
-            if one.text.startswith("agent-"):
-                subjects.append((agent(one.text), None))
-                continue
-            subjects += [(_node(c), c) for c in self._one(one.text)]
-        return subjects
-
     # --- what -----------------------------------------------------------------------
 
-    def _perform(self, step: Step, cast: "_Cast") -> None:
+    def _perform(self, step: Step, cast: Cast) -> None:
         names = ", ".join(c.name for c in cast.who[:5])
         more = f" and {len(cast.who) - 5} more" if len(cast.who) > 5 else ""
         for onlooker in self.world.onlookers:
@@ -134,21 +80,21 @@ class Story:
         self._count += 1
         _DEEDS[step.does](self, step, cast)
 
-    def report(self, step: Step, cast: "_Cast") -> None:
+    def report(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             if citizen.role.lies_when_speaking:
-                self.figures.misdeed(_node(citizen))
+                self.figures.misdeed(node_of(citizen))
             self._count += 1
             subject = agent(f"agent-{self._count % AGENTS}")
             self._tell(citizen, subject, attrs.evolve(step, severity=1))
 
-    def accuse(self, step: Step, cast: "_Cast") -> None:
+    def accuse(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             for subject, _ in cast.whom:
                 if subject.id != citizen.node:
                     self._tell(citizen, subject, step)
 
-    def forge(self, step: Step, cast: "_Cast") -> None:
+    def forge(self, step: Step, cast: Cast) -> None:
         del step
         for citizen in cast.who:
             for subject, accused in cast.whom:
@@ -157,17 +103,17 @@ class Story:
                     proof = forge(accused.who, self._fresh_id(), now)
                     self._publish_proof(citizen, subject, proof)
 
-    def misbehave(self, step: Step, cast: "_Cast") -> None:
+    def misbehave(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
-            subject = _node(citizen)
+            subject = node_of(citizen)
             self.figures.misdeed(subject)
             for witness in cast.seen_by:
                 self._in_time(witness, partial(self._see, witness, subject, step))
 
-    def offend(self, step: Step, cast: "_Cast") -> None:
+    def offend(self, step: Step, cast: Cast) -> None:
         del step
         for citizen in cast.who:
-            subject = _node(citizen)
+            subject = node_of(citizen)
             if not any(witness.is_up for witness in cast.seen_by):
                 continue  # nobody there to be attacked
             self.figures.misdeed(subject)
@@ -176,7 +122,7 @@ class Story:
             for witness in cast.seen_by:
                 self._in_time(witness, partial(self._prove, witness, subject, proof))
 
-    def release(self, step: Step, cast: "_Cast") -> None:
+    def release(self, step: Step, cast: Cast) -> None:
         del step
         world = self.world
         for citizen in cast.who:
@@ -186,7 +132,7 @@ class Story:
                 body = act(world.suite, world.roster, now, payload)
                 world.say(citizen, EntryKind.ACT, body)
 
-    def rotate(self, step: Step, cast: "_Cast") -> None:
+    def rotate(self, step: Step, cast: Cast) -> None:
         del step
         for citizen in cast.who:
             if citizen.is_up:
@@ -196,19 +142,19 @@ class Story:
                 citizen.keys[fresh.chain.key] = fresh.key
                 self.world.tell(citizen, events.Rotated(fresh.chain))
 
-    def junk(self, step: Step, cast: "_Cast") -> None:
+    def junk(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             self._junk(citizen, step.bytes)
 
-    def partition(self, step: Step, cast: "_Cast") -> None:
+    def partition(self, step: Step, cast: Cast) -> None:
         self.world.network.part(cast.sides)
         self._until_healed(step)
 
-    def deafen(self, step: Step, cast: "_Cast") -> None:
+    def deafen(self, step: Step, cast: Cast) -> None:
         self.world.network.deaf |= {c.index for c in cast.who}
         self._until_healed(step)
 
-    def crash(self, step: Step, cast: "_Cast") -> None:
+    def crash(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             if not citizen.is_up:
                 continue
@@ -219,27 +165,27 @@ class Story:
             if step.for_s is not None:
                 self._after(step.for_s, partial(self._start, citizen))
 
-    def join(self, step: Step, cast: "_Cast") -> None:
+    def join(self, step: Step, cast: Cast) -> None:
         del step
         for citizen in cast.who:
             self._start(citizen)
 
-    def slow(self, step: Step, cast: "_Cast") -> None:
+    def slow(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             citizen.factor = step.factor
             self._after(step.for_s or 0.0, partial(setattr, citizen, "factor", 1.0))
 
-    def skew(self, step: Step, cast: "_Cast") -> None:
+    def skew(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             citizen.clock.offset_ms += step.offset_ms
             citizen.clock.drift_ppm += step.drift_ppm
 
-    def turn(self, step: Step, cast: "_Cast") -> None:
+    def turn(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             citizen.plays, citizen.role = step.into, ROLES[step.into]()
             self._begin_role(citizen)
 
-    def lose(self, step: Step, cast: "_Cast") -> None:
+    def lose(self, step: Step, cast: Cast) -> None:
         del cast
         network = self.world.network
         network.loss = step.share
@@ -327,17 +273,7 @@ class Story:
                 )
 
 
-@attrs.frozen
-class _Cast:
-    """Who takes part in one step."""
-
-    who: list[Citizen]
-    whom: list[tuple[Subject, Citizen | None]]
-    seen_by: list[Citizen]
-    sides: list[set[int]]
-
-
-_DEEDS: Final[dict[str, Callable[[Story, Step, _Cast], None]]] = {
+_DEEDS: Final[dict[str, Callable[[Story, Step, Cast], None]]] = {
     "report": Story.report,
     "accuse": Story.accuse,
     "forge": Story.forge,
@@ -356,10 +292,6 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, _Cast], None]]] = {
     "turn": Story.turn,
     "lose": Story.lose,
 }
-
-
-def _node(citizen: Citizen) -> Subject:
-    return Subject(SubjectKind.NODE, citizen.node)
 
 
 def _proven(subject: Subject, proof: bytes) -> Report:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Trace:
-    """Digests, and writes if there is a file. Implements `scenarios.world.Onlooker`.
+    """Digests, and writes if there is a file. Implements `scenarios.onlooker.Onlooker`.
 
     Two runs are the same run if, and only if, their digests are equal.
     """

@@ -16,8 +16,8 @@ from enforcement.decide import court as rulings
 from enforcement.decide.court import Court, Ruling
 from gossip import effects, events
 from gossip.engine import Engine
+from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
-from gossip.ledger.feed import Batch
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId
@@ -26,6 +26,7 @@ from scenarios.cast import ROLES
 from scenarios.citizen import Citizen, LocalClock
 from scenarios.evidence import ProofReader
 from scenarios.network import Link, Network
+from scenarios.onlooker import Onlooker
 from scenarios.people import KeySuite, Person, found, person, twin
 from scenarios.script import Scenario
 
@@ -34,34 +35,6 @@ BOOT_US: Final = 100_000
 
 class Broken(Exception):
     """The core raised what it must never raise."""
-
-
-class Onlooker(Protocol):
-    """Sees what happens and changes nothing."""
-
-    def handled(self, citizen: Citizen, event: events.Event) -> None:
-        """An engine is about to be told something."""
-        ...
-
-    def said(self, citizen: Citizen, kind: int) -> None:
-        """A node was given something to say."""
-        ...
-
-    def admitted(self, citizen: Citizen, entry: Entry) -> None:
-        """An entry entered a ledger, and not from the own disk."""
-        ...
-
-    def noted(self, citizen: Citizen, note: effects.Note) -> None:
-        """An engine found something worth counting."""
-        ...
-
-    def ruled(self, citizen: Citizen, ruling: Ruling) -> None:
-        """A court ruled."""
-        ...
-
-    def happened(self, who: str, what: str) -> None:
-        """The story, or a link, moved on. One line for people."""
-        ...
 
 
 class Links(Protocol):
@@ -249,6 +222,8 @@ class World:
                 number = effect.number
                 (held,) = citizen.disk.read(effect.other.feed, number, number)
                 self._later(citizen, at_us, events.Recalled(held, effect.other))
+            case effects.Forget():
+                citizen.disk.forget((effect.author, effect.incarnation), effect.before)
             case effects.Seek():
                 self.links.seek(citizen, {self.index[peer] for peer in effect.peers})
             case effects.CloseLink():

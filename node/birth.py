@@ -19,12 +19,10 @@ from gossip.membership.founders import parse_founders
 from gossip.units import NodeId, UnixMs
 from node.config import (
     FILE_NAME,
-    Address,
     Config,
     load_config,
     load_founders,
     read_text,
-    show_address,
 )
 from node.keys.keystore import (
     ROOT,
@@ -36,6 +34,7 @@ from node.keys.keystore import (
 )
 from node.keys.node_keys import agent_secret, bear_node
 from node.keys.suites.registry import SuiteWithKeys
+from node.tables import Address, show_address
 
 CARD: Final = "card.toml"
 _TOKEN_BYTES: Final = 32

@@ -13,7 +13,8 @@ from enforcement.defend.policy import Policy
 from gossip.errors import PeerError, UserError
 from gossip.units import UnixMs
 from gossip.wire import Value, pack, take_bytes, take_list, unpack_untrusted
-from node.store import PutMeta, Store
+from node.database import PutMeta
+from node.store import Store
 
 Texts: TypeAlias = Mapping[str, str]
 """A policy's Cedar texts, by file name."""

@@ -6,9 +6,10 @@ from typing import Protocol
 import attrs
 
 from enforcement.effects import Audit, Position, Proof, Verdict, Witness
+from node.database import PutAudit
 from node.metrics import Metrics
 from node.proxy.session import Told
-from node.store import PutAudit, Store
+from node.store import Store
 
 
 class Evidence(Protocol):

@@ -14,7 +14,7 @@ from gossip.membership.roster import Roster
 from gossip.suite import Suite
 from gossip.units import NodeId
 from node.clock import Clock
-from node.config import Address, Config
+from node.config import Config
 from node.keys.node_keys import NodeKeys
 from node.linkage import StreamHandler
 from node.links.events import (
@@ -29,6 +29,7 @@ from node.links.links import Links
 from node.log import Log
 from node.metrics import Metrics
 from node.proxy.frames import ByteStream
+from node.tables import Address
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus

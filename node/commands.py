@@ -24,9 +24,9 @@ from gossip.limits import DAY_MS
 from gossip.membership.acts import draft_act, read_act_untrusted
 from gossip.membership.founders import ActKind
 from gossip.units import ID_BYTES, UnixMs
-from node.config import show_address
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
+from node.tables import show_address
 
 if TYPE_CHECKING:
     from node.daemon import Daemon

@@ -32,8 +32,9 @@ from node.bundles import recall, remember
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
-from node.config import Address, Config, load_config, load_founders, show_address
+from node.config import Config, load_config, load_founders
 from node.control import Control, bind_unix
+from node.database import PutMeta
 from node.driver import Driver
 from node.guard import Guard, ProofReader, parse_policy, policy_files
 from node.justice import Justice
@@ -47,8 +48,9 @@ from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
 from node.signer import KeyRing
-from node.store import PutMeta, Store
+from node.store import Store
 from node.systemd.notify import Notifier, notifier
+from node.tables import Address, show_address
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus

@@ -21,9 +21,10 @@ from gossip.spread import frames
 from gossip.suite import SigningKey
 from gossip.units import KeyId, MonoMs, NodeId, UnixMs
 from node.clock import Clock
+from node.database import Forget, PutBatch
 from node.log import Log
 from node.metrics import Metrics
-from node.store import Forget, PutBatch, Store
+from node.store import Store
 
 PRUNE_S: Final = 600.0
 BACKLOG_REQUESTS_MAX: Final = 256

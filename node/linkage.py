@@ -7,9 +7,9 @@ import trio
 
 from gossip.errors import PeerError
 from gossip.units import NodeId
-from node.config import Address
 from node.keys.node_keys import NodeKeys
 from node.proxy.frames import ByteStream
+from node.tables import Address
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus

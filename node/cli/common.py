@@ -8,9 +8,10 @@ from typing import ParamSpec, TypeVar
 import click
 
 from gossip.errors import UserError
-from node.config import Address, Config, load_config, locate, parse_address
+from node.config import Config, load_config, locate
 from node.jsonlines import Json
 from node.log import printable
+from node.tables import Address, parse_address
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -23,16 +23,15 @@ from node.birth import check_grants, root_path
 from node.cli.common import config_option, json_option, say_json
 from node.clock import SystemClock
 from node.config import (
-    Address,
     Config,
     load_config,
     load_founders,
     locate,
-    show_address,
 )
 from node.jsonlines import ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
 from node.keys.suites.registry import load_suite, providers_report
+from node.tables import Address, show_address
 
 _RENEW_DAYS: Final = 14
 OK, NOTE, BAD = "ok", "note", "bad"

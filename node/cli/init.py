@@ -15,10 +15,11 @@ from node.cli.common import (
     say_table,
 )
 from node.clock import SystemClock
-from node.config import FILE_NAME, is_name, load_config, locate
+from node.config import FILE_NAME, load_config, locate
 from node.keys.keystore import load_secret
 from node.keys.node_keys import renew_node
 from node.keys.suites.registry import load_suite
+from node.tables import is_name
 
 _GRANTS = ("admin", "agent", "hr", "retail")
 _SOLO_ROLES = ("agent",)

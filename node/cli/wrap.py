@@ -8,9 +8,10 @@ import click
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
-from node.config import Config, is_name, locate
+from node.config import Config, locate
 from node.log import Log
 from node.proxy.wrap import NewGuard, Outlet, ToClient, run_wrap
+from node.tables import is_name
 
 _AGENT_ALONE = "agent"
 

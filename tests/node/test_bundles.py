@@ -10,7 +10,8 @@ from enforcement.defend.policy import Policy
 from enforcement.limits import BUNDLE_OVERLAP_MS, BUNDLES_KEPT_MAX
 from gossip.units import UnixMs
 from node.bundles import recall, remember, remembered
-from node.store import PutMeta, Store
+from node.database import PutMeta
+from node.store import Store
 
 NOW = UnixMs(1_800_000_000_000)
 

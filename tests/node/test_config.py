@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip.errors import UserError
-from node.config import Config, load_config, parse_address, parse_config, show_address
+from node.config import Config, load_config, parse_config
+from node.tables import parse_address, show_address
 
 FULL = """
 name = "ledger"

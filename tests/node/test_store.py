@@ -18,7 +18,8 @@ from gossip.errors import PeerError, UserError
 from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.suite import SIGNATURE_BYTES
 from gossip.units import ClusterId, Incarnation, KeyId, NodeId, UnixMs
-from node.store import Forget, PutAudit, PutBatch, PutMeta, Store
+from node.database import Forget, PutAudit, PutBatch, PutMeta
+from node.store import Store
 
 NOW = UnixMs(1_800_000_000_000)
 AUTHOR = NodeId(b"a" * 32)

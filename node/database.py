@@ -1,0 +1,300 @@
+"""The database: one SQLite file, its schema, and what is written and read in it.
+
+Every method blocks; `node.store` calls them from the right thread. Bodies pass a
+`Sealer`, so that encryption at rest has one place.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+import attrs
+
+from gossip import limits
+from gossip.errors import PeerError, UserError
+from gossip.ledger.batch import Batch
+from gossip.units import Incarnation, NodeId, UnixMs
+from node.keys.keystore import make_private_folder
+
+RANGE_BYTES_MAX: Final = 4 * limits.FRAME_BYTES_MAX
+
+
+class Sealer(Protocol):
+    """Encrypts what lies at rest; ``place`` binds a body to its row."""
+
+    def seal(self, body: bytes, place: bytes) -> bytes:
+        """Encrypt ``body``."""
+        ...
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        """Decrypt.
+
+        Raises:
+            PeerError: not sealed by us for this place.
+        """
+        ...
+
+
+class IdentitySealer:
+    """Stores bodies as they are."""
+
+    def seal(self, body: bytes, place: bytes) -> bytes:
+        return body
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        return sealed
+
+
+@attrs.frozen
+class PutBatch:
+    """Keep a batch."""
+
+    batch: Batch
+    received_at_ms: UnixMs
+
+
+@attrs.frozen
+class PutAudit:
+    """Append a decision to the audit table."""
+
+    at_ms: UnixMs
+    record: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class PutMeta:
+    """Remember a small value by name."""
+
+    key: str
+    value: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Forget:
+    """Drop a feed's batches before a number, but for the lasting ones."""
+
+    author: NodeId
+    incarnation: Incarnation
+    before: int
+
+
+Write: TypeAlias = PutBatch | PutAudit | PutMeta | Forget
+
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE batches (
+        seq INTEGER PRIMARY KEY,
+        author BLOB NOT NULL,
+        incarnation BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        body BLOB NOT NULL,
+        issued_at_ms INTEGER NOT NULL,
+        received_at_ms INTEGER NOT NULL,
+        lasting INTEGER NOT NULL,
+        UNIQUE (author, incarnation, number)
+    ) STRICT;
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms INTEGER NOT NULL,
+        record BLOB NOT NULL
+    ) STRICT;
+    CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+    CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    """,
+)
+"""One script for each schema version; never edited once released."""
+
+
+class Database:
+    """One connection. Every method blocks; `Store` calls from the right thread."""
+
+    def __init__(self, path: Path, sealer: Sealer) -> None:
+        """Open or make the file and bring it to this schema.
+
+        Raises:
+            UserError: not ours, from a newer Picket, or the disk refuses.
+        """
+        self._path = path
+        self._sealer = sealer
+        make_private_folder(path.parent)
+        try:
+            self._sql = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False
+            )
+            self._sql.execute("PRAGMA journal_mode = WAL")
+            self._sql.execute("PRAGMA synchronous = FULL")
+            self._sql.execute("PRAGMA busy_timeout = 5000")
+            path.chmod(0o600)
+            self._migrate()
+        except (sqlite3.Error, OSError) as wrong:
+            raise UserError(f"{path}: cannot open the store: {wrong}") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sql.close()
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """Make all of ``writes`` durable, or none of them.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                for write in writes:
+                    self._put(write)
+            except BaseException:
+                self._sql.execute("ROLLBACK")
+                raise
+            self._sql.execute("COMMIT")
+        except sqlite3.Error as wrong:
+            raise UserError(f"{self._path}: cannot write: {wrong}") from None
+
+    def batches(self) -> Iterator[bytes]:
+        """Every batch, encoded, in the order they were stored."""
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT body, author, incarnation, number FROM batches ORDER BY seq"
+            )
+            for body, author, incarnation, number in rows:
+                yield self._open(body, _place(author, incarnation, number))
+
+    def range(
+        self,
+        author: NodeId,
+        incarnation: Incarnation,
+        first: int,
+        last: int,
+        count: int,
+    ) -> list[tuple[int, bytes]]:
+        """The first ``count`` held of a feed's batches ``first..last``, that fit."""
+        rows = self._sql.execute(
+            "SELECT number, body FROM batches WHERE author = ? AND incarnation = ?"
+            " AND number BETWEEN ? AND ? ORDER BY number LIMIT ?",
+            (author, incarnation, first, last, count),
+        )
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        for number, body in rows:
+            encoded = self._open(body, _place(author, incarnation, number))
+            size += len(encoded)
+            if found and size > RANGE_BYTES_MAX:
+                break
+            found.append((number, encoded))
+        return found
+
+    def prunable(
+        self, author: NodeId, issued_before_ms: int, bytes_max: int
+    ) -> list[tuple[Incarnation, int]]:
+        """Where to begin an author's feeds so that what is kept is young and small.
+
+        Returns:
+            For each feed that has something to drop, the first number to keep.
+        """
+        rows = self._sql.execute(
+            "SELECT incarnation, max(number) + 1 FROM ("
+            " SELECT incarnation, number, issued_at_ms,"
+            "  sum(length(body)) OVER (ORDER BY seq DESC) AS younger"
+            " FROM batches WHERE author = ? AND NOT lasting)"
+            " WHERE issued_at_ms < ? OR younger > ? GROUP BY incarnation",
+            (author, issued_before_ms, bytes_max),
+        )
+        return [(Incarnation(incarnation), keep) for incarnation, keep in rows]
+
+    def audit(self, last: int) -> list[tuple[int, int, bytes]]:
+        """The ``last`` audit rows as (seq, at_ms, record), oldest first."""
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT seq, at_ms, record FROM audit ORDER BY seq DESC LIMIT ?",
+                (last,),
+            ).fetchall()
+        return [
+            (seq, at_ms, self._open(record, _audit_place(at_ms)))
+            for seq, at_ms, record in reversed(rows)
+        ]
+
+    def meta(self, key: str) -> bytes | None:
+        """The value remembered under ``key``."""
+        with self._reading():
+            row = self._sql.execute(
+                "SELECT value FROM meta WHERE key = ?", (key,)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as wrong:
+            raise UserError(f"{self._path}: cannot read: {wrong}") from None
+
+    def _put(self, write: Write) -> None:
+        match write:
+            case PutBatch(batch, received_at_ms):
+                place = _place(batch.author, batch.incarnation, batch.number)
+                self._sql.execute(
+                    "INSERT OR IGNORE INTO batches (author, incarnation, number, hash,"
+                    " body, issued_at_ms, received_at_ms, lasting)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        batch.author,
+                        batch.incarnation,
+                        batch.number,
+                        batch.id,
+                        self._sealer.seal(batch.encoded, place),
+                        batch.issued_at_ms,
+                        received_at_ms,
+                        batch.lasting,
+                    ),
+                )
+            case PutAudit(at_ms, record):
+                self._sql.execute(
+                    "INSERT INTO audit (at_ms, record) VALUES (?, ?)",
+                    (at_ms, self._sealer.seal(record, _audit_place(at_ms))),
+                )
+            case Forget(author, incarnation, before):
+                self._sql.execute(
+                    "DELETE FROM batches WHERE author = ? AND incarnation = ?"
+                    " AND number < ? AND NOT lasting",
+                    (author, incarnation, before),
+                )
+            case PutMeta(key, value):
+                self._sql.execute(
+                    "INSERT INTO meta (key, value) VALUES (?, ?)"
+                    " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    (key, value),
+                )
+
+    def _migrate(self) -> None:
+        (version,) = self._sql.execute("PRAGMA user_version").fetchone()
+        if version > len(_MIGRATIONS):
+            raise UserError(
+                f"{self._path}: schema {version} is from a newer Picket; this one"
+                f" knows {len(_MIGRATIONS)}: upgrade, or restore a backup"
+            )
+        for number in range(version, len(_MIGRATIONS)):
+            self._sql.executescript(
+                f"BEGIN IMMEDIATE; {_MIGRATIONS[number]}"
+                f" PRAGMA user_version = {number + 1}; COMMIT;"
+            )
+
+    def _open(self, sealed: bytes, place: bytes) -> bytes:
+        try:
+            return self._sealer.open(sealed, place)
+        except PeerError as wrong:
+            raise UserError(f"{self._path}: a row was tampered with: {wrong}") from None
+
+
+def _place(author: bytes, incarnation: bytes, number: int) -> bytes:
+    return b"batch" + author + incarnation + number.to_bytes(8, "big")
+
+
+def _audit_place(at_ms: int) -> bytes:
+    return b"audit" + at_ms.to_bytes(8, "big")

@@ -37,8 +37,8 @@ class Role(Protocol):
         ...
 
     @property
-    def lies_when_speaking(self) -> bool:
-        """Whether saying anything at all is a misdeed."""
+    def equivocates(self) -> bool:
+        """Whether it may tell two stories, so that somebody should look."""
         ...
 
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
@@ -53,7 +53,7 @@ class Honest:
     honest: bool = True
     detects_ms: int = 50
     junk_per_s: int = 0
-    lies_when_speaking: bool = False
+    equivocates: bool = False
 
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
         """What its core wants to send."""
@@ -68,7 +68,7 @@ class Dropper(Honest):
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
         """Its own batches, and what carries none."""
         del peer
-        batch = _carried(frame)
+        batch = carried(frame)
         return frame if batch is None or batch.author == who.node else None
 
 
@@ -89,7 +89,7 @@ class Braggart(Honest):
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
         """An id instead of each batch."""
         del peer
-        batch = _carried(frame)
+        batch = carried(frame)
         if batch is None or batch.author == who.node:
             return frame
         return frames.ihave([batch.id])
@@ -113,13 +113,13 @@ class Equivocator:
     honest: bool = False
     detects_ms: int = 50
     junk_per_s: int = 0
-    lies_when_speaking: bool = True
+    equivocates: bool = True
     _told: dict[bytes, int] = attrs.field(init=False, factory=dict)
 
     def sends(self, who: Person, peer: int, frame: bytes) -> bytes | None:
         """Two properly signed batches for one place, in turn."""
         del peer
-        batch = _carried(frame)
+        batch = carried(frame)
         if batch is None or batch.author != who.node or not batch.number:
             return frame
         turn = self._told[batch.id] = self._told.get(batch.id, -1) + 1
@@ -157,7 +157,7 @@ ROLES: Final[dict[str, Callable[[], Role]]] = {
 """By the name that scenario files use. ``slow`` is an honest, slow detector."""
 
 
-def _carried(frame: bytes) -> Batch | None:
+def carried(frame: bytes) -> Batch | None:
     """The batch that a frame carries, if it carries one."""
     try:
         read = frames.read_frame_untrusted(frame)

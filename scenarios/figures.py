@@ -16,9 +16,10 @@ from enforcement.decide.case import Level
 from enforcement.decide.court import Ruling
 from gossip import effects, events
 from gossip.ledger.batch import FeedId
-from gossip.ledger.entries import Entry, EntryKind, Subject
-from gossip.units import EntryId
+from gossip.ledger.entries import Entry, EntryKind, Subject, SubjectKind
+from gossip.units import EntryId, NodeId
 from scenarios.agenda import Agenda
+from scenarios.cast import carried
 from scenarios.citizen import Citizen
 
 BARS: Final[Mapping[str, tuple[str, bool]]] = {
@@ -64,6 +65,9 @@ class Figures:
     known: int = attrs.field(init=False, default=0)
     rejected: int = attrs.field(init=False, default=0)
     handled_events: int = attrs.field(init=False, default=0)
+    _stories: dict[tuple[FeedId, int], bytes] = attrs.field(init=False, factory=dict)
+    """Of each batch that an equivocator told an honest node: which one."""
+    equivocators: set[NodeId] = attrs.field(init=False, factory=set)
     innocents: set[bytes] = attrs.field(init=False, factory=set)
     """Ids of honest nodes; agents are innocent unless they are guilty."""
 
@@ -72,9 +76,14 @@ class Figures:
         self.guilty_us.setdefault(subject, self.agenda.now_us)
 
     def handled(self, citizen: Citizen, event: events.Event) -> None:
-        """Count."""
-        del citizen, event
+        """Count; note when an honest node is told another story."""
         self.handled_events += 1
+        if type(event) is events.Frame and event.peer in self.equivocators:
+            batch = carried(event.data)
+            if citizen.role.honest and batch is not None:
+                place = (batch.feed, batch.number)
+                if self._stories.setdefault(place, batch.id) != batch.id:
+                    self.misdeed(Subject(SubjectKind.NODE, batch.author))
 
     def said(self, citizen: Citizen, kind: int) -> None:
         """Remember when, until it is known as which entry."""
@@ -132,7 +141,7 @@ class Figures:
 
     def _deserves(self, subject: Subject) -> bool:
         return subject in self.guilty_us or (
-            subject.kind.name == "NODE" and subject.id not in self.innocents
+            subject.kind is SubjectKind.NODE and subject.id not in self.innocents
         )
 
     def summary(self, citizens: Sequence[Citizen]) -> dict[str, float]:

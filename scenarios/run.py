@@ -67,6 +67,7 @@ def run(
     """
     world = World(scenario, seed, suite or ToySuite(seed))
     figures = Figures(world.agenda)
+    figures.equivocators = {c.node for c in world.citizens if c.role.equivocates}
     figures.innocents = {c.node for c in world.citizens if c.role.honest}
     linking = Linking(world)
     world.links = linking

@@ -82,8 +82,6 @@ class Story:
 
     def report(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
-            if citizen.role.lies_when_speaking:
-                self.figures.misdeed(node_of(citizen))
             self._count += 1
             subject = agent(f"agent-{self._count % AGENTS}")
             self._tell(citizen, subject, attrs.evolve(step, severity=1))
@@ -183,6 +181,8 @@ class Story:
     def turn(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
             citizen.plays, citizen.role = step.into, ROLES[step.into]()
+            if citizen.role.equivocates:
+                self.figures.equivocators.add(citizen.node)
             self._begin_role(citizen)
 
     def lose(self, step: Step, cast: Cast) -> None:

@@ -4,7 +4,7 @@ Imported only where there is somebody to link with, since py-libp2p costs some
 memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
@@ -54,7 +54,9 @@ class ClusterLinks:
         log: Log,
         metrics: Metrics,
         on_event: OnEvent,
+        room: Callable[[NodeId], Awaitable[None]],
     ) -> None:
+        """See `Links`; ``on_event`` is told what the engine is to know."""
         self._roster = roster
         self._log = log
         self._metrics = metrics
@@ -68,6 +70,8 @@ class ClusterLinks:
             listen=config.listen,
             on_event=self._happened,
             now_ms=clock.unix_ms,
+            room=room,
+            hosts={host for m in roster.members() for host, _port in m.addresses},
         )
         self._sought: frozenset[NodeId] = frozenset()
         self._linked: set[NodeId] = set()

@@ -275,6 +275,7 @@ class Daemon:
             log=self.log,
             metrics=self.metrics,
             on_event=self._on_link,
+            room=lambda peer: self.driver.room(peer),
         )
 
     def _check_me(self) -> NodeId:

@@ -12,10 +12,15 @@ from gossip.membership.identity import Chain
 from gossip.units import MonoMs, NodeId
 from node.links.events import (
     ADDRESSES_MAX,
+    ANSWERS_AT_ONCE,
+    ANSWERS_PER_ADDRESS_AT_ONCE,
+    ANSWERS_PER_ADDRESS_PER_S,
+    ANSWERS_PER_S,
     FIRST_MESSAGES_PER_S,
     HALF_OPEN_EASY,
     HALF_OPEN_MAX,
     HALF_OPEN_PER_ADDRESS_MAX,
+    YOUNG_LINK_MS,
 )
 
 CROSSED: Final = "both nodes called each other at once"
@@ -32,19 +37,24 @@ class Gatekeeper:
     Attributes:
         refused: Members that may not link for now.
         calling: Members that we have reached and are shaking hands with.
-        linked: Members that a link is up with.
+        linked: Members that a link is up with, and since when.
+        hosts: Addresses of members; no stranger's calls can keep them out.
     """
 
     node: NodeId
     roster: Container[NodeId]
     random: Callable[[int], bytes]
     mono_ms: Callable[[], MonoMs]
-    linked: Container[NodeId]
+    hosts: Container[str] = frozenset()
+    linked: dict[NodeId, MonoMs] = attrs.field(init=False, factory=dict)
     refused: set[NodeId] = attrs.field(init=False, factory=set)
     calling: set[NodeId] = attrs.field(init=False, factory=set)
     half_open: int = attrs.field(init=False, default=0)
     _half_open_from: Counter[str] = attrs.field(init=False, factory=Counter)
     _calls: dict[str, int] = attrs.field(init=False, factory=dict)
+    _answered: dict[str, float] = attrs.field(init=False, factory=dict)
+    """By address, when what was answered would have been all at an even pace."""
+    _answered_all: float = attrs.field(init=False, default=0.0)
     _second: int = attrs.field(init=False, default=0)
     _cookie_key: bytes = attrs.field(init=False, default=b"", repr=False)
     _cookie_key_at: MonoMs = attrs.field(init=False, default=MonoMs(0))
@@ -56,33 +66,57 @@ class Gatekeeper:
         """Keep one of two calls that cross: the one of the smaller node id.
 
         The node with the smaller id decides, alone: it drops a call from a node
-        that it is linked with, or shaking hands with on a call of its own.
+        that it is shaking hands with on a call of its own, or became linked with
+        just now. A call from a node linked for long is news of its own: that node
+        has lost the link, as one does that lost power and is back.
 
         Raises:
             PeerError: the call is to be dropped.
         """
-        if self.node < caller.node and (
-            caller.node in self.calling or caller.node in self.linked
-        ):
+        if self.node > caller.node:
+            return
+        since = self.linked.get(caller.node)
+        young = since is not None and self.mono_ms() - since < YOUNG_LINK_MS
+        if young or caller.node in self.calling:
             raise PeerError(CROSSED)
 
+    def has_room(self, host: str) -> bool:
+        """Whether one more call from ``host`` may be half open."""
+        return (
+            self.half_open < HALF_OPEN_MAX
+            and self._half_open_from[host] < HALF_OPEN_PER_ADDRESS_MAX
+        )
+
     @contextmanager
-    def half_opened(self, host: str) -> Iterator[bool]:
-        """Count a call while it is no link yet; False if there are too many."""
-        if (
-            self.half_open >= HALF_OPEN_MAX
-            or self._half_open_from[host] >= HALF_OPEN_PER_ADDRESS_MAX
-        ):
-            yield False
-            return
+    def half_opened(self, host: str) -> Iterator[None]:
+        """Count a call while it is no link yet."""
         self.half_open += 1
         self._half_open_from[host] += 1
         try:
-            yield True
+            yield
         finally:
             self.half_open -= 1
             self._half_open_from[host] -= 1
             self._half_open_from += Counter()  # forget addresses at zero
+
+    def may_answer(self, host: str) -> bool:
+        """Whether to sign for a caller at ``host``; counts it if so."""
+        now = self.mono_ms()
+        gap = 1_000 / ANSWERS_PER_ADDRESS_PER_S
+        due = max(self._answered.get(host, 0.0), now) + gap
+        if due - now > ANSWERS_PER_ADDRESS_AT_ONCE * gap:
+            return False
+        if host not in self.hosts:
+            gap_all = 1_000 / ANSWERS_PER_S
+            due_all = max(self._answered_all, now) + gap_all
+            if due_all - now > ANSWERS_AT_ONCE * gap_all:
+                return False
+            self._answered_all = due_all
+        if len(self._answered) >= ADDRESSES_MAX:
+            # An address gains nothing by being forgotten: all count together.
+            self._answered.clear()
+        self._answered[host] = due
+        return True
 
     def cookie_key(self, host: str) -> bytes | None:
         """Count a call from ``host``; the key of its cookie if it is too many."""

@@ -6,17 +6,18 @@
     accept ────────▶ handshake ─▶ muxer ─▶ gossip stream ─▶┘
 
 Whoever dialled opens the gossip stream. All callbacks are synchronous, in order,
-and never come from within a call into `Links`.
+and never come from within a call into `Links`. A link ends when its certificates
+do, and after a day at the latest; whoever wants it then makes it anew.
 """
 
 from collections.abc import Awaitable, Callable, Container, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from random import uniform
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 import trio
 
-from gossip.errors import LocalError, PeerError, UserError
+from gossip.errors import LocalError, PeerError
 from gossip.link.steps import Local
 from gossip.membership.identity import Chain
 from gossip.suite import SigningKey, Suite
@@ -24,6 +25,7 @@ from gossip.units import ClusterId, NodeId, UnixMs
 from node.links.dialer import GOSSIP, Address, Dialer
 from node.links.events import (
     HANDSHAKE_S,
+    LINK_S_MAX,
     PARTING_S,
     Frame,
     HandlerFailed,
@@ -37,6 +39,7 @@ from node.links.events import (
 )
 from node.links.gatekeeper import CROSSED, Gatekeeper
 from node.links.host import TOO_SLOW, LinkHost, explain
+from node.links.listening import open_listeners, take_calls
 from node.links.mux import LinkMux
 from node.links.pipe import FramePipe
 from node.links.raw import TcpStream, quieten
@@ -47,6 +50,14 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 StreamHandler: TypeAlias = Callable[[LinkStream, NodeId], Awaitable[None]]
+RETIRE_FROM: Final = 0.9
+"""Links end anywhere between this part of their life and all of it: not all at once."""
+CLOCK_S: Final = 60.0
+"""How often the wall clock is looked at, which may be set or slept through."""
+
+
+async def _always_room(peer: NodeId) -> None:
+    """For owners that keep no frames."""
 
 
 @attrs.define(eq=False)
@@ -54,7 +65,7 @@ class _Link:
     chain: Chain
     mux: LinkMux
     pipe: FramePipe
-    parting: bool = False
+    parting: trio.CancelScope | None = None
 
 
 class Links:
@@ -69,6 +80,8 @@ class Links:
         listen: (host, port) pairs to accept on; port 0 takes a free one.
         on_event: told of everything, synchronously.
         now_ms: the wall clock.
+        room: awaited after each frame of a peer before more is read from it.
+        hosts: addresses of members; strangers' calls cannot keep theirs out.
     """
 
     def __init__(
@@ -82,18 +95,23 @@ class Links:
         listen: Sequence[Address],
         on_event: Callable[[LinkEvent], None],
         now_ms: Callable[[], UnixMs],
+        room: Callable[[NodeId], Awaitable[None]] = _always_room,
+        hosts: Container[str] = frozenset(),
     ) -> None:
         self._links: dict[NodeId, _Link] = {}
-        self._gate = Gatekeeper(chain.node, roster, suite.random, mono_ms, self._links)
-        local = Local(suite=suite, cluster=cluster, chain=chain, members=self._gate)
+        self._gate = gate = Gatekeeper(chain.node, roster, suite.random, mono_ms, hosts)
+        local = Local(suite=suite, cluster=cluster, chain=chain, members=gate)
         self._identity = Identity(local, signing_key, now_ms)
-        transport = PqTransport(self._identity, self._gate.cookie_key, self._gate.admit)
+        transport = PqTransport(
+            self._identity, gate.cookie_key, gate.may_answer, gate.admit
+        )
         quieten()
         self._host = LinkHost(chain.operational, transport)
         self._host.serve(GOSSIP, self._on_gossip)
         self._dialer = Dialer(self._host, self._gate, self._adopt, self._refuse)
         self._listen = listen
         self._on_event = on_event
+        self._room = room
         self._listening: list[Address] = []
         self._nursery: trio.Nursery | None = None
         self._refusals = self._frames_in = self._frames_out = 0
@@ -128,10 +146,15 @@ class Links:
         Raises:
             UserError: an address cannot be listened on.
         """
-        listeners = await self._open_listeners()
+        listeners = await open_listeners(self._listen)
+        names = [listener.socket.getsockname() for listener in listeners]
+        self._listening = [(str(name[0]), int(name[1])) for name in names]
         async with self._host.run([]), trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(partial(trio.serve_listeners, self._serve, listeners))
+            for listener in listeners:
+                nursery.start_soon(
+                    take_calls, listener, nursery, self._gate.has_room, self._serve
+                )
             self._dialer.start(nursery)
             task_status.started()
             try:
@@ -139,23 +162,6 @@ class Links:
             finally:
                 self._nursery = None
                 await self._shut_down()
-
-    async def _open_listeners(self) -> list[trio.SocketListener]:
-        listeners: list[trio.SocketListener] = []
-        for host, port in self._listen:
-            try:
-                opened = await trio.open_tcp_listeners(port, host=host)
-            except OSError as error:
-                for listener in listeners:
-                    listener.socket.close()
-                raise UserError(
-                    f"cannot listen on {show_address(host, port)}:"
-                    f" {error.strerror or error}; choose another address or port"
-                ) from error
-            listeners += opened
-        names = [listener.socket.getsockname() for listener in listeners]
-        self._listening = [(str(name[0]), int(name[1])) for name in names]
-        return listeners
 
     async def _shut_down(self) -> None:
         with trio.CancelScope(shield=True):
@@ -186,19 +192,25 @@ class Links:
             self.drop(node)
         else:
             self._gate.refused.discard(node)
+            link = self._links.get(node)
+            if link is not None and link.parting is not None:
+                link.parting.cancel()  # allowed again before it was gone
+                link.parting = None
             self._dialer.forgive(node)
 
     def drop(self, node: NodeId) -> None:
         """Close the link with ``node`` soon; `LinkDown` follows."""
         link = self._links.get(node)
-        if link is not None and not link.parting and self._nursery is not None:
-            link.parting = True
-            self._nursery.start_soon(self._part, link)
+        if link is not None and link.parting is None and self._nursery is not None:
+            link.parting = trio.CancelScope()
+            self._nursery.start_soon(self._part, link, link.parting)
 
-    async def _part(self, link: _Link) -> None:
+    async def _part(self, link: _Link, scope: trio.CancelScope) -> None:
         """End a link a moment later: what is being said, and why, gets out."""
-        await trio.sleep(PARTING_S)
-        await link.mux.end(LinkEnd.CLOSED)
+        with scope:
+            await trio.sleep(PARTING_S)
+        if not scope.cancelled_caught:
+            await link.mux.end(LinkEnd.CLOSED)
 
     async def close_link(self, node: NodeId) -> None:
         """Close the link with ``node``; `LinkDown` follows."""
@@ -270,14 +282,10 @@ class Links:
 
     # Being called
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        """One call, from the first byte to the end; trio then closes the socket."""
-        try:
-            host, port, *_ = stream.socket.getpeername()
-        except OSError:
-            return  # Gone before it said anything.
-        with self._gate.half_opened(str(host)) as room:
-            mux = await self._accept(stream, str(host), int(port)) if room else None
+    async def _serve(self, stream: trio.SocketStream, address: Address) -> None:
+        """One call, from the first byte to the end."""
+        with self._gate.half_opened(address[0]):
+            mux = await self._accept(stream, *address)
         if mux is not None:
             await mux.event_closed.wait()
 
@@ -321,6 +329,8 @@ class Links:
             self._lose(old)
         link = _Link(chain, mux, FramePipe(gossip))
         self._links[chain.node] = link
+        self._gate.linked[chain.node] = mono_ms()
+        gossip.vital = True
         self._dialer.on_change(chain.node)
         self._on_event(LinkUp(chain))
         self._nursery.start_soon(self._run_link, link)
@@ -332,15 +342,35 @@ class Links:
                 self._frames_in += 1
                 self._on_event(Frame(link.chain.node, frame))
 
+        async def room() -> None:
+            await self._room(link.chain.node)
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.pipe.write_out)
+            nursery.start_soon(self._retire, link)
             try:
-                await link.pipe.read_in(deliver)
+                await link.pipe.read_in(deliver, room)
             except PeerError as error:
                 link.mux.fail(LinkEnd.MISBEHAVED, str(error))
             nursery.cancel_scope.cancel()
         await link.mux.end(LinkEnd.PEER_CLOSED)
         self._lose(link)
+
+    async def _retire(self, link: _Link) -> None:
+        """End a link before its certificates end, when no calls are under way."""
+        own = self._identity.local.chain
+        ends_ms = min(link.chain.not_after_ms, own.not_after_ms)
+        life_s = min(LINK_S_MAX, (ends_ms - self._identity.now_ms()) / 1_000)
+        began = trio.current_time()
+        rest_s = life_s * (1 - uniform(RETIRE_FROM, 1))  # noqa: S311  # spreads load
+        while True:
+            valid_s = (ends_ms - self._identity.now_ms()) / 1_000
+            left_s = min(began + life_s - trio.current_time(), valid_s)
+            busy = link.mux.streams_open > 1
+            if left_s <= 0 or (left_s <= rest_s and not busy):
+                break
+            await trio.sleep(min(CLOCK_S, max(1.0, left_s - rest_s), left_s))
+        await link.mux.end(LinkEnd.EXPIRED)
 
     def _lose(self, link: _Link) -> None:
         """Tell that a link is down, once."""
@@ -348,6 +378,7 @@ class Links:
         if self._links.get(node) is not link:
             return
         del self._links[node]
+        del self._gate.linked[node]
         self._on_event(LinkDown(node, link.mux.why or LinkEnd.CLOSED))
         self._dialer.on_change(node)
 

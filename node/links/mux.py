@@ -48,6 +48,7 @@ class LinkMux(Yamux):
     Attributes:
         why: None while the link lives.
         fault: What the peer did, in words, if ``why`` is `LinkEnd.MISBEHAVED`.
+        unread: Bytes that arrived on any stream and were not yet read.
         adopted: Set once somebody uses the connection as a link, or it ended.
     """
 
@@ -57,10 +58,12 @@ class LinkMux(Yamux):
         self.link = secured_conn
         self.why: LinkEnd | None = None
         self.fault = ""
+        self.unread = 0
         self.adopted = trio.Event()
         self._open: dict[int, LinkStream] = {}
         self._out = bytearray()
         self._heard_at = 0.0
+        self._writing_since: float | None = None
         self._writer = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._accepts, self._accepted = trio.open_memory_channel[LinkStream](
@@ -179,17 +182,21 @@ class LinkMux(Yamux):
                 if not self._out:
                     await self._writer.park()
                     continue
-                portion, self._out = bytes(self._out), bytearray()
+                portion = bytes(self._out[:OUT_EASY_BYTES])
+                del self._out[:OUT_EASY_BYTES]
                 self._room.unpark_all()
+                self._writing_since = trio.current_time()
                 await self.link.write(portion)
+                self._writing_since = None
         except (IOException, RawConnError, OSError):
             self.fail(LinkEnd.BROKEN)
 
     async def _watch(self) -> None:
-        """Ping; a peer that says nothing for long is gone or frozen."""
+        """Ping; a peer that says or takes nothing for long is gone or frozen."""
         nonce = 0
         while self.why is None:
-            left = self._heard_at + SILENCE_S - trio.current_time()
+            lively_at = min(self._heard_at, self._writing_since or self._heard_at)
+            left = lively_at + SILENCE_S - trio.current_time()
             if left <= 0:
                 self.fail(LinkEnd.SILENT)
                 return

@@ -1,7 +1,7 @@
 """Frames of gossip on one stream: length-prefixed, queued with a cap, coalesced."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
@@ -74,8 +74,10 @@ class FramePipe:
             size += len(parts[-1])
         return b"".join(parts)
 
-    async def read_in(self, deliver: Callable[[bytes], None]) -> None:
-        """Hand on every frame until the stream ends.
+    async def read_in(
+        self, deliver: Callable[[bytes], None], room: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Hand on every frame until the stream ends; none before there is room.
 
         Raises:
             PeerError: a frame of impossible length.
@@ -99,4 +101,5 @@ class FramePipe:
                     break
                 at = begin + size
                 deliver(bytes(buffer[begin:at]))
+                await room()
             del buffer[:at]

@@ -179,6 +179,7 @@ class PqTransport(ISecureTransport):
         identity: who we are; read anew for each handshake.
         cookie_key: asked with the caller's address when somebody calls; None in
             calm times, see `Responder`.
+        may_answer: whether to sign for a caller at this address.
         admit: last word on an authenticated caller; may raise `PeerError`.
     """
 
@@ -186,16 +187,17 @@ class PqTransport(ISecureTransport):
         self,
         identity: Identity,
         cookie_key: Callable[[str], bytes | None],
+        may_answer: Callable[[str], bool],
         admit: Callable[[Chain], None],
     ) -> None:
         self.identity = identity
         self._cookie_key = cookie_key
+        self._may_answer = may_answer
         self._admit = admit
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         """Answer a caller."""
-        address = conn.get_remote_address()
-        host = address[0] if address else ""
+        host = _host(conn)
         core = Responder(self.identity.local, self._cookie_key(host), host.encode())
         return await self._converse(conn, core, ())
 
@@ -237,12 +239,21 @@ class PqTransport(ISecureTransport):
                 self._admit(established.peer)  # before M4, which would accept
             for effect in effects:
                 if isinstance(effect, Sign):
+                    if isinstance(core, Responder) and not self._may_answer(
+                        _host(conn)
+                    ):
+                        raise PeerError("too many calls to answer them all")
                     signature = signing_key.sign(effect.message, effect.context)
                     events.append(Signed(signature))
                 elif isinstance(effect, Transmit):
                     await conn.write(effect.data)
             if established is not None:
                 return established
+
+
+def _host(conn: IRawConnection) -> str:
+    address = conn.get_remote_address()
+    return address[0] if address else ""
 
 
 async def _read_message(conn: IRawConnection) -> bytes:

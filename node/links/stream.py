@@ -11,7 +11,7 @@ from libp2p.stream_muxer.exceptions import (
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from gossip.errors import PeerError
-from node.links.events import ASKED_BYTES_MAX
+from node.links.events import ASKED_BYTES_MAX, UNREAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from node.links.mux import LinkMux
@@ -37,6 +37,8 @@ class LinkStream(YamuxStream):
     def __init__(self, stream_id: int, conn: "LinkMux", is_initiator: bool) -> None:
         super().__init__(stream_id, conn, is_initiator)
         self.mux = conn
+        self.vital = False
+        """Whether the link stands and falls with it."""
         self._inbox = bytearray()
         self._readers = trio.lowlevel.ParkingLot()
         self._writers = trio.lowlevel.ParkingLot()
@@ -54,6 +56,10 @@ class LinkStream(YamuxStream):
             return
         if self.recv_closed or len(data) > self.recv_window:
             raise PeerError("a peer that writes past a stream's window or its end")
+        if not self.vital and self.mux.unread + len(data) > UNREAD_BYTES_MAX:
+            self.throw_away()
+            return
+        self.mux.unread += len(data)
         self.recv_window -= len(data)
         self._inbox += data
         self._readers.unpark_all()
@@ -111,6 +117,7 @@ class LinkStream(YamuxStream):
             await self._readers.park()
         data = bytes(self._inbox[:max_bytes])
         del self._inbox[: len(data)]
+        self.mux.unread -= len(data)
         self._credit(len(data))
         return data
 
@@ -163,6 +170,8 @@ class LinkStream(YamuxStream):
 
     def throw_away(self) -> None:
         """Stop both directions now; never waits."""
+        self.mux.unread -= len(self._inbox)
+        self._inbox.clear()
         if not self.closed:
             self._post(_UPDATE, _RST, 0)
             self.on_reset()

@@ -83,7 +83,9 @@ class Picket:
             members=members,
         )
         identity = Identity(local, who.signing_key, lambda: NOW)
-        transport = PqTransport(identity, lambda _: None, lambda _: None)
+        transport = PqTransport(
+            identity, lambda _: None, lambda _: True, lambda _: None
+        )
         return LinkHost(who.chain.operational, transport)
 
     @asynccontextmanager

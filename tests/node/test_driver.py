@@ -16,7 +16,7 @@ from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
 from node import birth
 from node.clock import SystemClock
 from node.config import load_config, load_founders
-from node.driver import Alarm, Driver
+from node.driver import HELD_BYTES_MAX, Alarm, Driver
 from node.keys.node_keys import NodeKeys, fresh_keys
 from node.keys.suites.registry import load_suite
 from node.log import Log
@@ -211,3 +211,39 @@ async def test_an_alarm_rings_once_at_the_time_last_asked_for(
         nursery.cancel_scope.cancel()
     assert len(rung) == 1
     assert 2.9 < rung[0] < 3.2
+
+
+async def test_a_flooder_waits_while_what_it_said_waits_and_nobody_else(
+    homes: list[Path],
+) -> None:
+    node = make(homes[0])
+    flooder, friend = NodeId(b"f" * 32), NodeId(b"g" * 32)
+    frame = bytes(100_000)
+    for _ in range(HELD_BYTES_MAX // len(frame) + 1):
+        node.driver.receive(flooder, frame)
+
+    with trio.fail_after(5):
+        await node.driver.room(friend)
+    with trio.move_on_after(0.05) as waited:
+        await node.driver.room(flooder)
+    assert waited.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(node.driver.run)
+        with trio.fail_after(5):
+            await node.driver.room(flooder)
+        nursery.cancel_scope.cancel()
+    node.driver.store.close()
+
+
+async def test_frames_without_content_are_bounded_too(homes: list[Path]) -> None:
+    node = make(homes[0])
+    flooder = NodeId(b"f" * 32)
+    count = 0
+    with trio.move_on_after(0.5):
+        while count < 1_000_000:
+            node.driver.receive(flooder, b"x")
+            count += 1
+            await node.driver.room(flooder)
+    assert count < 4_000
+    node.driver.store.close()

@@ -1,6 +1,6 @@
 """Links of several nodes in one process, and what they told."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +20,10 @@ PATIENCE_S = 20.0
 E = TypeVar("E", bound=LinkEvent)
 
 
+async def _room(peer: NodeId) -> None:
+    """There is always room."""
+
+
 class Member:
     """One node with its links and a diary."""
 
@@ -30,8 +34,10 @@ class Member:
         listen: Sequence[tuple[str, int]] = (LOOPBACK,),
         cluster: ClusterId = CLUSTER,
         now_ms: UnixMs = NOW,
+        room: Callable[[NodeId], Awaitable[None]] | None = None,
     ) -> None:
         self.who = who
+        self.now_ms = now_ms
         self.diary: list[LinkEvent] = []
         self._news = trio.lowlevel.ParkingLot()
         self.links = Links(
@@ -42,7 +48,8 @@ class Member:
             cluster=cluster,
             listen=listen,
             on_event=self._note,
-            now_ms=lambda: now_ms,
+            now_ms=lambda: self.now_ms,
+            room=room or _room,
         )
 
     def _note(self, event: LinkEvent) -> None:
@@ -120,6 +127,8 @@ class Relay:
         self._thaw = trio.Event()
         self._thaw.set()
         self._flip_next = False
+        self.said = b""
+        """What whoever called first said, all of it."""
         self.address = ("", 0)
 
     def freeze(self) -> None:
@@ -139,14 +148,15 @@ class Relay:
     async def _serve(self, near: trio.SocketStream) -> None:
         far = await trio.open_tcp_stream(*self._to)
         async with far, trio.open_nursery() as nursery:
-            nursery.start_soon(self._carry, far, near, nursery.cancel_scope)
-            await self._carry(near, far, nursery.cancel_scope)
+            nursery.start_soon(self._carry, far, near, nursery.cancel_scope, False)
+            await self._carry(near, far, nursery.cancel_scope, True)
 
     async def _carry(
         self,
         source: trio.SocketStream,
         sink: trio.SocketStream,
         end: trio.CancelScope,
+        keep: bool,
     ) -> None:
         try:
             while data := await source.receive_some(65_536):
@@ -154,6 +164,8 @@ class Relay:
                 if self._flip_next:
                     self._flip_next = False
                     data = data[:-1] + bytes((data[-1] ^ 1,))
+                if keep:
+                    self.said += data
                 await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -422,6 +422,18 @@ async def test_a_refused_node_is_unlinked_until_it_is_allowed_again() -> None:
         await a.until_up(2)
 
 
+async def test_a_node_allowed_again_at_once_keeps_its_link() -> None:
+    a, b = members(2)
+    async with running(a, b):
+        await link(b, a)
+        a.links.refuse(b.node, True)
+        a.links.refuse(b.node, False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert a.links._links[b.node].parting is None
+        assert a.links.send(b.node, b"still here")
+        await b.until(lambda: b.frames() == [b"still here"])
+
+
 async def test_a_refused_node_is_not_called() -> None:
     a, b = members(2)
     async with running(a, b):

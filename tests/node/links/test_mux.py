@@ -1,5 +1,6 @@
 """The promises of ``node.links.mux`` against a peer that is authenticated and bad."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from libp2p.network.connection.raw_connection import RawConnection
 
 from gossip.link.session import Session
 from node.links import mux as mux_module
-from node.links.events import QUEUE_BYTES_MAX, LinkEnd
+from node.links.events import QUEUE_BYTES_MAX, UNREAD_BYTES_MAX, LinkEnd
 from node.links.mux import (
     ACK,
     DATA,
@@ -345,3 +346,68 @@ def test_nonsense_frames_end_the_link_and_nothing_else(frames: list[bytes]) -> N
 
 def _run(main: Callable[[], object]) -> None:
     trio.run(main)  # type: ignore[arg-type]  # hypothesis and trio_mode do not mix
+
+
+async def test_what_one_peer_makes_us_keep_unread_is_bounded_over_all_streams() -> None:
+    async with linked() as (mux, peer):
+        gossip = await accepted(mux, peer)
+        gossip.vital = True
+        held = []
+        for number in range(100):
+            stream_id = 2 * number + 3
+            held.append(await accepted(mux, peer, stream_id))
+            await peer.say(
+                frame_header(DATA, 0, stream_id, WINDOW_BYTES) + bytes(WINDOW_BYTES)
+            )
+            stream = held[-1]
+            await poll(lambda s=stream: s.closed or s.recv_window == 0)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            if stream.closed:
+                assert (await peer.hear())[:3] == (WINDOW_UPDATE, RST, stream_id)
+            assert mux.unread <= UNREAD_BYTES_MAX
+        assert sum(stream.closed for stream in held) == (
+            len(held) - UNREAD_BYTES_MAX // WINDOW_BYTES
+        )
+
+        await peer.say(frame_header(DATA, 0, 1, 5) + b"alive")
+        assert await gossip.receive_some() == b"alive"
+
+        for stream in held:
+            await stream.aclose()
+        assert mux.unread == 0
+        assert mux.why is None
+
+
+async def test_a_reset_stream_frees_what_it_held() -> None:
+    async with linked() as (mux, peer):
+        for stream_id in range(1, 401, 2):
+            stream = await accepted(mux, peer, stream_id)
+            await peer.say(frame_header(DATA, 0, stream_id, 100_000) + bytes(100_000))
+            await peer.say(frame_header(WINDOW_UPDATE, RST, stream_id, 0))
+            await poll(lambda s=stream: s.closed)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            stream.throw_away()
+            assert mux.unread == 0
+
+
+async def test_a_peer_that_talks_but_never_reads_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mux_module, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(mux_module, "SILENCE_S", 0.5)
+    async with linked() as (mux, peer), trio.open_nursery() as nursery:
+        stream = await accepted(mux, peer)
+        await peer.say(frame_header(WINDOW_UPDATE, 0, 1, 2**30))
+
+        async def pour() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(bytes(64_000_000))
+
+        async def chatter() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await peer.say(frame_header(WINDOW_UPDATE, 0, 1, 1))
+                    await trio.sleep(0.02)
+
+        nursery.start_soon(pour)
+        nursery.start_soon(chatter)
+        assert await until_ended(mux) is LinkEnd.SILENT
+        nursery.cancel_scope.cancel()

@@ -35,6 +35,10 @@ def framed(*frames: bytes) -> bytes:
     return b"".join(len(f).to_bytes(4, "big") + f for f in frames)
 
 
+async def always() -> None:
+    """There is room."""
+
+
 @given(st.lists(st.binary(min_size=1, max_size=200)), st.integers(1, 50))
 @settings(deadline=None)
 def test_frames_arrive_however_they_are_cut(frames: list[bytes], size: int) -> None:
@@ -42,7 +46,7 @@ def test_frames_arrive_however_they_are_cut(frames: list[bytes], size: int) -> N
     cut = [wire[at : at + size] for at in range(0, len(wire), size)]
     heard: list[bytes] = []
 
-    trio.run(FramePipe(Ends(*cut)).read_in, heard.append)
+    trio.run(FramePipe(Ends(*cut)).read_in, heard.append, always)
 
     assert heard == frames
 
@@ -52,8 +56,21 @@ async def test_an_impossible_length_is_refused_at_once(size: int) -> None:
     heard: list[bytes] = []
     ends = Ends(framed(b"fine") + size.to_bytes(4, "big"))
     with pytest.raises(PeerError):
-        await FramePipe(ends).read_in(heard.append)
+        await FramePipe(ends).read_in(heard.append, always)
     assert heard == [b"fine"]
+
+
+async def test_nothing_is_handed_on_or_read_while_there_is_no_room() -> None:
+    ends = Ends(framed(b"one", b"two"), framed(b"three"))
+    heard: list[bytes] = []
+    room = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(FramePipe(ends).read_in, heard.append, room.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [b"one"]
+        assert len(ends.portions) == 1
+        room.set()
+    assert heard == [b"one", b"two", b"three"]
 
 
 async def test_what_waits_is_written_together() -> None:

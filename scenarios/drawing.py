@@ -1,0 +1,112 @@
+"""Three drawings as SVG: curves over time, a timeline, a ring of nodes."""
+
+from collections.abc import Sequence
+from html import escape
+from math import cos, pi, sin
+from typing import Final
+
+import attrs
+
+WIDTH, HEIGHT = 760, 280
+_LEFT, _BOTTOM, _RIGHT = 150, 24, 12
+_TICKS: Final = 5
+
+
+@attrs.frozen
+class Dot:
+    """One moment on a timeline; ``kind`` is its CSS class."""
+
+    at_us: int
+    kind: str
+
+
+@attrs.frozen
+class Spot:
+    """One node of a ring."""
+
+    name: str
+    colour: str
+    filled: bool
+
+
+def curves(lines: Sequence[Sequence[int]], total: int) -> str:
+    """For each of ``lines``, sorted moments in microseconds: the share over time."""
+    begin, end = 50, WIDTH - _RIGHT
+    top, ground = 10, HEIGHT - _BOTTOM
+    longest = max((line[-1] - line[0] for line in lines), default=0) or 1
+    parts = [_axis(begin, end, ground, longest / 1_000, "ms")]
+    for percent in (0, 50, 100):
+        y = ground - percent / 100 * (ground - top)
+        parts.append(
+            f'<text x="0" y="{y + 4:.0f}">{percent} %</text>'
+            f'<line x1="{begin}" x2="{end}" y1="{y:.0f}" y2="{y:.0f}"/>'
+        )
+    for line in lines:
+        step = max(1, len(line) // 200)
+        points = " ".join(
+            f"{begin + (line[i] - line[0]) / longest * (end - begin):.1f},"
+            f"{ground - (i + 1) / total * (ground - top):.1f}"
+            for i in sorted({*range(0, len(line), step), len(line) - 1})
+        )
+        parts.append(f'<polyline points="{points}"/>')
+    return _svg(WIDTH, HEIGHT, parts)
+
+
+def timeline(rows: Sequence[tuple[str, Sequence[Dot]]], end_us: int) -> str:
+    """One row of dots for each name, from the beginning to ``end_us``."""
+    end, ground = WIDTH - _RIGHT, 18 * len(rows) + 6
+    parts = [_axis(_LEFT, end, ground, end_us / 1e6, "s")]
+    for row, (name, dots) in enumerate(rows):
+        y = 12 + row * 18
+        parts.append(f'<text x="0" y="{y + 4}">{escape(name)}</text>')
+        parts += [
+            f'<circle class="{dot.kind}" cy="{y}" r="3"'
+            f' cx="{_LEFT + dot.at_us / end_us * (end - _LEFT):.1f}"/>'
+            for dot in dots
+        ]
+    return _svg(WIDTH, ground + _BOTTOM, parts)
+
+
+def ring(spots: Sequence[Spot], links: Sequence[tuple[int, int]]) -> str:
+    """Nodes on a circle, by number, and who is linked to whom."""
+    radius, middle = 240, 260
+    places = [
+        (
+            middle + radius * sin(2 * pi * i / len(spots)),
+            middle - radius * cos(2 * pi * i / len(spots)),
+        )
+        for i in range(len(spots))
+    ]
+    parts = [
+        f'<line x1="{places[a][0]:.1f}" y1="{places[a][1]:.1f}"'
+        f' x2="{places[b][0]:.1f}" y2="{places[b][1]:.1f}"/>'
+        for a, b in links
+    ]
+    for (x, y), spot in zip(places, spots, strict=True):
+        fill = spot.colour if spot.filled else "#fff"
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}"'
+            f' stroke="{spot.colour}"><title>{escape(spot.name)}</title></circle>'
+        )
+    return _svg(2 * middle, 2 * middle, parts)
+
+
+def _axis(begin: int, end: int, ground: int, last: float, unit: str) -> str:
+    """Ticks and numbers from 0 to ``last``."""
+    parts = []
+    for tick in range(_TICKS + 1):
+        x = begin + (end - begin) * tick / _TICKS
+        anchor = "end" if tick == _TICKS else "middle"
+        parts.append(
+            f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{ground}" y2="{ground + 5}"/>'
+            f'<text x="{x:.0f}" y="{ground + 18}" text-anchor="{anchor}">'
+            f"{last * tick / _TICKS:.3g}{f' {unit}' if tick == _TICKS else ''}</text>"
+        )
+    return "".join(parts)
+
+
+def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">'
+        f"{''.join(parts)}</svg>"
+    )

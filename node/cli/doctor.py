@@ -53,7 +53,17 @@ def doctor(config: str, as_json: bool) -> None:
     """Examine this machine, and the node if there is one here."""
     findings = [*_machine(locate(config).parent), *_node(config)]
     if as_json:
-        say_json([attrs.asdict(f) for f in findings])
+        state = locate(config).parent
+        say_json(
+            {
+                "findings": [attrs.asdict(f) for f in findings],
+                "providers": [
+                    attrs.asdict(r) | {"path": str(r.path) if r.path else None}
+                    for r in providers_report(state)
+                ],
+                "provider": load_suite("auto", state).provider,
+            }
+        )
     else:
         for finding in findings:
             click.echo(f"{finding.verdict:<5} {finding.what:<12} {finding.sentence}")

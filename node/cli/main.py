@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "quarantine": ("node.cli.ask", "quarantine", "List, explain, release."),
     "act": ("node.cli.act", "act", "Sign and submit operators' acts."),
     "policy": ("node.cli.policy", "policy", "Check a folder of policies."),
+    "bench": ("node.cli.bench", "bench", "Measure this machine."),
     "doctor": ("node.cli.doctor", "doctor", "Examine this machine and this node."),
 }
 

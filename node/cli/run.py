@@ -2,19 +2,29 @@
 
 import traceback
 
+import attrs
 import click
 import trio
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
 from node.daemon import Daemon, serve_until_signalled
+from node.keys.suites.registry import PROVIDERS
 
 
 @click.command()
 @config_option
-def run(config: str) -> None:
+@click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    help="Who computes the suite; overrides `crypto.provider`.",
+)
+def run(config: str, provider: str | None) -> None:
     """Run the node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads."""
-    daemon = Daemon(read_config(config))
+    read = read_config(config)
+    if provider is not None:
+        read = attrs.evolve(read, provider=provider)
+    daemon = Daemon(read)
     try:
         trio.run(serve_until_signalled, daemon)
     except BaseExceptionGroup as group:

@@ -16,23 +16,39 @@ missing() { # missing WHAT
   echo "building liboqs needs $1: apt install $packages, or brew install cmake rust" >&2
   exit 1
 }
-for command in cargo cmake cc; do
+has_libclang() {
+  [ "$(uname -s)" != Linux ] || [ -n "${LIBCLANG_PATH:-}" ] ||
+    compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib/*-linux-gnu*/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib64/libclang*.so*' >/dev/null
+}
+has_cargo() {
+  local version
+  version=$(cargo --version 2>/dev/null | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p')
+  [ "${version:-0}" -ge 70 ]
+}
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  wanted=()
+  command -v cmake >/dev/null || wanted+=(cmake)
+  command -v cc >/dev/null || wanted+=(gcc libc6-dev)
+  has_libclang || wanted+=(libclang-dev)
+  has_cargo || wanted+=(cargo-web)
+  if [ "${#wanted[@]}" -gt 0 ]; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+  fi
+fi
+for command in cmake cc; do
   command -v "$command" >/dev/null || missing "$command"
 done
-version=$(cargo --version | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p')
-[ "${version:-0}" -ge 70 ] || missing "cargo 1.70 or later, not $(cargo --version)"
+has_cargo || missing "cargo 1.70 or later"
+has_libclang || missing libclang
 
 case $(uname -s) in
   Darwin) file=liboqs.dylib ;;
   *) file=liboqs.so ;;
 esac
-if [ "$(uname -s)" = Linux ] && [ -z "${LIBCLANG_PATH:-}" ] &&
-   ! compgen -G '/usr/lib*/llvm*/lib/libclang*.so*' >/dev/null &&
-   ! compgen -G '/usr/lib/*-linux-gnu*/libclang*.so*' >/dev/null &&
-   ! compgen -G '/usr/lib64/libclang*.so*' >/dev/null; then
-  missing libclang
-fi
-
 mkdir -p "$prefix/lib"
 prefix=$(cd "$prefix" && pwd)
 target=$(mktemp -d "${TMPDIR:-/tmp}/picket-liboqs.XXXXXX")

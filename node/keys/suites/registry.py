@@ -1,5 +1,6 @@
 """Which suite runs: the registry of providers, and the choice among them."""
 
+import contextlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Protocol
@@ -8,6 +9,7 @@ import attrs
 
 from gossip.errors import UserError
 from gossip.suite import SigningKey, Suite
+from node.keys.suites.hybrid import HybridSuite
 from node.keys.suites.loading import LiboqsRefused, LiboqsSuite
 from node.keys.suites.openssl import OpensslSuite
 from node.keys.suites.probe import Missing, find_liboqs
@@ -69,6 +71,14 @@ def load_suite(provider: str = "auto", state_dir: Path | None = None) -> SuiteWi
 def providers_report(state_dir: Path | None = None) -> list[ProviderReport]:
     """Try every provider; never raises."""
     return [_report_openssl(), _report_liboqs(state_dir)]
+
+
+def load_hybrids(state_dir: Path | None = None) -> list[HybridSuite]:
+    """Every provider that is usable here, OpenSSL first, to compare them."""
+    hybrids: list[HybridSuite] = [OpensslSuite()]
+    with contextlib.suppress(LiboqsRefused):
+        hybrids.append(_load_liboqs(state_dir))
+    return hybrids
 
 
 def _load_liboqs(state_dir: Path | None) -> LiboqsSuite:

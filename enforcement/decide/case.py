@@ -15,18 +15,16 @@ disagree about the last bit of a logarithm.
 
 import hashlib
 from bisect import bisect_left
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from enum import IntEnum, StrEnum
-from functools import cached_property
 from typing import Final, TypeAlias
 
 import attrs
 
-from gossip.ledger.entries import Subject
+from enforcement.decide.rules import MICRO, Census, Rules
+from gossip.ledger.entries import Place, Subject
 from gossip.units import NodeId, UnixMs
-
-MICRO: Final = 1_000_000
-"""Voices and thresholds are counted in millionths."""
 
 HALF_LIFE_MS: Final = 15 * 60_000
 TERM_MS: Final = 5 * 60_000
@@ -35,6 +33,7 @@ DAY_MS: Final = 86_400_000
 PARDON_SLACK_MS: Final = 120_000
 """A release covers requests signed this long before it, however late reported."""
 REMARKS_PER_REPORTER_MAX: Final = 64
+PROOFS_MAX: Final = 256
 
 
 def _decay_table() -> tuple[int, ...]:
@@ -67,44 +66,6 @@ class Basis(StrEnum):
     VOICES = "voices"
 
 
-@attrs.frozen(kw_only=True)
-class Rules:
-    """How many voices it takes, from the size of the cluster.
-
-    Attributes:
-        members: N, the members with a voice, the quarantined included.
-        colluders: f, how many may lie together; None means floor((N-1)/3).
-    """
-
-    members: int
-    colluders: int | None = None
-
-    @cached_property
-    def f(self) -> int:
-        """How many colluding liars are tolerated."""
-        return (self.members - 1) // 3 if self.colluders is None else self.colluders
-
-    @cached_property
-    def m(self) -> int:
-        """How many honest mistakes are tolerated: 5 % of N, from N = 7 on."""
-        return -(-self.members * 5 // 100) if self.members >= 7 else 0
-
-    @cached_property
-    def threshold(self) -> int:
-        """What the sum of voices must exceed, in millionths."""
-        return (self.f + self.m) * MICRO
-
-    @cached_property
-    def voices_convict(self) -> bool:
-        """Below four nodes only proofs do."""
-        return self.members >= 4
-
-    @cached_property
-    def valve(self) -> int:
-        """How many nodes voices may cut off at once: min(10 % of N, f), at least 1."""
-        return max(1, min(self.members // 10, self.f))
-
-
 Order: TypeAlias = tuple[int, bytes, bytes, int, int]
 
 
@@ -118,6 +79,8 @@ class Voice:
     severity: int
     weight_ppm: int
     """The reporter's weight, from its snapshot; a founder's begins at 900 000."""
+    shared: NodeId | None = attrs.field(default=None, repr=False)
+    """The sponsor whose newcomers have one voice together; None: its own voice."""
 
     @property
     def at_ms(self) -> int:
@@ -175,6 +138,12 @@ class Standing:
     """How many quarantines so far, forgiven ones taken off."""
     conviction: Conviction | None = None
     sum_micro: int = 0
+    peak_micro: int = 0
+    """The most that voices summed up to in this quarantine."""
+
+
+Weigh: TypeAlias = Callable[[NodeId, int], int]
+"""The weight of a reporter, in millionths, for what it says at a time."""
 
 
 @attrs.define
@@ -186,6 +155,9 @@ class _Track:
     basis: Basis | None = None
     since_ms: int = 0
     until_ms: int = 0
+    peak_micro: int = 0
+    end_ms: int | None = None
+    """Cached: when it ends, if nothing more is said."""
     ended_ms: int | None = None
     released_ms: int | None = None
     times: int = 0
@@ -197,11 +169,21 @@ class Case:
     """All remarks about one subject that this node holds."""
 
     subject: Subject
-    rules: Rules
+    census: Census
     _remarks: list[tuple[Order, Remark]] = attrs.field(init=False, factory=list)
     _said: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """How many voices of each reporter are among the remarks."""
+    _proofs: int = attrs.field(init=False, default=0)
+    _withdrawn: dict[Place, Place | None] = attrs.field(init=False, factory=dict)
+    """What counts no more, and the retraction that says so; None: operators."""
     _track: _Track | None = attrs.field(init=False, default=None)
+
+    @classmethod
+    def of(cls, subject: Subject, rules: Rules) -> "Case":
+        """A case in a cluster whose size never changed."""
+        return cls(subject, Census.of(rules))
+
+    # --- what goes in ---------------------------------------------------------
 
     def hear(self, remark: Remark) -> None:
         """Add one remark; saying it again changes nothing."""
@@ -218,6 +200,10 @@ class Case:
             self._said[remark.reporter] = said
             if said > REMARKS_PER_REPORTER_MAX:
                 self._forget_oldest(remark.reporter)
+        elif isinstance(remark, Conviction):
+            self._proofs += 1
+            if self._proofs > PROOFS_MAX:
+                self._forget_oldest(None)
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on."""
@@ -226,30 +212,67 @@ class Case:
             for order, remark in self._remarks
             if (order[1], order[2]) != feed or order[3] < number
         ]
-        if len(kept) != len(self._remarks):
-            self._remarks, self._track = kept, None
-            self._said = {}
-            for _, remark in kept:
-                if isinstance(remark, Voice):
-                    self._said[remark.reporter] = self._said.get(remark.reporter, 0) + 1
+        holds = {
+            place: by
+            for place, by in self._withdrawn.items()
+            if by is None or by[:2] != feed or by[2] < number
+        }
+        if len(kept) == len(self._remarks) and len(holds) == len(self._withdrawn):
+            return
+        self._remarks, self._withdrawn, self._track, self._said = kept, holds, None, {}
+        self._proofs = sum(isinstance(remark, Conviction) for _, remark in kept)
+        for _, remark in kept:
+            if isinstance(remark, Voice):
+                self._said[remark.reporter] = self._said.get(remark.reporter, 0) + 1
+
+    def withdraw(self, place: Place, by: Place | None) -> None:
+        """What was said at ``place`` counts no more: neither now nor then.
+
+        ``by`` is where its author says so; None if operators do, which is final.
+        """
+        if place not in self._withdrawn or by is None:
+            self._withdrawn[place] = by
+            self._track = None
+
+    def reweigh(self, reporter: NodeId, from_ms: int, weigh: Weigh) -> bool:
+        """Take over a reporter's weights from a time on; whether any changed."""
+        changed = False
+        for at, (order, remark) in enumerate(self._remarks):
+            if (
+                isinstance(remark, Voice)
+                and remark.reporter == reporter
+                and order[0] >= from_ms
+                and (weight := weigh(reporter, order[0])) != remark.weight_ppm
+            ):
+                again = attrs.evolve(remark, weight_ppm=weight)
+                self._remarks[at] = (order, again)
+                self._track, changed = None, True
+        return changed
+
+    # --- what can be asked ----------------------------------------------------
 
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
         track = self._folded()
+        if track.basis is Basis.PROOF and track.live and now >= track.until_ms:
+            track = attrs.evolve(track)  # what is held must not run ahead of time
+            self._close_if_over(track, now)
+        rules = self.census.at(now)
         total = self._sum(track, now)
-        if track.basis is not None and now < self._end(track):
+        if track.basis is not None and now < (end := self._end(track)):
             return Standing(
                 level=Level.QUARANTINED,
                 basis=track.basis,
                 since_ms=UnixMs(track.since_ms),
-                until_ms=UnixMs(self._end(track)),
+                until_ms=UnixMs(end),
                 times=track.times,
                 conviction=track.conviction,
                 sum_micro=total,
+                peak_micro=track.peak_micro,
             )
         level = Level.CLEAR
         if total > 0:
-            suspect = self.rules.voices_convict and total * 2 > self.rules.threshold
+            suspect = rules.voices_convict and total * 2 > rules.threshold
             level = Level.SUSPECT if suspect else Level.WATCH
         return Standing(level=level, times=track.times, sum_micro=total)
 
@@ -260,6 +283,20 @@ class Case:
     def remarks(self) -> tuple[Remark, ...]:
         """Everything held about the subject, in the common order."""
         return tuple(remark for _, remark in self._remarks)
+
+    def counts(self, remark: Remark) -> bool:
+        """Whether a remark is not withdrawn. A proof is only operators' to withdraw."""
+        place = remark.order[1:]
+        if place not in self._withdrawn:
+            return True
+        return not isinstance(remark, Voice) and self._withdrawn[place] is not None
+
+    def is_proven(self, rule: str) -> bool:
+        """Whether a proof by this rule is held."""
+        return any(
+            isinstance(remark, Conviction) and remark.rule == rule
+            for _, remark in self._remarks
+        )
 
     # --- the fold -------------------------------------------------------------
 
@@ -272,6 +309,8 @@ class Case:
         return self._track
 
     def _fold(self, track: _Track, remark: Remark) -> None:
+        if self._withdrawn and not self.counts(remark):
+            return
         at = remark.order[0]
         self._close_if_over(track, at)
         match remark:
@@ -284,12 +323,11 @@ class Case:
                 self._fold_conviction(track, remark, at)
             case Voice():
                 track.live[remark.reporter] = remark
-                if (
-                    track.basis is None
-                    and self.rules.voices_convict
-                    and self._sum(track, at) > self.rules.threshold
-                ):
-                    self._begin(track, Basis.VOICES, at)
+                track.end_ms = None
+                if track.basis is None:
+                    self._convict_by_voices(track, at)
+                else:
+                    track.peak_micro = max(track.peak_micro, self._sum(track, at))
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
         if proof.offence in track.offences:
@@ -307,41 +345,83 @@ class Case:
 
     def _begin(self, track: _Track, basis: Basis, at: int) -> None:
         if track.ended_ms is not None:
-            track.times = max(0, track.times - (at - track.ended_ms) // DAY_MS)
+            track.times = max(0, track.times - max(0, at - track.ended_ms) // DAY_MS)
         track.times += 1
-        track.basis, track.since_ms = basis, at
+        track.basis, track.since_ms, track.end_ms = basis, at, None
+        track.peak_micro = 0
         track.until_ms = at + term_ms(self.subject, track.times)
 
     def _close_if_over(self, track: _Track, at: int) -> None:
-        if track.basis is not None and at >= (end := self._end(track)):
+        while track.basis is not None and at >= (end := self._end(track)):
+            by_proof = track.basis is Basis.PROOF
             track.basis, track.conviction, track.ended_ms = None, None, end
+            if by_proof:  # what was said meanwhile may be enough by itself
+                self._convict_by_voices(track, end)
+
+    def _convict_by_voices(self, track: _Track, at: int) -> None:
+        rules, total = self.census.at(at), self._sum(track, at)
+        if rules.voices_convict and total > rules.threshold:
+            self._begin(track, Basis.VOICES, at)
+            track.peak_micro = total
 
     def _end(self, track: _Track) -> int:
         """When the quarantine ends if nothing more is said."""
         if track.basis is Basis.PROOF:
             return track.until_ms
-        # By voices: the term is over *and* what is said has faded to half.
-        low, high = 0, 64 * HALF_LIFE_MS // 1000
-        while low < high:
+        if track.end_ms is None:
+            track.end_ms = track.until_ms + 1_000 * self._fading_s(track)
+        return track.end_ms
+
+    def _fading_s(self, track: _Track) -> int:
+        """Seconds after the term until what is said has faded to half."""
+        begin = track.until_ms
+        target = self.census.at(begin).threshold // 2
+
+        def faded(seconds: int) -> bool:
+            return self._sum(track, begin + seconds * 1_000) <= target
+
+        if faded(0):
+            return 0
+        # Everything halves alike, so the sum says roughly when; a search around it
+        # finds the very second, which no guess may change.
+        halvings = (self._sum(track, begin) // max(1, target)).bit_length()
+        low, high = 0, max(1, halvings) * HALF_LIFE_MS // 1_000
+        while not faded(high):
+            low, high = high, high + HALF_LIFE_MS // 1_000
+        while high - low > 1:
             middle = (low + high) // 2
-            faded = self._sum(track, track.until_ms + middle * 1000)
-            if faded * 2 <= self.rules.threshold:
+            if faded(middle):
                 high = middle
             else:
-                low = middle + 1
-        return track.until_ms + low * 1000
+                low = middle
+        return high
 
     def _sum(self, track: _Track, at: int) -> int:
-        return sum(voice.micro(at) for voice in track.live.values())
+        total = 0
+        shared: dict[NodeId, int] = {}
+        for voice in track.live.values():
+            worth = voice.micro(at)
+            if voice.shared is None:
+                total += worth
+            else:
+                shared[voice.shared] = max(worth, shared.get(voice.shared, 0))
+        return total + sum(shared.values())
 
-    def _forget_oldest(self, reporter: NodeId) -> None:
-        """Bound what one reporter can make us hold; its newest words remain."""
+    def _forget_oldest(self, reporter: NodeId | None) -> None:
+        """Bound what one reporter can make us hold, and how many proofs (None);
+        the newest remain."""
         for at, (_, remark) in enumerate(self._remarks):
-            if isinstance(remark, Voice) and remark.reporter == reporter:
-                del self._remarks[at]
+            if reporter is None:
+                if not isinstance(remark, Conviction):
+                    continue
+                self._proofs -= 1
+            elif not isinstance(remark, Voice) or remark.reporter != reporter:
+                continue
+            else:
                 self._said[reporter] -= 1
-                self._track = None
-                return
+            del self._remarks[at]
+            self._track = None
+            return
 
 
 def _order(pair: tuple[Order, Remark]) -> Order:

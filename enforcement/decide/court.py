@@ -6,154 +6,47 @@ and sends nothing: own evidence becomes an entry by way of the engine, like
 everybody else's.
 """
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+import heapq
+from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
-from enforcement.decide.case import (
-    HALF_LIFE_MS,
-    Case,
-    Conviction,
-    Level,
-    Release,
-    Rules,
-    Standing,
-    Voice,
-)
-from enforcement.decide.quarantine import Enforced, enforce
+from enforcement.decide.acts import Mercy
+from enforcement.decide.acts import write_release as write_release
+from enforcement.decide.appeals import Appeals, Plea
+from enforcement.decide.case import Case, Level, Standing
+from enforcement.decide.docket import Docket, Subjects
+from enforcement.decide.hearing import Heard as Heard
+from enforcement.decide.hearing import Hearing
+from enforcement.decide.hearing import Offence as Offence
+from enforcement.decide.hearing import ReadProof as ReadProof
+from enforcement.decide.quarantine import Change, Enforcement, Withheld
+from enforcement.decide.rules import Census, Rules
+from enforcement.decide.rulings import AcceptLink as AcceptLink
+from enforcement.decide.rulings import Allow as Allow
+from enforcement.decide.rulings import Answered as Answered
+from enforcement.decide.rulings import Appealed as Appealed
+from enforcement.decide.rulings import Deny as Deny
+from enforcement.decide.rulings import Disbelieved as Disbelieved
+from enforcement.decide.rulings import Found as Found
+from enforcement.decide.rulings import HeldBack as HeldBack
+from enforcement.decide.rulings import LookAgain as LookAgain
+from enforcement.decide.rulings import RefuseLink as RefuseLink
+from enforcement.decide.rulings import Ruling as Ruling
+from enforcement.decide.rulings import Spared as Spared
+from enforcement.decide.rulings import StandingChanged as StandingChanged
 from gossip.errors import PeerError
-from gossip.ledger.entries import (
-    Entry,
-    EntryKind,
-    Proof,
-    ProofKind,
-    Report,
-    Subject,
-    SubjectKind,
-    read_policy_untrusted,
-    read_report_untrusted,
-)
-from gossip.ledger.equivocation import read_equivocation_untrusted
-from gossip.ledger.feed import FeedId
-from gossip.membership.acts import Act, read_act_untrusted
-from gossip.membership.founders import ActKind
+from gossip.ledger.entries import Entry, Report, Subject, SubjectKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
-from gossip.units import ID_BYTES, NodeId, UnixMs
-from gossip.wire import Value, take_bytes, take_int, take_list, take_str
+from gossip.units import NodeId, UnixMs
 
-FOUNDER_WEIGHT_PPM: Final = 900_000
-"""A founder's share of good over all, from a prior of 9 good and 1 bad."""
 ISOLATION_SEVERITY: Final = 7
 ISOLATION_MS: Final = 5 * 60_000
-CASES_MAX: Final = 100_000
-REASON_CHARS_MAX: Final = 500
-RECENT_MAX: Final = 1_000
-
-
-@attrs.frozen(kw_only=True)
-class Offence:
-    """What a proof proved, once verified.
-
-    Attributes:
-        convicts: The request's agent and its node.
-        request_id: The same however often, and by whomever, it is reported.
-        committed_at_ms: The request's stamp, signed by the offender.
-    """
-
-    convicts: tuple[Subject, ...]
-    request_id: bytes = attrs.field(repr=bytes.hex)
-    rule: str
-    severity: int
-    committed_at_ms: UnixMs
-
-
-ReadProof: TypeAlias = Callable[[bytes], Offence | None]
-"""Verify a denied request's proof. None: we lack its policy bundle, so it proves nothing
-to us and counts as a witness's word. Raises ``PeerError`` if it is no proof."""
-
-
-@attrs.frozen
-class StandingChanged:
-    """A subject's standing is another than it was."""
-
-    subject: Subject
-    before: Standing
-    after: Standing
-
-
-@attrs.frozen
-class Deny:
-    """From now on refuse calls from and to the subject."""
-
-    subject: Subject
-    standing: Standing
-
-
-@attrs.frozen
-class Allow:
-    """Stop refusing the subject's calls."""
-
-    subject: Subject
-
-
-@attrs.frozen
-class RefuseLink:
-    """Close the link to the node, and let it make no new one."""
-
-    node: NodeId = attrs.field(repr=bytes.hex)
-    why: str
-
-
-@attrs.frozen
-class AcceptLink:
-    """The node may link again."""
-
-    node: NodeId = attrs.field(repr=bytes.hex)
-
-
-@attrs.frozen
-class HeldBack:
-    """Alert: decided, but not enforced, because of the valve or observe mode."""
-
-    subject: Subject
-
-
-@attrs.frozen
-class Disbelieved:
-    """An entry that claims what does not hold: a forged proof, a false act."""
-
-    entry: Entry
-    why: str
-
-
-@attrs.frozen
-class LookAgain:
-    """Call `Court.tick` at this time: a standing will change by itself."""
-
-    at_ms: UnixMs
-
-
-Ruling: TypeAlias = (
-    StandingChanged
-    | Deny
-    | Allow
-    | RefuseLink
-    | AcceptLink
-    | HeldBack
-    | Disbelieved
-    | LookAgain
-)
-
-
-@attrs.frozen(kw_only=True)
-class Heard:
-    """One report as `picket reports` shows it."""
-
-    entry: Entry
-    report: Report
-    proven: bool
+FADING_MS: Final = 60_000
+"""How often a standing that only fades is looked at."""
+LOOKS_PER_TICK_MAX: Final = 512
 
 
 @attrs.define
@@ -162,6 +55,7 @@ class Court:
 
     Args:
         observe: Decide and show voice quarantines, but do not enforce them.
+        isolates: Whether own evidence cuts off at once, or is only observed.
         read_proof: See `ReadProof`.
     """
 
@@ -170,72 +64,86 @@ class Court:
     suite: Suite
     read_proof: ReadProof
     observe: bool = False
+    isolates: bool = True
     rules: Rules = attrs.field(init=False)
-    _cases: dict[Subject, Case] = attrs.field(init=False, factory=dict)
+    mercy: Mercy = attrs.field(init=False, factory=Mercy)
+    _docket: Docket = attrs.field(init=False)
+    _hearing: Hearing = attrs.field(init=False)
+    _enforcement: Enforcement = attrs.field(init=False)
     _standings: dict[Subject, Standing] = attrs.field(init=False, factory=dict)
-    _out: dict[Subject, Standing] = attrs.field(init=False, factory=dict)
-    """The quarantined among them, so that deciding costs no walk over all."""
-    _acts: set[bytes] = attrs.field(init=False, factory=set)
-    _voided: dict[FeedId, int] = attrs.field(init=False, factory=dict)
+    _denying: set[Subject] = attrs.field(init=False, factory=set)
     _isolated: dict[NodeId, int] = attrs.field(init=False, factory=dict)
-    _enforced: Enforced = attrs.field(init=False)
     _refused: frozenset[NodeId] = attrs.field(init=False, default=frozenset())
-    _recent: dict[bytes, Heard] = attrs.field(init=False, factory=dict)
-    policies: dict[NodeId, tuple[UnixMs, bytes]] = attrs.field(init=False, factory=dict)
-    """The policy digest each member last said it enforces."""
+    _due: dict[Subject, int] = attrs.field(init=False, factory=dict)
+    _agenda: list[tuple[int, Subject]] = attrs.field(init=False, factory=list)
+    """When to look at whom again; what `_due` does not confirm is outdated."""
+    _told_ms: int | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.rules = Rules(
             members=self.roster.size, colluders=self.roster.founders.colluders
         )
-        self._enforced = enforce({}, self.rules, observe=self.observe)
+        self._docket = Docket(Census.of(self.rules))
+        self._hearing = Hearing(
+            self.roster,
+            self.suite,
+            self.read_proof,
+            self._docket,
+            self.mercy,
+            Appeals(self.roster, self.suite),
+        )
+        self._enforcement = Enforcement(self.rules, self.mercy, self.observe)
 
     # --- what goes in ---------------------------------------------------------
 
     def hear(self, entry: Entry, now: UnixMs) -> list[Ruling]:
         """Act on one admitted entry. Entries of other kinds do nothing."""
-        if entry.number >= self._voided.get(entry.feed, entry.number + 1):
-            return []
-        voided = len(self._voided)
         try:
-            match entry.kind:
-                case EntryKind.REPORT:
-                    touched = self._hear_report(entry)
-                case EntryKind.ACT:
-                    touched = self._hear_act(entry)
-                case EntryKind.POLICY:
-                    self._hear_policy(entry)
-                    touched = ()
-                case _:
-                    touched = ()
+            touched = self._hearing.hear(entry)
         except PeerError as wrong:
             return [Disbelieved(entry, str(wrong))]
-        if len(self._voided) != voided:
-            touched = tuple(dict.fromkeys((*touched, *self._cases)))
-        return self._settle(touched, now)
+        rulings = [r for r in touched.rulings if not self._is_known(r)]
+        return rulings + self._settle(touched.subjects, now, touched.everybody)
 
     def saw(self, report: Report, now: UnixMs) -> list[Ruling]:
         """Own evidence, before it is even signed: isolate a hostile node at once.
 
         No vote and no cap; only our own link and our own gates.
         """
+        subject = report.subject
         if (
-            report.subject.kind is SubjectKind.NODE
-            and report.subject.id != self.me
-            and report.severity >= ISOLATION_SEVERITY
+            subject.kind is not SubjectKind.NODE
+            or subject.id == self.me
+            or report.severity < ISOLATION_SEVERITY
         ):
-            self._isolated[NodeId(report.subject.id)] = now + ISOLATION_MS
-        return self._settle((), now)
+            return []
+        if not self.isolates:
+            return [Spared(NodeId(subject.id), report.category)]
+        self._isolated[NodeId(subject.id)] = now + ISOLATION_MS
+        return self._settle({}, now)
 
     def tick(self, now: UnixMs) -> list[Ruling]:
         """Let time pass: terms end and voices fade."""
-        return self._settle(tuple(self._standings), now)
+        due: Subjects = {}
+        while self._agenda and self._agenda[0][0] <= now:
+            if len(due) >= LOOKS_PER_TICK_MAX:
+                break
+            at, subject = heapq.heappop(self._agenda)
+            if self._due.get(subject) == at:
+                due[subject] = None
+        self._told_ms = None
+        self._enforcement.observe = self.observe
+        return self._settle(due, now, everybody=True)
 
     # --- what can be asked ----------------------------------------------------
 
     def denial(self, subject: Subject) -> Standing | None:
-        """Why the subject's calls are refused now, or None. A dictionary look-up."""
-        return self._enforced.denied.get(subject)
+        """Why the subject's calls are refused now, or None. Two look-ups."""
+        return self._enforcement.denial(subject)
+
+    def denied_nodes(self) -> Mapping[Subject, Standing]:
+        """The nodes whose calls are refused now."""
+        return self._enforcement.denied_nodes
 
     def isolated(self, node: NodeId, now: UnixMs) -> bool:
         """Whether our own evidence cut this node off, whatever others say."""
@@ -243,20 +151,24 @@ class Court:
 
     def standing(self, subject: Subject, now: UnixMs) -> Standing:
         """Where a subject stands."""
-        case = self._cases.get(subject)
+        case = self._docket.cases.get(subject)
         return case.standing(now) if case else Standing(level=Level.CLEAR)
 
     def standings(self) -> dict[Subject, Standing]:
         """Everyone who is not clear, as of the last event."""
         return dict(self._standings)
 
-    def held_back(self, subject: Subject) -> bool:
-        """Whether a quarantine is decided but not enforced."""
-        return subject in self._enforced.held_back
+    def held_back(self, subject: Subject) -> Withheld | None:
+        """Why a quarantine is decided but not enforced, if that is so."""
+        return self._enforcement.withheld(subject)
 
     def case(self, subject: Subject) -> Case | None:
         """Everything held about a subject, for `why`."""
-        return self._cases.get(subject)
+        return self._docket.cases.get(subject)
+
+    def weight_ppm(self, reporter: NodeId, now: UnixMs) -> int:
+        """What the reporter's word weighs today, in millionths."""
+        return self._docket.weights.weight_ppm(reporter, now)
 
     def find(self, prefix: str) -> list[Subject]:
         """Subjects by name of a node, or by ``kind:hex`` or hex prefix."""
@@ -265,183 +177,112 @@ class Court:
             return [Subject(SubjectKind.NODE, node)]
         return sorted(
             s
-            for s in self._cases
+            for s in self._docket.cases
             if str(s).startswith(prefix) or s.id.hex().startswith(prefix)
         )
 
     def recent(self) -> tuple[Heard, ...]:
         """The last reports heard, oldest first."""
-        return tuple(self._recent.values())
+        return tuple(self._hearing.recent.values())
 
-    # --- reading entries ------------------------------------------------------
+    def pleas(self) -> tuple[Plea, ...]:
+        """The appeals of the last day, oldest first."""
+        return tuple(self._hearing.appeals.pleas.values())
 
-    def _hear_report(self, entry: Entry) -> tuple[Subject, ...]:
-        said = entry.said
-        report = said if isinstance(said, Report) else read_report_untrusted(entry.body)
-        if report.subject.id == entry.author:
-            raise PeerError("a node reports itself")
-        offence = self._offence(report)
-        self._remember(Heard(entry=entry, report=report, proven=offence is not None))
-        if offence is None:
-            voice = Voice(
-                order=entry.order,
-                reporter=entry.author,
-                category=report.category,
-                severity=report.severity,
-                weight_ppm=FOUNDER_WEIGHT_PPM,
-            )
-            self._case(report.subject).hear(voice)
-            return (report.subject,)
-        conviction = Conviction(
-            order=entry.order,
-            reporter=entry.author,
-            offence=offence.request_id,
-            rule=offence.rule,
-            severity=offence.severity,
-            committed_at_ms=offence.committed_at_ms,
-        )
-        for subject in offence.convicts:
-            self._case(subject).hear(conviction)
-        return offence.convicts
-
-    def _offence(self, report: Report) -> Offence | None:
-        """What the report proves, if it proves anything to us."""
-        evidence = report.evidence
-        if not isinstance(evidence, Proof):
-            return None
-        if evidence.kind is ProofKind.DENIED_REQUEST:
-            return self.read_proof(evidence.data)
-        proven = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
-        self._void(proven.feed, proven.number)
-        return Offence(
-            convicts=(Subject(SubjectKind.NODE, proven.feed[0]),),
-            request_id=proven.offence,
-            rule="equivocation",
-            severity=report.severity,
-            committed_at_ms=proven.issued_at_ms,
-        )
-
-    def _void(self, feed: FeedId, number: int) -> None:
-        """Unhear what a forked feed said from the fork on, so that nodes that
-        heard different sides of it agree again."""
-        if number >= self._voided.get(feed, number + 1):
-            return
-        self._voided[feed] = number
-        for case in self._cases.values():
-            case.void(feed, number)
-
-    def _hear_act(self, entry: Entry) -> tuple[Subject, ...]:
-        act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
-        if act.id in self._acts:
-            return ()
-        if entry.issued_at_ms > act.expires_at_ms:
-            raise PeerError("an operators' act published after its expiry")
-        self._acts.add(act.id)
-        if act.kind is not ActKind.RELEASE:
-            return ()
-        subject, reason = read_release_untrusted(act)
-        # At the operators' own stamp, so that it matters not who carried it when.
-        order = (act.issued_at_ms, act.id, b"", 0, 0)
-        self._case(subject).hear(
-            Release(order=order, act=act.id, signers=act.signers, reason=reason)
-        )
-        if subject.kind is SubjectKind.NODE:
-            self._isolated.pop(NodeId(subject.id), None)
-        return (subject,)
-
-    def _hear_policy(self, entry: Entry) -> None:
-        digest = read_policy_untrusted(entry.body)
-        known = self.policies.get(entry.author)
-        if known is None or known[0] <= entry.issued_at_ms:
-            self.policies[entry.author] = (entry.issued_at_ms, digest)
-
-    def _case(self, subject: Subject) -> Case:
-        case = self._cases.get(subject)
-        if case is None:
-            if len(self._cases) >= CASES_MAX:
-                self._drop_a_clear_case()
-            case = self._cases[subject] = Case(subject, self.rules)
-        return case
-
-    def _drop_a_clear_case(self) -> None:
-        for subject in self._cases:
-            if subject not in self._standings:
-                del self._cases[subject]
-                return
-        raise PeerError("more open cases than we can hold")
-
-    def _remember(self, heard: Heard) -> None:
-        self._recent[heard.entry.id] = heard
-        if len(self._recent) > RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+    @property
+    def policies(self) -> Mapping[NodeId, tuple[UnixMs, bytes]]:
+        """The policy digest each member last said it enforces."""
+        return self._hearing.policies
 
     # --- what follows ---------------------------------------------------------
 
-    def _settle(self, touched: tuple[Subject, ...], now: UnixMs) -> list[Ruling]:
+    def _settle(
+        self, touched: Subjects, now: UnixMs, everybody: bool = False
+    ) -> list[Ruling]:
         """Compare what is with what was, for the subjects touched."""
         rulings: list[Ruling] = []
+        changes: list[Change] = []
         for subject in touched:
-            before = self._standings.get(subject, Standing(level=Level.CLEAR))
+            before = self._standings.get(subject, _CLEAR)
             after = self.standing(subject, now)
-            if after.level is Level.CLEAR:
-                self._standings.pop(subject, None)
-            else:
-                self._standings[subject] = after
-            if after.level is Level.QUARANTINED:
-                self._out[subject] = after
-            else:
-                self._out.pop(subject, None)
+            self._keep(subject, after, now)
             if (before.level, before.basis) != (after.level, after.basis):
                 rulings.append(StandingChanged(subject, before, after))
-        rulings += self._enforce(now)
-        upcoming = self._next_change(now)
-        if upcoming is not None:
-            rulings.append(LookAgain(upcoming))
+            changes += self._enforcement.place(subject, after, now)
+            if after.level is not Level.QUARANTINED and not after.sum_micro:
+                self._forgive_isolation(subject)
+        if everybody:
+            changes += self._enforcement.review(now)
+        rulings += self._say(changes)
+        if changes or self._isolated or self._refused:
+            rulings += self._links(now)
+        return rulings + self._look_again(now)
+
+    def _keep(self, subject: Subject, standing: Standing, now: UnixMs) -> None:
+        if standing.level is Level.CLEAR:
+            self._standings.pop(subject, None)
+            self._due.pop(subject, None)
+            return
+        self._standings[subject] = standing
+        due = standing.until_ms or now - now % FADING_MS + FADING_MS
+        if self._due.get(subject) != due:
+            self._due[subject] = due
+            heapq.heappush(self._agenda, (due, subject))
+
+    def _forgive_isolation(self, subject: Subject) -> None:
+        """Operators' release leaves nothing of what was said, here neither."""
+        if subject.kind is SubjectKind.NODE:
+            self._isolated.pop(NodeId(subject.id), None)
+
+    def _say(self, changes: list[Change]) -> list[Ruling]:
+        rulings: list[Ruling] = []
+        for subject, what in changes:
+            if isinstance(what, Standing):
+                self._denying.add(subject)
+                rulings.append(Deny(subject, what))
+                continue
+            if subject in self._denying:
+                self._denying.discard(subject)
+                rulings.append(Allow(subject))
+            if what is not None:
+                rulings.append(HeldBack(subject, what))
         return rulings
 
-    def _enforce(self, now: UnixMs) -> list[Ruling]:
-        was = self._enforced
-        self._enforced = enforce(self._out, self.rules, observe=self.observe)
+    def _links(self, now: UnixMs) -> list[Ruling]:
         self._isolated = {n: end for n, end in self._isolated.items() if end > now}
-        denied = self._enforced.denied
-        rulings: list[Ruling] = [
-            *(Deny(s, denied[s]) for s in denied if s not in was.denied),
-            *(Allow(s) for s in was.denied if s not in denied),
-            *(HeldBack(s) for s in sorted(self._enforced.held_back - was.held_back)),
+        refused = (self._enforcement.refused_links | self._isolated.keys()) - {self.me}
+        if refused == self._refused:
+            return []
+        was, self._refused = self._refused, refused
+        return [
+            *(
+                RefuseLink(node, f"{self.roster.name(node)} is cut off")
+                for node in sorted(refused - was)
+            ),
+            *(AcceptLink(node) for node in sorted(was - refused)),
         ]
-        refused = self._enforced.refused_links | self._isolated.keys()
-        refused -= {self.me}
-        rulings += [
-            RefuseLink(node, f"{self.roster.name(node)} is cut off")
-            for node in sorted(refused - self._refused)
+
+    def _look_again(self, now: UnixMs) -> list[Ruling]:
+        while self._agenda and self._due.get(self._agenda[0][1]) != self._agenda[0][0]:
+            heapq.heappop(self._agenda)
+        times = [
+            self._agenda[0][0] if self._agenda else None,
+            self._enforcement.next_ms,
+            self.mercy.next_change(now),
+            min(self._isolated.values(), default=None),
         ]
-        rulings += [AcceptLink(node) for node in sorted(self._refused - refused)]
-        self._refused = refused
-        return rulings
+        upcoming = min((at for at in times if at is not None), default=None)
+        if upcoming is None or upcoming == self._told_ms:
+            return []
+        self._told_ms = upcoming
+        return [LookAgain(UnixMs(max(upcoming, now + 1)))]
 
-    def _next_change(self, now: UnixMs) -> UnixMs | None:
-        ends = [s.until_ms for s in self._out.values() if s.until_ms is not None]
-        ends += [UnixMs(end) for end in self._isolated.values()]
-        if ends:
-            return max(min(ends), UnixMs(now + 1))
-        # Voices fade by themselves; no need to watch them by the second.
-        return UnixMs(now + HALF_LIFE_MS // 15) if self._standings else None
-
-
-def write_release(subject: Subject, reason: str) -> list[Value]:
-    """The payload of a release act."""
-    return [int(subject.kind), subject.id, reason[:REASON_CHARS_MAX]]
+    def _is_known(self, ruling: Ruling) -> bool:
+        """Whether what would be reported is proven already."""
+        if not isinstance(ruling, Found):
+            return False
+        case = self.case(ruling.report.subject)
+        return case is not None and case.is_proven(ruling.report.category)
 
 
-def read_release_untrusted(act: Act) -> tuple[Subject, str]:
-    """Whom a release act lets go, and why.
-
-    Raises:
-        PeerError: malformed.
-    """
-    fields = take_list(act.payload, 3, 3)
-    kind = SubjectKind(take_int(fields[0], 1, max(SubjectKind)))
-    return (
-        Subject(kind, take_bytes(fields[1], ID_BYTES, ID_BYTES)),
-        take_str(fields[2], 0, REASON_CHARS_MAX),
-    )
+_CLEAR: Final = Standing(level=Level.CLEAR)

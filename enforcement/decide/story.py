@@ -10,7 +10,6 @@ from typing import TypeAlias
 import attrs
 
 from enforcement.decide.case import (
-    MICRO,
     Basis,
     Conviction,
     Level,
@@ -21,6 +20,8 @@ from enforcement.decide.case import (
     Voice,
 )
 from enforcement.decide.court import Court
+from enforcement.decide.quarantine import Withheld
+from enforcement.decide.rules import MICRO
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
@@ -50,7 +51,11 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
     held_back = court.held_back(subject)
     sentences = [
         _headline(name, standing, held_back),
-        *(_say(court, remark, live, now) for remark in remarks),
+        *(
+            _say(court, remark, live, now)
+            + ("" if case is None or case.counts(remark) else " Taken back since.")
+            for remark in remarks
+        ),
         _weighing(court, standing),
     ]
     if standing.level is Level.QUARANTINED:
@@ -70,6 +75,7 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             "until_ms": standing.until_ms,
             "times": standing.times,
             "enforced": standing.level is Level.QUARANTINED and not held_back,
+            "held_back": held_back.value if held_back else None,
             "voices": standing.sum_micro / MICRO,
             "threshold": court.rules.threshold / MICRO,
             "remarks": [_fact(court, remark, live, now) for remark in remarks],
@@ -77,14 +83,12 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
     )
 
 
-def _headline(name: str, standing: Standing, held_back: bool) -> str:
+def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:
     if standing.level is not Level.QUARANTINED:
         return f"{name} is {_WORDS[standing.level]}."
     assert standing.until_ms is not None
     grounds = "a proof" if standing.basis is Basis.PROOF else "the voices of witnesses"
-    tail = ""
-    if held_back:
-        tail = "; decided but not enforced (observe mode, or the safety valve)"
+    tail = f"; decided but not enforced, by {held_back}" if held_back else ""
     return f"{name} is quarantined until {clock(standing.until_ms)} by {grounds}{tail}."
 
 

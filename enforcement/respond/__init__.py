@@ -1,1 +1,1 @@
-"""Dynamic response: what a standing cuts, as effects."""
+"""Dynamic response: what follows from a standing, as wishes an actuator fulfils."""

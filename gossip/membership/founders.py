@@ -32,6 +32,8 @@ class ActKind(StrEnum):
     ROSTER = "roster"
     KMS = "kms"
     STAND_DOWN = "stand-down"
+    ALLOW = "allow"
+    FALSE_POSITIVE = "false-positive"
 
 
 @attrs.frozen(kw_only=True)

@@ -1,1 +1,1 @@
-"""What a response does to the world outside the daemon."""
+"""Actuators: what a standing does to the machine. Each can be told its wish anew."""

@@ -7,7 +7,6 @@ from typing import TypeAlias
 import attrs
 import pytest
 
-from enforcement.decide.case import Rules
 from gossip.intake import Intake
 from gossip.membership.identity import Chain
 from gossip.pen import Pen
@@ -29,9 +28,9 @@ def test_inside_the_bounds_everything_holds(seed: int) -> None:
     assert verdict.passed, verdict.failures
 
 
-def plant_a_low_threshold(patch: pytest.MonkeyPatch) -> None:
-    """One voice convicts."""
-    patch.setattr(Rules, "threshold", property(lambda _self: 500_000))
+def plant_a_loud_voice(patch: pytest.MonkeyPatch) -> None:
+    """One voice counts for twenty."""
+    patch.setattr(Voice, "micro", lambda _self, _at: 20 * MICRO)
 
 
 def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:
@@ -73,7 +72,7 @@ Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
-        (plant_a_low_threshold, "never `"),
+        (plant_a_loud_voice, "never `"),
         (plant_blind_trust_in_proofs, "never `"),
         (plant_deafness_to_forks, "`quarantine guilty` did not"),
         (plant_lazy_reconciliation, "(agree|everything)` did not"),

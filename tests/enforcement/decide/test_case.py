@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from enforcement.decide.case import (
     HALF_LIFE_MS,
-    MICRO,
     TERM_MS,
     TERM_MS_MAX,
     Basis,
@@ -16,10 +15,10 @@ from enforcement.decide.case import (
     Level,
     Release,
     Remark,
-    Rules,
     Voice,
     term_ms,
 )
+from enforcement.decide.rules import MICRO, Rules
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId
 
@@ -62,7 +61,7 @@ def release(at: int) -> Release:
 
 
 def case_of(*remarks: Remark, members: int = 5) -> Case:
-    case = Case(SUBJECT, Rules(members=members))
+    case = Case.of(SUBJECT, Rules(members=members))
     for remark in remarks:
         case.hear(remark)
     return case
@@ -216,7 +215,7 @@ def test_a_release_ends_it_at_once_and_an_old_offence_cannot_bring_it_back() -> 
 
 
 def test_terms_double_and_a_clean_day_forgives_one() -> None:
-    case = Case(SUBJECT, Rules(members=5))
+    case = Case.of(SUBJECT, Rules(members=5))
     at, lengths = NOW, []
     for n in range(4):
         case.hear(proof(at=at, offence=n))

@@ -18,6 +18,7 @@ from enforcement.decide.court import (
     StandingChanged,
     write_release,
 )
+from enforcement.decide.quarantine import Withheld
 from enforcement.decide.story import name_of, tell
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
@@ -162,7 +163,7 @@ def test_observe_mode_decides_shows_and_does_not_enforce() -> None:
 
     rulings = judge.hear(accuse("cedar", subject("fir")), NOW)
 
-    assert HeldBack(subject("fir")) in rulings
+    assert HeldBack(subject("fir"), Withheld.OBSERVE) in rulings
     assert judge.denial(subject("fir")) is None
     judge.hear(accuse("cedar", AGENT, proof=b"p"), NOW)
     assert judge.denial(AGENT) is not None

@@ -3,8 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enforcement.decide.case import Basis, Level, Rules, Standing
+from enforcement.decide.acts import Mercy
+from enforcement.decide.case import Basis, Level, Standing
 from enforcement.decide.quarantine import enforce
+from enforcement.decide.rules import Rules
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import UnixMs
 
@@ -32,7 +34,7 @@ def test_never_more_nodes_are_out_than_the_valve_lets_through(
 ) -> None:
     rules = Rules(members=members)
 
-    enforced = enforce(out, rules, observe=observe)
+    enforced = enforce(out, rules, Mercy(), 10**9, observe=observe)
 
     by_voices = [
         s
@@ -41,14 +43,14 @@ def test_never_more_nodes_are_out_than_the_valve_lets_through(
     ]
     assert len(by_voices) <= (0 if observe else rules.valve)
     assert len(enforced.refused_links) <= rules.valve
-    assert enforced.held_back | enforced.denied.keys() == out.keys()
+    assert enforced.held_back.keys() | enforced.denied.keys() == out.keys()
 
 
 @given(everyone, st.booleans())
 def test_a_proof_denies_calls_uncapped_even_while_observing(
     out: dict[Subject, Standing], observe: bool
 ) -> None:
-    enforced = enforce(out, Rules(members=5), observe=observe)
+    enforced = enforce(out, Rules(members=5), Mercy(), 10**9, observe=observe)
 
     proven = {s for s, standing in out.items() if standing.basis is Basis.PROOF}
     assert proven <= enforced.denied.keys()
@@ -56,6 +58,6 @@ def test_a_proof_denies_calls_uncapped_even_while_observing(
 
 @given(everyone)
 def test_agents_are_not_capped(out: dict[Subject, Standing]) -> None:
-    enforced = enforce(out, Rules(members=5), observe=False)
+    enforced = enforce(out, Rules(members=5), Mercy(), 10**9, observe=False)
 
     assert all(s.kind is SubjectKind.NODE for s in enforced.held_back)

@@ -1,0 +1,322 @@
+"""Reading what is said in court: which entry touches which cases, and how.
+
+Believes nothing that it did not verify: proofs are judged again, acts need their
+quorum, appeals their signature. What does not hold is a `PeerError`, and then
+nothing is kept of it but that somebody said so.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import attrs
+
+from enforcement.decide.acts import (
+    Mercy,
+    read_allow_untrusted,
+    read_false_positive_untrusted,
+    read_release_untrusted,
+    read_stand_down_untrusted,
+)
+from enforcement.decide.appeals import Appeals
+from enforcement.decide.case import Conviction, Release, Voice
+from enforcement.decide.docket import Docket, Subjects
+from enforcement.decide.rulings import Found, Ruling
+from gossip.errors import PeerError
+from gossip.ledger.appeals import read_retraction_untrusted
+from gossip.ledger.entries import (
+    Entry,
+    EntryKind,
+    Place,
+    Proof,
+    ProofKind,
+    Report,
+    Subject,
+    SubjectKind,
+    read_policy_untrusted,
+    read_report_untrusted,
+)
+from gossip.ledger.equivocation import read_equivocation_untrusted
+from gossip.ledger.manifests import (
+    read_manifest_untrusted,
+    read_two_faces_untrusted,
+    verify_manifest_untrusted,
+    write_two_faces,
+)
+from gossip.membership.acts import Act, read_act_untrusted
+from gossip.membership.founders import ActKind
+from gossip.membership.roster import Roster
+from gossip.suite import Suite
+from gossip.units import Incarnation, KeyId, NodeId, UnixMs
+
+RECENT_MAX: Final = 1_000
+MANIFESTS_MAX: Final = 10_000
+TWO_FACED: Final = "two-faced-manifest"
+
+
+@attrs.frozen(kw_only=True)
+class Offence:
+    """What a proof proved, once verified.
+
+    Attributes:
+        convicts: The request's agent and its node.
+        request_id: The same however often, and by whomever, it is reported.
+        committed_at_ms: The request's stamp, signed by the offender.
+    """
+
+    convicts: tuple[Subject, ...]
+    request_id: bytes = attrs.field(repr=bytes.hex)
+    rule: str
+    severity: int
+    committed_at_ms: UnixMs
+
+
+ReadProof: TypeAlias = Callable[[bytes], Offence | None]
+"""Verify a denied request's proof. None: we lack its policy bundle, so it proves nothing
+to us and counts as a witness's word. Raises ``PeerError`` if it is no proof."""
+
+
+@attrs.frozen(kw_only=True)
+class Heard:
+    """One report as `picket reports` shows it."""
+
+    entry: Entry
+    report: Report
+    proven: bool
+
+
+@attrs.frozen
+class Touched:
+    """What an entry did.
+
+    Attributes:
+        subjects: Whose standing may be another now.
+        everybody: What operators hold back may be another now.
+    """
+
+    subjects: Subjects = attrs.field(factory=dict)
+    everybody: bool = False
+    rulings: tuple[Ruling, ...] = ()
+
+
+@attrs.define
+class Hearing:
+    """Reads entries into the docket."""
+
+    roster: Roster
+    suite: Suite
+    read_proof: ReadProof
+    docket: Docket
+    mercy: Mercy
+    appeals: Appeals
+    policies: dict[NodeId, tuple[UnixMs, bytes]] = attrs.field(init=False, factory=dict)
+    recent: dict[bytes, Heard] = attrs.field(init=False, factory=dict)
+    _acts: set[bytes] = attrs.field(init=False, factory=set)
+    _voided: dict[tuple[NodeId, Incarnation], int] = attrs.field(
+        init=False, factory=dict
+    )
+    _struck: set[Place] = attrs.field(init=False, factory=set)
+    _convicted: dict[Place, tuple[Subject, ...]] = attrs.field(init=False, factory=dict)
+    _manifests: dict[tuple[NodeId, KeyId, str, str, int], tuple[bytes, bytes]] = (
+        attrs.field(init=False, factory=dict)
+    )
+
+    def hear(self, entry: Entry) -> Touched:
+        """Act on one admitted entry. Entries of other kinds do nothing.
+
+        Raises:
+            PeerError: it claims what does not hold.
+        """
+        if entry.number >= self._voided.get(entry.feed, entry.number + 1):
+            return Touched()
+        match entry.kind:
+            case EntryKind.REPORT:
+                return Touched(self._report(entry))
+            case EntryKind.ACT:
+                return self._act(entry)
+            case EntryKind.POLICY:
+                self._policy(entry)
+            case EntryKind.RETRACTION:
+                return Touched(self._retraction(entry))
+            case EntryKind.MANIFEST:
+                return Touched(rulings=self._manifest(entry))
+            case EntryKind.APPEAL:
+                return Touched(rulings=self.appeals.hear(entry))
+            case EntryKind.ANSWER:
+                return Touched(rulings=self.appeals.answer(entry))
+        return Touched()
+
+    # --- reports --------------------------------------------------------------
+
+    def _report(self, entry: Entry) -> Subjects:
+        said = entry.said
+        report = said if isinstance(said, Report) else read_report_untrusted(entry.body)
+        subject = report.subject
+        if subject.id == entry.author:
+            raise PeerError("a node reports itself")
+        if subject.kind is SubjectKind.NODE and subject.id not in self.roster:
+            raise PeerError("a report about a node that is no member")
+        offence, voided = self._offence(report)
+        self._remember(Heard(entry=entry, report=report, proven=offence is not None))
+        if entry.place in self._struck:
+            return voided
+        if offence is None:
+            if self.mercy.spares(subject, report.category, entry.issued_at_ms):
+                return voided
+            return voided | self.docket.voice(subject, self._voice(entry, report))
+        at, rule = offence.committed_at_ms, offence.rule
+        if any(self.mercy.spares(s, rule, at) for s in offence.convicts):
+            return voided
+        conviction = Conviction(
+            order=entry.order,
+            reporter=entry.author,
+            offence=offence.request_id,
+            rule=rule,
+            severity=offence.severity,
+            committed_at_ms=at,
+        )
+        self._convicted[entry.place] = offence.convicts
+        touched = voided
+        for convict in offence.convicts:
+            touched |= self.docket.convict(convict, conviction)
+        return touched
+
+    def _voice(self, entry: Entry, report: Report) -> Voice:
+        weigh = self.docket.weights.weight_ppm
+        return Voice(
+            order=entry.order,
+            reporter=entry.author,
+            category=report.category,
+            severity=report.severity,
+            weight_ppm=weigh(entry.author, entry.issued_at_ms),
+        )
+
+    def _offence(self, report: Report) -> tuple[Offence | None, Subjects]:
+        """What the report proves, if it proves anything to us; whom that touches."""
+        evidence = report.evidence
+        if not isinstance(evidence, Proof):
+            return None, {}
+        if evidence.kind is ProofKind.DENIED_REQUEST:
+            return self.read_proof(evidence.data), {}
+        if evidence.kind is ProofKind.TWO_FACES:
+            faces = read_two_faces_untrusted(evidence.data, self.roster, self.suite)
+            return Offence(
+                convicts=(Subject(SubjectKind.NODE, faces.node),),
+                request_id=faces.offence,
+                rule=TWO_FACED,
+                severity=report.severity,
+                committed_at_ms=faces.issued_at_ms,
+            ), {}
+        forked = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
+        return Offence(
+            convicts=(Subject(SubjectKind.NODE, forked.feed[0]),),
+            request_id=forked.offence,
+            rule="equivocation",
+            severity=report.severity,
+            committed_at_ms=forked.issued_at_ms,
+        ), self._void(forked.feed, forked.number)
+
+    def _void(self, feed: tuple[NodeId, Incarnation], number: int) -> Subjects:
+        """Unhear what a forked feed said from the fork on, so that nodes that
+        heard different sides of it agree again."""
+        if number >= self._voided.get(feed, number + 1):
+            return {}
+        self._voided[feed] = number
+        return self.docket.void(feed, number)
+
+    def _retraction(self, entry: Entry) -> Subjects:
+        said = read_retraction_untrusted(entry.body)
+        place = (entry.author, said.incarnation, said.number, said.index)
+        return self.docket.withdraw([said.subject], place, entry.place)
+
+    def _manifest(self, entry: Entry) -> tuple[Ruling, ...]:
+        """Compare what a provider signed with what it signed before."""
+        told = read_manifest_untrusted(entry.body)
+        held = self._manifests.get(told.slot)
+        if held is not None and held[0] == told.content:
+            return ()
+        chain = self.roster.chain(told.node, told.key)
+        if chain is None:
+            return ()  # of keys never seen here: nobody can check it
+        verify_manifest_untrusted(entry.body, chain, self.roster, self.suite)
+        if held is None:
+            self._manifests[told.slot] = (told.content, entry.body)
+            if len(self._manifests) > MANIFESTS_MAX:
+                del self._manifests[next(iter(self._manifests))]
+            return ()
+        report = Report(
+            subject=Subject(SubjectKind.NODE, told.node),
+            category=TWO_FACED,
+            severity=9,
+            evidence=Proof(
+                kind=ProofKind.TWO_FACES,
+                data=write_two_faces(held[1], entry.body, chain),
+            ),
+        )
+        return (Found(report),)
+
+    # --- operators ------------------------------------------------------------
+
+    def _act(self, entry: Entry) -> Touched:
+        act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
+        if act.id in self._acts:
+            return Touched()
+        if entry.issued_at_ms > act.expires_at_ms:
+            raise PeerError("an operators' act published after its expiry")
+        match act.kind:
+            case ActKind.RELEASE:
+                touched = Touched(self._release(act))
+            case ActKind.ALLOW:
+                self.mercy.allow(act, read_allow_untrusted(act))
+                touched = Touched(everybody=True)
+            case ActKind.STAND_DOWN:
+                self.mercy.stand_down(act, read_stand_down_untrusted(act)[0])
+                touched = Touched(everybody=True)
+            case ActKind.FALSE_POSITIVE:
+                touched = Touched(self._strike(act))
+            case _:
+                touched = Touched()
+        self._acts.add(act.id)
+        return touched
+
+    def _release(self, act: Act) -> Subjects:
+        subject, reason = read_release_untrusted(act)
+        # At the operators' own stamp, so that it matters not who carried it when.
+        order = (act.issued_at_ms, act.id, b"", 0, 0)
+        release = Release(order=order, act=act.id, signers=act.signers, reason=reason)
+        return self.docket.release(subject, release)
+
+    def _strike(self, act: Act) -> Subjects:
+        found = read_false_positive_untrusted(act)
+        self.mercy.except_(act, found)
+        self._struck.add(found.place)
+        places = {found.place: self._convicted.get(found.place, (found.subject,))}
+        case = self.docket.cases.get(found.subject)
+        for remark in case.remarks() if case else ():
+            place = remark.order[1:]
+            if isinstance(remark, Voice):
+                about, at = remark.category, remark.at_ms
+            elif isinstance(remark, Conviction):
+                about, at = remark.rule, remark.committed_at_ms
+            else:
+                continue
+            if about == found.about and self.mercy.spares(found.subject, about, at):
+                places[place] = self._convicted.get(place, (found.subject,))
+        touched: Subjects = {}
+        for place, subjects in places.items():
+            touched |= self.docket.withdraw(subjects, place, None)
+        if found.refutes:
+            touched |= self.docket.refute(found.place, act.issued_at_ms)
+        return touched
+
+    # --- the rest -------------------------------------------------------------
+
+    def _policy(self, entry: Entry) -> None:
+        digest = read_policy_untrusted(entry.body)
+        known = self.policies.get(entry.author)
+        if known is None or known[0] <= entry.issued_at_ms:
+            self.policies[entry.author] = (entry.issued_at_ms, digest)
+
+    def _remember(self, heard: Heard) -> None:
+        self.recent[heard.entry.id] = heard
+        if len(self.recent) > RECENT_MAX:
+            del self.recent[next(iter(self.recent))]

@@ -19,9 +19,13 @@ import attrs
 
 CLUSTER: Final = "bank"
 OPERATORS: Final = ("auditor", "chief", "warden")
-RATE_PER_S: Final = 10
-RATE_BURST: Final = 20
-"""What a node lets one agent ask of one server; the server's node bears twice that."""
+RATES: Final[Mapping[str, tuple[int, int]]] = {
+    "sql": (10, 20),
+    "git": (2, 6),
+    "time": (2, 6),
+}
+"""What a node lets one agent ask of a server: calls a second, and at once. The
+server's own node bears twice that before it complains."""
 
 READ_ACCOUNTS: Final = "SELECT owner, cents FROM accounts ORDER BY owner"
 READ_LEDGER: Final = "SELECT note, cents FROM financial_ledger"

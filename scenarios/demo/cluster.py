@@ -188,9 +188,9 @@ async def _settle(
         command = json.dumps([*commands[member.serves]])
         text += f"\n[servers.{member.serves}]\ncommand = {command}\n"
     if not member.unlimited:
-        for server in commands:
-            text += f"\n[rates.{server}]\ncalls_per_second = {bank.RATE_PER_S}\n"
-            text += f"burst = {bank.RATE_BURST}\n"
+        for server, (per_second, burst) in bank.RATES.items():
+            text += f"\n[rates.{server}]\ncalls_per_second = {per_second}\n"
+            text += f"burst = {burst}\n"
     file.write_text(text)
     for agent, roles in member.agents.items():
         words = [word for role in roles for word in ("--role", role)]

@@ -22,7 +22,7 @@ from scenarios.demo.story import (
 )
 
 ORDINARY_CALLS: Final = 12
-FLOOD_CALLS: Final = 70
+FLOOD_CALLS: Final = 1_000
 FLOOD_AT_ONCE: Final = 4
 LIES: Final = 5
 _BAD: Final = ("branch-north", "branch-south")
@@ -161,9 +161,7 @@ async def abuse(stage: Stage) -> None:
         all(told.says(basis="voices") for told in denied.values()),
         "it was not decided by voices",
     )
-    tell.fact(
-        f"{' and '.join(voices)} report rate abuse: more than one of five may lie"
-    )
+    tell.fact(f"{', '.join(voices)} report rate abuse: more than one of five may lie")
     last = max(told.at_us for told in denied.values())
     tell.measure("first voice to refused by all honest nodes", [(last - first) / 1_000])
     tell.fact("all honest nodes refuse branch-north", (last - first) / 1_000)
@@ -297,11 +295,13 @@ async def _at_once(
 async def _flood(
     stage: Stage, server: str, tool: str, arguments: dict[str, str]
 ) -> None:
-    """Call as fast as it goes, until refused for more than the rate."""
+    """Call as fast as it goes, until cut off."""
 
     async def call(caller: Caller) -> None:
         for _ in range(FLOOD_CALLS // FLOOD_AT_ONCE):
-            await caller.call(tool, **arguments)
+            answer = await caller.call(tool, **arguments)
+            if not answer.passed and answer.reason != "rate":
+                return
 
     try:
         caller = await stage.agents.open("night-batch", server)

@@ -6,11 +6,13 @@ are mistakes: a misspelt limit must not silently be no limit.
 
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from enforcement.respond.addresses import IpNetwork
 from gossip import limits
 from gossip.errors import UserError
 from gossip.membership.founders import Founders, parse_founders
@@ -18,9 +20,13 @@ from node.tables import Address, Table, is_name
 
 FILE_NAME: Final = "config.toml"
 MODES: Final = ("auto", "observe", "enforce")
+MODES_OF: Final = ("gate", "isolation", "quarantine", "tools")
+HOOK_EVENTS: Final = ("quarantined", "released", "held-back", "restored", "page")
 PROVIDERS: Final = ("auto", "openssl", "liboqs")
 _SIZE_BYTES_MAX: Final = 1 << 20
 _RATE_MAX: Final = 1_000_000
+_HOOK_S: Final = 10
+_HOOK_S_MAX: Final = 300
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +62,33 @@ class RateConfig:
 
 
 @attrs.frozen(kw_only=True)
+class HookConfig:
+    """An operators' command that is told what happened.
+
+    Attributes:
+        events: What it is told; empty for everything.
+    """
+
+    command: tuple[str, ...]
+    events: tuple[str, ...]
+    deadline_s: int
+
+
+@attrs.frozen(kw_only=True)
+class ResponseConfig:
+    """What a quarantine does to this machine.
+
+    Attributes:
+        nftables: Whether addresses of the quarantined are blocked.
+        never_block: Networks of which no address ever is.
+    """
+
+    nftables: bool = False
+    never_block: tuple[IpNetwork, ...] = ()
+    hooks: Mapping[str, HookConfig] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """`config.toml`, read and checked; paths are absolute."""
 
@@ -74,6 +107,12 @@ class Config:
     agents: Mapping[str, AgentConfig]
     servers: Mapping[str, ServerConfig]
     rates: Mapping[str, RateConfig]
+    modes: Mapping[str, str] = attrs.field(factory=dict)
+    response: ResponseConfig = attrs.field(factory=ResponseConfig)
+
+    def observes(self, what: str) -> bool:
+        """Whether ``what`` of `MODES_OF` is only observed, not enforced."""
+        return self.modes.get(what) == "observe"
 
     @property
     def control_socket(self) -> Path:
@@ -166,6 +205,8 @@ def parse_config(text: str, file: Path) -> Config:
         agents={name: _agent(name, t) for name, t in top.tables("agents")},
         servers={name: _server(name, t) for name, t in top.tables("servers")},
         rates={name: _rate(t) for name, t in top.tables("rates")},
+        modes=_modes(top.table("modes")),
+        response=_response(top.table("response")),
     )
 
 
@@ -200,6 +241,8 @@ _TOP_KEYS: Final = (
     "agents",
     "servers",
     "rates",
+    "modes",
+    "response",
 )
 
 
@@ -240,3 +283,40 @@ def _rate(table: Table) -> RateConfig:
         raise table.wrong("calls_per_second", "is missing")
     burst = table.number("burst", _RATE_MAX)
     return RateConfig(calls_per_second=rate, burst=rate if burst is None else burst)
+
+
+def _modes(table: Table) -> dict[str, str]:
+    table.only(*MODES_OF)
+    return {
+        what: table.choice(what, ("enforce", "observe"))
+        for what in MODES_OF
+        if what in table.values
+    }
+
+
+def _response(table: Table) -> ResponseConfig:
+    table.only("nftables", "never_block", "hooks")
+    try:
+        never = tuple(ip_network(text) for text in table.texts("never_block"))
+    except ValueError as wrong:
+        raise table.wrong(
+            "never_block", f"must be a list of networks such as 10.0.0.0/8: {wrong}"
+        ) from None
+    return ResponseConfig(
+        nftables=table.flag("nftables"),
+        never_block=never,
+        hooks={name: _hook(t) for name, t in table.tables("hooks")},
+    )
+
+
+def _hook(table: Table) -> HookConfig:
+    table.only("command", "events", "deadline_s")
+    command, events = table.texts("command"), table.texts("events")
+    if not command or not command[0].startswith("/"):
+        raise table.wrong("command", "must begin with the full path of a program")
+    for event in events:
+        if event not in HOOK_EVENTS:
+            known = ", ".join(HOOK_EVENTS)
+            raise table.wrong("events", f"has `{event}`; known are {known}")
+    deadline_s = table.number("deadline_s", _HOOK_S_MAX) or _HOOK_S
+    return HookConfig(command=command, events=events, deadline_s=deadline_s)

@@ -28,6 +28,7 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
+from node.actuators.sessions import SessionEnder
 from node.bundles import recall, remember
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
@@ -47,6 +48,7 @@ from node.names import Names
 from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
+from node.response import Response
 from node.signer import KeyRing
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
@@ -217,6 +219,7 @@ class Daemon:
             read_proof=ProofReader(self.roster, self.suite, self.bundles, self.names),
             observe=self._observes(),
         )
+            isolates=not config.observes("isolation"),
         self.links: Linkage = self._make_links()
         self.driver = Driver(
             engine=self.engine,
@@ -261,6 +264,21 @@ class Daemon:
         self.metrics.members.set(self.roster.size)
 
     def _make_links(self) -> Linkage:
+        self.response = Response(
+            court=self.court,
+            config=config.response,
+            clock=self.clock,
+            log=self.log,
+            metrics=self.metrics,
+            name=lambda subject: self.names.tell(self.court, subject),
+            sessions=SessionEnder(
+                me=self.me,
+                roster=self.roster,
+                sessions=self.proxies.desk.sessions,
+                log=self.log,
+            ),
+        )
+        self.justice.on_ruling = self.response.ruled
         if self.roster.size == 1:
             return NoLinks()
         # Only here, so that a lone guard never pays for py-libp2p.
@@ -297,6 +315,8 @@ class Daemon:
     def _enforces_from_ms(self) -> int:
         born = self.store.meta(_BORN)
         if born is None:
+        if "quarantine" in self.config.modes:
+            return self.config.observes("quarantine")
             return self.clock.unix_ms() + DAY_MS
         return int.from_bytes(born, "big") + DAY_MS
 
@@ -312,11 +332,13 @@ class Daemon:
         nursery.start_soon(self.justice.run)
         await nursery.start(self.links.run)
         incarnation = Incarnation(self.suite.random(INCARNATION_BYTES))
+        self.response.restored()
         self.driver.handle(events.Opened(incarnation, self.ring.current.chain))
         self._say_policy()
         nursery.start_soon(self._rotate_forever)
         nursery.start_soon(self._end_observing)
         nursery.start_soon(self.metrics.watch_loop)
+        nursery.start_soon(self.response.run)
         nursery.start_soon(self._manager.feed_watchdog)
         self.log.debug("read the feeds back", batches=held)
 
@@ -336,7 +358,8 @@ class Daemon:
         self.log.info("rotated the operational key", key=keys.chain.key)
 
     async def _end_observing(self) -> None:
-        if self.config.mode != "auto" or not self.court.observe:
+        fixed = self.config.mode != "auto" or "quarantine" in self.config.modes
+        if fixed or not self.court.observe:
             return
         wait_ms = self._enforces_from_ms() - self.clock.unix_ms()
         await trio.sleep(max(0, wait_ms) / 1_000)

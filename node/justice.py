@@ -51,6 +51,7 @@ class Justice:
     Args:
         publish: Puts a report into our own feed.
         on_change: Called whenever anybody's standing or denial changed.
+        on_ruling: Called with each ruling once it was performed here.
     """
 
     court: Court
@@ -61,6 +62,7 @@ class Justice:
     metrics: Metrics
     publish: Callable[[Report], None]
     on_change: Callable[[], None] = lambda: None
+    on_ruling: Callable[[Ruling], None] = lambda _ruling: None
     watchers: Watchers = attrs.field(init=False)
     _alarm: Alarm = attrs.field(init=False)
     _restoring: bool = attrs.field(init=False, default=True)
@@ -139,6 +141,7 @@ class Justice:
         changed = False
         for ruling in ruled:
             changed |= self._perform_one(ruling)
+            self.on_ruling(ruling)
         if changed and not self._restoring:
             self._count_standings()
             self.on_change()
@@ -168,10 +171,29 @@ class Justice:
             case rulings.AcceptLink(node):
                 self._tell(f"accepting links with {self.court.roster.name(node)} again")
                 self.doors.refuse(node, False)
-            case rulings.HeldBack(subject):
+            case rulings.HeldBack(subject, withheld):
+                name = self._name(subject)
+                self._tell(f"not enforced, by {withheld}: the quarantine of {name}")
+                self.metrics.observed.labels("quarantine").inc()
+            case rulings.Spared(node, category):
+                name = self.court.roster.name(node)
                 self._tell(
-                    f"not enforced: the quarantine of {self._name(subject)} (observe"
-                    " mode, or the safety valve)"
+                    f"not enforced, by observe mode: isolating {name} ({category})"
+                )
+                self.metrics.observed.labels("isolation").inc()
+            case rulings.Found(report):
+                if not self._restoring:
+                    self._saw(report)
+            case rulings.Appealed(appeal):
+                self._tell(
+                    f"{self.court.roster.name(appeal.node)} appeals for"
+                    f" {self._name(appeal.subject)}; see `picket appeal list`"
+                )
+            case rulings.Answered(appeal, by, answer):
+                did = "upholds" if answer.upheld else "withdraws"
+                self._tell(
+                    f"{self.court.roster.name(by)} {did} what it said about"
+                    f" {self._name(appeal.subject)}"
                 )
             case rulings.Disbelieved(entry, why):
                 author = self.court.roster.name(entry.author)

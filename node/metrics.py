@@ -34,6 +34,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.reports = self._counter("reports", "Reports admitted.", "class")
+        self.pages = self._counter("pages", "Notifications to people.")
+        self.observed = self._counter(
+            "observed", "Would-be denials and cuts that observe mode let be.", "what"
+        )
         self.batches = self._counter(
             "batches", "Batches, by what became of them.", "fate"
         )

@@ -82,6 +82,13 @@ class Table:
             raise self.wrong(key, f"must be a whole number, 1 to {high}")
         return value
 
+    def flag(self, key: str) -> bool:
+        """A truth; false where none is given."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "must be true or false")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.values.get(key, [])
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):

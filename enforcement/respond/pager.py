@@ -60,6 +60,10 @@ class Pager:
         self._wait(now)
         return page
 
+    def known(self, subject: Subject, since_ms: UnixMs | None) -> None:
+        """A quarantine from before a restart: somebody was paged for it then."""
+        self._told[subject] = since_ms
+
     def ended(self, subject: Subject) -> None:
         """A quarantine is over: the next one is a new case."""
         self._told.pop(subject, None)

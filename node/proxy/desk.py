@@ -157,6 +157,10 @@ class Desk:
 
     async def close(self, session: Session) -> None:
         """End a session and its server's side."""
+    def sessions(self) -> tuple[Session, ...]:
+        """All that are open now."""
+        return tuple(self._sessions)
+
         self._sessions.discard(session)
         with trio.CancelScope(shield=True):
             await session.backend.aclose()

@@ -171,9 +171,14 @@ class LinkMux(Yamux):
         self._out += frame
         self._writer.unpark_all()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the queue is short enough for data."""
+        return len(self._out) < OUT_EASY_BYTES
+
     async def room(self) -> None:
-        """Wait until the queue is short enough for data."""
-        while len(self._out) >= OUT_EASY_BYTES and self.why is None:
+        """Wait until there is room, or the link ends."""
+        while not self.has_room and self.why is None:
             await self._room.park()
 
     async def _pump(self) -> None:

@@ -27,6 +27,10 @@ class ByteStream(Protocol):
         """Send everything."""
         ...
 
+    def send_now(self, data: bytes) -> bool:
+        """Send all of ``data`` if that needs no waiting; if not, nothing of it."""
+        ...
+
 
 class FramePipe:
     """Both directions of one peer's gossip stream."""
@@ -45,11 +49,13 @@ class FramePipe:
         """
         if not 0 < len(frame) <= limits.FRAME_BYTES_MAX:
             raise LocalError(f"a frame of {len(frame)} bytes")
-        size = _SIZE_BYTES + len(frame)
-        if self.bytes_queued + size > QUEUE_BYTES_MAX:
+        framed = len(frame).to_bytes(_SIZE_BYTES, "big") + frame
+        if self.bytes_queued == 0 and self._stream.send_now(framed):
+            return True
+        if self.bytes_queued + len(framed) > QUEUE_BYTES_MAX:
             return False
-        self._queue.append(len(frame).to_bytes(_SIZE_BYTES, "big") + frame)
-        self.bytes_queued += size
+        self._queue.append(framed)
+        self.bytes_queued += len(framed)
         self._writer.unpark_all()
         return True
 

@@ -1,8 +1,11 @@
 """Sockets as libp2p sees them, and libp2p kept quiet."""
 
+import contextlib
 import logging
+import os
 
 import trio
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 
 from node.links.events import ASKED_BYTES_MAX, READ_BYTES
@@ -10,6 +13,9 @@ from node.links.events import ASKED_BYTES_MAX, READ_BYTES
 
 class TcpStream(TrioTCPStream):
     """libp2p's TCP stream, reading ahead, and with an address for IPv6 peers.
+
+    It asks the system itself: trio's streams and libp2p's locks around them cost
+    more than everything else that is done to a short frame.
 
     Attributes:
         heard: Whether the other side ever said anything.
@@ -30,17 +36,64 @@ class TcpStream(TrioTCPStream):
 
         libp2p asks for single bytes, and then for as many as a stranger says
         it will send, up to 2^64: so sockets give many, and callers get few.
+
+        Raises:
+            ConnectionClosedError: the connection broke.
         """
         if n is None:
-            portion = bytes(self._ahead) or await super().read(READ_BYTES)
+            portion = bytes(self._ahead) or await self._receive()
             self._ahead.clear()
         else:
             if not self._ahead:
-                self._ahead += await super().read(READ_BYTES)
+                self._ahead += await self._receive()
             portion = bytes(self._ahead[: min(n, ASKED_BYTES_MAX)])
             del self._ahead[: len(portion)]
         self.heard |= bool(portion)
         return portion
+
+    async def _receive(self) -> bytes:
+        """Wait first: mostly there is nothing yet, and trying costs a system call."""
+        sock = self.stream.socket
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                with contextlib.suppress(BlockingIOError):
+                    return os.read(sock.fileno(), READ_BYTES)
+        except trio.ClosedResourceError:
+            return b""
+        except OSError as error:
+            raise _closed(error) from error
+
+    async def write(self, data: bytes) -> None:
+        """Send all of it, without a pause if there is room. Two may: one waits.
+
+        Raises:
+            ConnectionClosedError: the connection broke.
+        """
+        try:
+            self.write_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.write_lock.acquire()
+        try:
+            await self._send(memoryview(data))
+        except trio.ClosedResourceError:
+            return  # We closed it ourselves; whoever waits knows why.
+        except OSError as error:
+            raise _closed(error) from error
+        finally:
+            self.write_lock.release()
+
+    async def _send(self, data: memoryview) -> None:
+        sock = self.stream.socket
+        while data and sock.fileno() >= 0:
+            try:
+                data = data[os.write(sock.fileno(), data) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(sock)
+
+
+def _closed(error: OSError) -> ConnectionClosedError:
+    return ConnectionClosedError(f"the connection broke: {error}", transport="tcp")
 
 
 def quieten() -> None:

@@ -108,9 +108,11 @@ class LinkStream(YamuxStream):
         Raises:
             trio.BrokenResourceError: the stream was reset, or the link ended.
         """
-        await trio.lowlevel.checkpoint()
+        if self._inbox:
+            await trio.lowlevel.checkpoint()
         while not self._inbox:
             if self.recv_closed:
+                await trio.lowlevel.checkpoint()
                 return b""
             if self.reset_received:
                 raise trio.BrokenResourceError("the stream was reset")
@@ -151,6 +153,19 @@ class LinkStream(YamuxStream):
             self.send_window -= size
             self._post(_DATA, 0, size, bytes(view[:size]))
             view = view[size:]
+
+    def send_now(self, data: bytes) -> bool:
+        """Send all of ``data`` if that needs no waiting; if not, nothing of it."""
+        size = len(data)
+        if (
+            size > min(self.send_window, CHUNK_BYTES)
+            or self.send_closed
+            or not self.mux.has_room
+        ):
+            return False
+        self.send_window -= size
+        self._post(_DATA, 0, size, data)
+        return True
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""

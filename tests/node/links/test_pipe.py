@@ -19,6 +19,7 @@ class Ends:
         self.portions = list(portions)
         self.written: list[bytes] = []
         self.stuck = False
+        self.easy = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -29,6 +30,11 @@ class Ends:
         if self.stuck:
             await trio.sleep_forever()
         self.written.append(bytes(data))
+
+    def send_now(self, data: bytes) -> bool:
+        if self.easy:
+            self.written.append(data)
+        return self.easy
 
 
 def framed(*frames: bytes) -> bytes:
@@ -71,6 +77,22 @@ async def test_nothing_is_handed_on_or_read_while_there_is_no_room() -> None:
         assert len(ends.portions) == 1
         room.set()
     assert heard == [b"one", b"two", b"three"]
+
+
+async def test_what_needs_no_waiting_is_sent_at_once_and_in_order() -> None:
+    ends = Ends()
+    pipe = FramePipe(ends)
+    assert pipe.put(b"one")
+    ends.easy = True
+    assert pipe.put(b"two")
+    assert not ends.written
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipe.write_out)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pipe.put(b"three")
+        nursery.cancel_scope.cancel()
+    assert b"".join(ends.written) == framed(b"one", b"two", b"three")
+    assert pipe.bytes_queued == 0
 
 
 async def test_what_waits_is_written_together() -> None:

@@ -17,9 +17,10 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide import court as rulings
+from enforcement.decide import rulings
 from enforcement.decide.case import Level
-from enforcement.decide.court import Court, Ruling
+from enforcement.decide.court import Court
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.domains import Domain
 from gossip.ledger.entries import Entry, Subject, SubjectKind

@@ -11,9 +11,9 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide import court as rulings
+from enforcement.decide import rulings
 from enforcement.decide.case import Level
-from enforcement.decide.court import Ruling
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.ledger.batch import FeedId
 from gossip.ledger.entries import Entry, EntryKind, Subject, SubjectKind
@@ -139,6 +139,13 @@ class Figures:
         """What was said and not yet durable is nobody's promise."""
         self._said_us.pop(citizen.index, None)
 
+    def disk_lost(self, citizen: Citizen, citizens: Sequence[Citizen]) -> None:
+        """What only a lost disk held cannot be held by anybody."""
+        for feed in [feed for feed in self.published if feed[0] == citizen.node]:
+            self.published[feed] = max(
+                (_held(c, feed) for c in citizens if c.counts), default=0
+            )
+
     def _deserves(self, subject: Subject) -> bool:
         return subject in self.guilty_us or (
             subject.kind is SubjectKind.NODE and subject.id not in self.innocents
@@ -174,9 +181,14 @@ class Figures:
         """The share of what honest nodes made durable that the living hold."""
         due = held = 0
         for citizen in living:
-            assert citizen.engine is not None
             for feed, count in self.published.items():
-                state = citizen.engine.ledger.feed(feed)
                 due += count
-                held += min(count, state.next_number if state else 0)
+                held += min(count, _held(citizen, feed))
         return held / due if due else 1.0
+
+
+def _held(citizen: Citizen, feed: FeedId) -> int:
+    """How many batches of a feed a node holds without a gap."""
+    assert citizen.engine is not None
+    state = citizen.engine.ledger.feed(feed)
+    return state.next_number if state else 0

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from enforcement.decide.court import Ruling
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.ledger.entries import Entry
 from scenarios.citizen import Citizen

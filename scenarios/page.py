@@ -10,9 +10,9 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide import court as rulings
+from enforcement.decide import rulings
 from enforcement.decide.case import Level
-from enforcement.decide.court import Ruling
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.ledger.entries import Entry, EntryKind, Subject
 from gossip.units import EntryId

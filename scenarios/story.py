@@ -22,7 +22,7 @@ from gossip.units import UnixMs
 from scenarios.agenda import SECOND_US
 from scenarios.cast import ROLES
 from scenarios.casting import Cast, Casting, node_of
-from scenarios.citizen import Citizen
+from scenarios.citizen import Citizen, Disk
 from scenarios.evidence import SEVERITY, confess, forge
 from scenarios.expect import agent
 from scenarios.figures import Figures
@@ -159,7 +159,8 @@ class Story:
             self.figures.crashed(citizen)
             self.world.stop(citizen)
             if not step.keep_disk:
-                citizen.disk = type(citizen.disk)()
+                citizen.disk = Disk()
+                self.figures.disk_lost(citizen, self.world.citizens)
             if step.for_s is not None:
                 self._after(step.for_s, partial(self._start, citizen))
 

@@ -8,6 +8,7 @@ Inside them nothing that is expected may ever fail, so whatever fails is a bug.
 import random
 import re
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import attrs
 
@@ -22,13 +23,18 @@ from scenarios.script import (
     Step,
 )
 
-_HOSTILE = ("liar", "attacker", "dropper", "mute", "braggart", "equivocator")
+_HOSTILE: Final = (
+    *("liar", "attacker", "equivocator"),
+    *("dropper", "mute", "braggart", "sybil"),
+)
+_SMALL: Final = 16
+_LARGE: Final = 24
 
 
 def random_scenario(seed: int) -> Scenario:
-    """The scenario of a seed: 4 to 16 nodes, up to f of them hostile, faults."""
+    """The scenario of a seed: 4 to 24 nodes, up to f of them hostile, faults."""
     rng = random.Random(f"{seed} swarm")  # noqa: S311 - replayable
-    size = rng.randint(4, 16)
+    size = rng.randint(4, _SMALL if rng.random() < 0.8 else _LARGE)
     hostile = rng.randint(0, (size - 1) // 3)
     roles: dict[str, int] = {"honest": size - hostile}
     for _ in range(hostile):
@@ -78,7 +84,7 @@ def _speaking(
         yield Step(
             at_s=_time(rng, scenario),
             does="report",
-            who=(Some(f"honest-{rng.randrange(roles['honest'])}"),),
+            who=(_one_of(rng, "honest", roles),),
             every_s=rng.choice([0.02, 0.5, 3.0]),
             times=rng.randint(1, 40),
         )
@@ -90,27 +96,31 @@ def _speaking(
 def _faults(
     rng: random.Random, scenario: Scenario, roles: dict[str, int]
 ) -> Iterator[Step]:
-    for _ in range(rng.randint(0, 4)):
+    for _ in range(rng.randint(0, 5)):
         at_s = _time(rng, scenario)
         for_s = round(rng.uniform(0.5, scenario.length_s - at_s), 2)
-        one = Some(f"honest-{rng.randrange(roles['honest'])}")
+        one = (_one_of(rng, "honest", roles),)
+        fault = Step(at_s=at_s, does="crash", who=one, for_s=for_s)
         yield rng.choice(
             [
-                Step(at_s=at_s, does="crash", who=(one,), for_s=for_s),
-                Step(at_s=at_s, does="deafen", who=(one,), for_s=for_s),
-                Step(at_s=at_s, does="slow", who=(one,), factor=50.0, for_s=for_s),
-                Step(
-                    at_s=at_s,
-                    does="skew",
-                    who=(one,),
-                    offset_ms=rng.randint(-50_000, 50_000),
-                ),
-                Step(at_s=at_s, does="rotate", who=(one,)),
+                fault,
+                attrs.evolve(fault, keep_disk=False),
+                attrs.evolve(fault, does="deafen"),
+                attrs.evolve(fault, does="slow", factor=50.0),
                 Step(
                     at_s=at_s,
                     does="partition",
                     sides=_halves(rng, scenario),
                     for_s=for_s,
+                ),
+                Step(at_s=at_s, does="lose", share=0.3, for_s=for_s),
+                Step(at_s=at_s, does="rotate", who=one),
+                Step(
+                    at_s=at_s,
+                    does="skew",
+                    who=one,
+                    offset_ms=rng.randint(-50_000, 50_000),
+                    drift_ppm=rng.randint(-100, 100),
                 ),
             ]
         )
@@ -119,7 +129,8 @@ def _faults(
 def _attacks(
     rng: random.Random, scenario: Scenario, roles: dict[str, int]
 ) -> Iterator[Step]:
-    victim = Some(f"honest-{rng.randrange(roles['honest'])}")
+    victim = _one_of(rng, "honest", roles)
+    yield from _mistakes(rng, scenario, roles, victim)
     for i in range(roles.get("liar", 0)):
         lie = Step(
             at_s=_time(rng, scenario),
@@ -131,13 +142,48 @@ def _attacks(
         accuse = attrs.evolve(lie, does="accuse", severity=9)
         yield rng.choice([accuse, lie])
     for i in range(roles.get("attacker", 0)):
-        witness = Some(f"honest-{rng.randrange(roles['honest'])}")
         yield Step(
             at_s=_time(rng, scenario),
             does="offend",
             who=(Some(f"attacker-{i}"),),
-            seen_by=(witness,),
+            seen_by=(_one_of(rng, "honest", roles),),
         )
+    for role in sorted({"dropper", "mute", "sybil"} & roles.keys()):
+        if rng.random() < 0.3:
+            yield Step(
+                at_s=_time(rng, scenario),
+                does="turn",
+                who=(_one_of(rng, role, roles),),
+                into=rng.choice(["honest", "mute", "sybil", "braggart"]),
+            )
+
+
+def _mistakes(
+    rng: random.Random, scenario: Scenario, roles: dict[str, int], victim: Some
+) -> Iterator[Step]:
+    """As many honest nodes as are allowed to may err about the liars' victim."""
+    mistaken = -(-scenario.size * 5 // 100) if scenario.size >= 7 else 0
+    names = [f"honest-{i}" for i in range(roles["honest"])]
+    for name in rng.sample(names, min(mistaken, len(names))):
+        if name != victim.text and rng.random() < 0.5:
+            yield Step(
+                at_s=_time(rng, scenario),
+                does="accuse",
+                who=(Some(name),),
+                whom=(victim,),
+                severity=9,
+            )
+    if rng.random() < 0.2:
+        yield Step(
+            at_s=_time(rng, scenario),
+            does="release",
+            who=(_one_of(rng, "honest", roles),),
+            whom=(victim,),
+        )
+
+
+def _one_of(rng: random.Random, role: str, roles: dict[str, int]) -> Some:
+    return Some(f"{role}-{rng.randrange(roles[role])}")
 
 
 def _time(rng: random.Random, scenario: Scenario) -> float:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import attrs
 
-from enforcement.decide import court as rulings
-from enforcement.decide.court import Ruling
+from enforcement.decide import rulings
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.ledger.entries import Entry, Subject
 from scenarios.agenda import Agenda

@@ -12,8 +12,9 @@ from typing import Final, Protocol, assert_never
 
 import attrs
 
-from enforcement.decide import court as rulings
-from enforcement.decide.court import Court, Ruling
+from enforcement.decide import rulings
+from enforcement.decide.court import Court
+from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.engine import Engine
 from gossip.ledger.batch import Batch
@@ -314,6 +315,9 @@ class World:
                 case rulings.AcceptLink(node):
                     citizen.refused.discard(self.index[node])
                     self.tell(citizen, events.Barred(node, False))
+                case rulings.Found(report):
+                    if not citizen.restoring:
+                        self.saw(citizen, report)
                 case rulings.LookAgain(at_ms):
                     self._look_at(citizen, at_ms)
                 case _:

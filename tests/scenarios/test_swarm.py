@@ -7,6 +7,7 @@ from typing import TypeAlias
 import attrs
 import pytest
 
+from enforcement.decide.case import Voice
 from gossip.intake import Intake
 from gossip.membership.identity import Chain
 from gossip.pen import Pen
@@ -30,7 +31,8 @@ def test_inside_the_bounds_everything_holds(seed: int) -> None:
 
 def plant_a_loud_voice(patch: pytest.MonkeyPatch) -> None:
     """One voice counts for twenty."""
-    patch.setattr(Voice, "micro", lambda _self, _at: 20 * MICRO)
+    real = Voice.micro
+    patch.setattr(Voice, "micro", lambda voice, *at: 20 * real(voice, *at))
 
 
 def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:

@@ -145,4 +145,49 @@ class Proof:
     severity: int
 
 
-Effect: TypeAlias = ToServer | ToClient | SignRequest | Audit | Witness | Proof
+@attrs.frozen
+class AskServer:
+    """A question of the gate's own; its answer comes as any `ServerMessage`.
+
+    A driver that carries each request on a way of its own asks at once, and hands
+    in the answer before anything else.
+    """
+
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Prove:
+    """Have the agent sign ``body`` under `Domain.CHALLENGE`; `Proven` comes back."""
+
+    ticket: int
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ToolSeen:
+    """A server declared a tool for the first time, or otherwise than it is pinned.
+
+    Attributes:
+        digest: Of the declaration seen now.
+        held: It differs: nobody may see or call it until an operator accepts.
+    """
+
+    server: str
+    tool: str
+    digest: bytes = attrs.field(repr=bytes.hex)
+    held: bool
+    at_ms: UnixMs
+
+
+Effect: TypeAlias = (
+    ToServer
+    | ToClient
+    | AskServer
+    | SignRequest
+    | Prove
+    | Audit
+    | Witness
+    | Proof
+    | ToolSeen
+)

@@ -4,6 +4,7 @@ A driver turns I/O into exactly one of these, hands it to `Gate.handle` with the
 time, and performs the effects in the order returned.
 """
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import attrs
@@ -19,10 +20,13 @@ class ClientMessage:
         data: The message's bytes, without framing or a line's end.
         envelope: Only at `Position.INGRESS`, only with requests: the bytes that
             came as `ToServer.envelope` out of the agent's own gate.
+        headers: Of HTTP, names in lower case, where they may repeat the message;
+            a message that they do not repeat truly is refused.
     """
 
     data: bytes = attrs.field(repr=False)
     envelope: bytes | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -47,8 +51,16 @@ class RequestSigned:
 
 
 @attrs.frozen
+class Proven:
+    """The answer to `Prove`: the agent's signature."""
+
+    ticket: int
+    signature: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
 class SigningFailed:
-    """The other answer to `SignRequest`; the call is denied with `sentence`."""
+    """The other answer to `SignRequest` and `Prove`; calls are denied with it."""
 
     ticket: int
     sentence: str
@@ -85,6 +97,7 @@ Event: TypeAlias = (
     ClientMessage
     | ServerMessage
     | RequestSigned
+    | Proven
     | SigningFailed
     | ServerLost
     | ServerBack

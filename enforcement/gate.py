@@ -6,24 +6,23 @@
     EGRESS   agent ─▶ gate ─▶ sign ─▶ + envelope ─ ─ ▶ other node
     INGRESS  other node ─ ─ ▶ envelope ─▶ gate ──────▶ server
 
-A request passes, cheapest check first: parse, id, quarantine, envelope (ingress),
-policy, rate. Whatever fails is answered with a JSON-RPC error that names the
-reason, and goes no further; so does whatever Picket itself fails at. Answers,
+A request passes, cheapest check first: parse, id, the agent's proof (once a session),
+quarantine, envelope (ingress), tool and schema, trust, policy, rate. Whatever fails is answered with a JSON-RPC error that names the reason, and goes no further; so does whatever Picket itself fails at. Answers,
 notifications and the server's own requests pass both ways, as long as somebody
 asked for them. What passes, passes byte for byte, on one line.
 """
 
-import json
 from typing import Final
 
 import attrs
 
 from enforcement import limits
+from enforcement.antechamber import Antechamber
+from enforcement.detect.pins import Manifest
 from enforcement.effects import (
     Audit,
     Effect,
     Position,
-    SignRequest,
     ToClient,
     ToServer,
     Verdict,
@@ -31,6 +30,7 @@ from enforcement.effects import (
 from enforcement.events import (
     ClientMessage,
     Event,
+    Proven,
     Renewed,
     RequestSigned,
     ServerBack,
@@ -38,26 +38,32 @@ from enforcement.events import (
     ServerMessage,
     SigningFailed,
 )
-from enforcement.judging import DeniedError, Judge, Post, commit_request
+from enforcement.judging import Judge
 from enforcement.mcp.exchange import Exchange
+from enforcement.mcp.headers import check_headers_untrusted
 from enforcement.mcp.jsonrpc import (
+    Message,
     Notification,
     Reason,
     Request,
     Response,
+    guess_key_untrusted,
     read_message_untrusted,
     write_denial,
 )
-from enforcement.mcp.leaves import SEED_BYTES
-from enforcement.mcp.signing import REQUEST_ID_BYTES, RequestBody, write_body
 from enforcement.mcp.strictjson import MalformedError, RequestKey, as_one_line
 from enforcement.outbox import Outbox, Outgoing
+from enforcement.post import DeniedError, Post
 from enforcement.principal import Principal
+from enforcement.signatory import Signatory
+from enforcement.tooling import Tooling
 from gossip.domains import Domain
+from gossip.errors import PeerError
 from gossip.suite import digest
 from gossip.units import NodeId, UnixMs
 
 _CANCELLED: Final = "notifications/cancelled"
+_TOOLS_CHANGED: Final = "notifications/tools/list_changed"
 
 
 @attrs.define(kw_only=True)
@@ -82,7 +88,9 @@ class Gate:
     _asked: Exchange = attrs.field(init=False, factory=Exchange, repr=False)
     _asked_back: Exchange = attrs.field(init=False, factory=Exchange, repr=False)
     _outbox: Outbox = attrs.field(init=False, factory=Outbox, repr=False)
-    _tickets: int = attrs.field(init=False, default=0)
+    _tooling: Tooling | None = attrs.field(init=False, default=None, repr=False)
+    _waiting: Antechamber = attrs.field(init=False, repr=False)
+    _signatory: Signatory = attrs.field(init=False, repr=False)
     _lost: str | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -91,6 +99,18 @@ class Gate:
             position=self.position,
             server=self.server,
             audience=self.audience,
+        )
+        self._signatory = Signatory(
+            post=self.post, server=self.server, audience=self.audience
+        )
+        if self.post.pins is not None:
+            asks = self.position is not Position.EGRESS
+            self._tooling = Tooling(server=self.server, pins=self.post.pins, asks=asks)
+        self._waiting = Antechamber(
+            post=self.post,
+            position=self.position,
+            server=self.server,
+            tooling=self._tooling,
         )
 
     def handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
@@ -112,7 +132,12 @@ class Gate:
                 return self._from_server(data, self._see(data, now_ms))
             case RequestSigned(ticket, by_agent, by_node):
                 return self._outbox.signed(ticket, by_agent, by_node)
+            case Proven(ticket, signature):
+                return self._proved(ticket, signature, now_ms)
             case SigningFailed(ticket, sentence):
+                if self._waiting.challenges(ticket):
+                    self._waiting.failed()
+                    return self._deny_held(sentence, Reason.SIGNER)
                 return self._not_signed(ticket, sentence)
             case ServerLost(sentence):
                 return self._server_lost(sentence)
@@ -127,6 +152,8 @@ class Gate:
     def _from_client(self, event: ClientMessage, seen: "_Seen") -> list[Effect]:
         try:
             message = read_message_untrusted(event.data)
+            if event.headers and not isinstance(message, Response):
+                check_headers_untrusted(event.headers, message)
         except MalformedError as wrong:
             denial = write_denial(
                 wrong.key, str(wrong), Reason.MALFORMED, code=wrong.code
@@ -143,7 +170,9 @@ class Gate:
             if message.key is not None and not self._asked_back.answer(message.key):
                 return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
         elif message.method == _CANCELLED:
-            _cancel(self._asked, message)
+            key = _cancel(self._asked, message)
+            if self._waiting.cancel(key):
+                return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
         if self._lost is not None or not self._outbox.has_room(len(event.data)):
             return [self._audit(seen, Verdict.DROPPED, Reason.SERVER)]
         return self._outbox.put(Outgoing(data=as_one_line(event.data)))
@@ -159,6 +188,7 @@ class Gate:
         except Exception as wrong:  # whatever we fail at is denied, never forwarded
             kind = type(wrong).__name__
             why = DeniedError(Reason.INTERNAL, f"Picket failed on this call ({kind})")
+        self._judge.distrust(self.principal, why, seen.at_ms)
         return [
             *why.evidence,
             self._audit(seen, Verdict.DENIED, why.reason, why.rule),
@@ -176,10 +206,14 @@ class Gate:
     def _admit(
         self, request: Request, event: ClientMessage, seen: "_Seen"
     ) -> list[Effect]:
-        if self._asked.is_used(request.key):
+        if self._asked.is_used(request.key) or self._waiting.holds(request.key):
             raise DeniedError(Reason.REQUEST_ID, "this id is already in use")
         if self._asked.is_full or not self._outbox.has_room(len(event.data)):
             raise DeniedError(Reason.BUSY, "too many calls are waiting for an answer")
+        first = self._before(request, event, seen.at_ms)
+        if first is not None:
+            return first
+        manifest: Manifest | None = None
         if self.position is Position.INGRESS:
             known = [self.principal, *([self._former] if self._former else [])]
             verified = self._judge.admit_signed(
@@ -187,45 +221,66 @@ class Gate:
             )
             seen.request_id = verified.envelope.body.request_id
         else:
-            self._judge.admit(request, self.principal, seen.digest, seen.at_ms)
+            manifest = self._judge.admit(
+                request, self.principal, seen.digest, seen.at_ms
+            )
         if self._lost is not None:
             raise DeniedError(Reason.SERVER, self._lost)
         item = Outgoing(data=as_one_line(event.data), request=request)
         effects: list[Effect] = []
         if self.position is Position.EGRESS:
-            effects.append(self._ask_signature(item, seen))
+            at_ms = seen.at_ms
+            asked = self._signatory.ask(item, self.principal, manifest, at_ms)
+            effects.append(asked)
+            if item.unsigned is not None:
+                seen.request_id = item.unsigned.request_id
         item.audit = self._audit(seen, Verdict.ALLOWED, Reason.ALLOWED)
         self._asked.ask(request.key)
+        if self._tooling is not None:
+            self._tooling.note(request)
         return effects + self._outbox.put(item)
 
-    def _ask_signature(self, item: Outgoing, seen: "_Seen") -> SignRequest:
-        assert item.request is not None, "only requests are signed"
-        item.seed = self.post.suite.random(SEED_BYTES)
-        leaves = commit_request(item.request, item.seed)
-        seen.request_id = self.post.suite.random(REQUEST_ID_BYTES)
-        item.unsigned = RequestBody(
-            cluster=self.post.cluster,
-            node=self.principal.node,
-            agent=self.principal.agent,
-            key=self.principal.chain.key,
-            cert=self.principal.cert_digest,
-            audience=self.audience,
-            server=self.server,
-            method=item.request.method,
-            tool=item.request.tool,
-            request_id=seen.request_id,
-            issued_at_ms=seen.at_ms,
-            bundle=self.post.bundles.current.digest,
-            root=leaves.root,
-            count=leaves.count,
-        )
-        return self._issue(item, item.unsigned)
+    # before a request: the agent's proof, the server's tools
 
-    def _issue(self, item: Outgoing, body: RequestBody) -> SignRequest:
-        self._tickets += 1
-        item.ticket = self._tickets
-        item.unsigned, item.body = body, write_body(body)
-        return SignRequest(self._tickets, item.body)
+    def _before(
+        self, request: Request, event: ClientMessage, now_ms: UnixMs
+    ) -> list[Effect] | None:
+        self._judge.check_quarantine(self.principal)
+        ticket = self._signatory.ticket()
+        return self._waiting.stop(request, event, self.principal, ticket, now_ms)
+
+    def _proved(self, ticket: int, signature: bytes, now_ms: UnixMs) -> list[Effect]:
+        try:
+            proved = self._waiting.proved(ticket, signature, now_ms)
+        except PeerError as wrong:
+            return self._deny_held(str(wrong), Reason.CHALLENGE)
+        return self._release(now_ms) if proved else []
+
+    def _release(self, now_ms: UnixMs) -> list[Effect]:
+        """Take up again what was held, as if it came now."""
+        effects: list[Effect] = []
+        for event in self._waiting.empty().values():
+            effects += self._from_client(event, self._see(event.data, now_ms))
+        return effects
+
+    def _deny_held(self, sentence: str, reason: Reason) -> list[Effect]:
+        return [
+            ToClient(write_denial(key, sentence, reason))
+            for key in self._waiting.empty()
+        ]
+
+    def _take_tools(
+        self, tooling: Tooling, answer: Response | None, now_ms: UnixMs
+    ) -> list[Effect]:
+        """The server answered a question of our own."""
+        last, effects = self._waiting.listed(tooling, answer, now_ms)
+        if last:
+            effects += self._release(now_ms)
+        if answer is None or answer.failed:
+            tooling.changed()  # it may do better when it is asked again
+        return effects
+
+    # signing
 
     def _not_signed(self, ticket: int, sentence: str) -> list[Effect]:
         item = self._outbox.drop(ticket)
@@ -257,7 +312,7 @@ class Gate:
             if alike:
                 key, cert = principal.chain.key, principal.cert_digest
                 body = attrs.evolve(item.unsigned, key=key, cert=cert)
-                effects.append(self._issue(item, body))
+                effects.append(self._signatory.issue(item, body))
             else:
                 sentence = "the agent's certificate has changed meanwhile; ask again"
                 effects += self._not_signed(item.ticket, sentence)
@@ -270,21 +325,53 @@ class Gate:
             message = read_message_untrusted(data, limits.SERVER_KEYS_MAX)
         except MalformedError as wrong:
             return self._malformed_from_server(data, wrong, seen)
-        forward = ToClient(as_one_line(data))
+        tooling = self._tooling
         if isinstance(message, Response):
-            if message.key is None or self._asked.answer(message.key):
-                return [forward]
-            return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
+            if tooling is not None and tooling.is_answer(message.key):
+                return self._take_tools(tooling, message, seen.at_ms)
+            if message.key is not None and not self._asked.answer(message.key):
+                return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
+        refused = self._judge.find_refused(self.principal) is not None
+        if refused:
+            return self._cut_off(message, seen)
+        if isinstance(message, Response):
+            return self._answer(message, data, seen.at_ms)
+        forward = ToClient(as_one_line(data))
         if isinstance(message, Notification):
             if message.method == _CANCELLED:
                 _cancel(self._asked_back, message)
+            elif message.method == _TOOLS_CHANGED and tooling is not None:
+                tooling.changed()
             return [forward]
-        if self._judge.find_refused(self.principal) is not None:
-            return self._refuse_server(message, Reason.QUARANTINED, seen)
         if self._asked_back.is_full or self._asked_back.is_used(message.key):
             return self._refuse_server(message, Reason.BUSY, seen)
         self._asked_back.ask(message.key)
         return [forward]
+
+    def _answer(self, answer: Response, data: bytes, now_ms: UnixMs) -> list[Effect]:
+        """Pass an answer on, without what the agent may not see."""
+        tooling = self._tooling
+        note = tooling.take_note(answer.key) if tooling is not None else None
+        if tooling is None or note is None:
+            return [ToClient(as_one_line(data))]
+        effects: list[Effect] = []
+        if note.lists:
+            data, effects = tooling.show_list(data, answer, now_ms)
+        elif note.manifest is not None:
+            hidden = self._judge.hidden(self.principal, note.manifest, now_ms)
+            data = tooling.show_answer(data, answer, note.manifest, hidden)
+        return [*effects, ToClient(as_one_line(data))]
+
+    def _cut_off(self, message: Message, seen: "_Seen") -> list[Effect]:
+        """Somebody was quarantined in mid-stream: what still comes goes nowhere."""
+        if isinstance(message, Request):
+            return self._refuse_server(message, Reason.QUARANTINED, seen)
+        effects: list[Effect] = [self._audit(seen, Verdict.DROPPED, Reason.QUARANTINED)]
+        if isinstance(message, Response) and message.key is not None:
+            sentence = "the answer came after a quarantine"
+            denial = write_denial(message.key, sentence, Reason.QUARANTINED)
+            effects.append(ToClient(denial))
+        return effects
 
     def _refuse_server(
         self, request: Request, reason: Reason, seen: "_Seen"
@@ -298,7 +385,9 @@ class Gate:
     ) -> list[Effect]:
         """Drop it; but if it was an answer, tell whoever waits for it."""
         effects: list[Effect] = [self._audit(seen, Verdict.DROPPED, Reason.MALFORMED)]
-        key = wrong.key if wrong.key is not None else _guess_key(data)
+        key = wrong.key if wrong.key is not None else guess_key_untrusted(data)
+        if self._tooling is not None and self._tooling.is_answer(key):
+            return [*effects, *self._take_tools(self._tooling, None, seen.at_ms)]
         if key is not None and self._asked.answer(key):
             sentence = f"the server's answer could not be read: {wrong}"
             effects.append(ToClient(write_denial(key, sentence, Reason.SERVER)))
@@ -308,9 +397,14 @@ class Gate:
         self._lost = sentence
         self._outbox.clear()
         self._asked_back.abandon()
+        if self._tooling is not None:
+            self._tooling.lost()
         return [
-            ToClient(write_denial(key, sentence, Reason.SERVER))
-            for key in self._asked.abandon()
+            *self._deny_held(sentence, Reason.SERVER),
+            *(
+                ToClient(write_denial(key, sentence, Reason.SERVER))
+                for key in self._asked.abandon()
+            ),
         ]
 
     def _see(self, data: bytes, now_ms: UnixMs) -> "_Seen":
@@ -349,22 +443,9 @@ def _seen_by_policy(principal: Principal) -> tuple[str, tuple[str, ...], str]:
     return principal.name, principal.roles, principal.node_name
 
 
-def _cancel(exchange: Exchange, message: Notification) -> None:
+def _cancel(exchange: Exchange, message: Notification) -> RequestKey | None:
     key = (message.params or {}).get("requestId")
-    if isinstance(key, str) or type(key) is int:
-        exchange.cancel(key)
-
-
-def _guess_key(data: bytes) -> RequestKey | None:
-    """The id of an answer that a strict reader refuses, such as one with NaN in it.
-
-    Only tells which waiting call failed; nothing else of it is believed.
-    """
-    if len(data) > limits.MESSAGE_BYTES_MAX:
+    if not isinstance(key, str) and type(key) is not int:
         return None
-    try:
-        message: object = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    key = message.get("id") if isinstance(message, dict) else None
-    return key if isinstance(key, str) or type(key) is int else None
+    exchange.cancel(key)
+    return key

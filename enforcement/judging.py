@@ -1,81 +1,32 @@
-"""Whether one request may pass: quarantine, envelope, policy, rate, in that order.
+"""Whether one request may pass: quarantine, envelope, tool, trust, policy, rate.
 
-`Judge.admit` returns what it verified or raises `DeniedError`, which carries the
-reason for the agent, and the evidence for everybody else.
+In that order. `Judge.admit` returns what it verified or raises `DeniedError`, which
+carries the reason for the agent, and the evidence for everybody else.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import attrs
 
 from enforcement.decide.evidence import build_proof
-from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Call, Decision, Policy
-from enforcement.defend.rate import RateLimiter
-from enforcement.defend.replay import ReplayWindow
-from enforcement.defend.testimony import WitnessBudget
+from enforcement.detect.pins import Manifest
 from enforcement.effects import Effect, Position, Proof, Subject, SubjectKind, Witness
 from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.leaves import Leaves, TooManyValuesError, commit
 from enforcement.mcp.signing import (
+    NO_MANIFEST,
     Envelope,
     check_signatures_untrusted,
     check_signer_untrusted,
     read_envelope_untrusted,
 )
+from enforcement.post import DeniedError as DeniedError
+from enforcement.post import Post as Post
 from enforcement.principal import Principal
+from enforcement.screening import Screen
 from gossip.errors import PeerError
-from gossip.suite import Suite
-from gossip.units import ClusterId, NodeId, UnixMs
-
-INGRESS_RATE_SLACK: Final = 2.0
-"""An honest node's calls may arrive bunched: it is allowed this much more."""
-
-
-@attrs.frozen(kw_only=True)
-class Post:
-    """What all gates of one daemon share.
-
-    Attributes:
-        is_refused: Whether the calls of a subject are cut off now.
-    """
-
-    cluster: ClusterId
-    suite: Suite
-    bundles: Bundles
-    rates: RateLimiter
-    replay: ReplayWindow
-    witnesses: WitnessBudget
-    is_refused: Callable[[Subject], bool]
-    salt: bytes = attrs.field(
-        default=attrs.Factory(lambda self: self.suite.random(32), takes_self=True),
-        repr=False,
-    )
-    """Salts the digests of messages: a witness must not let parameters be guessed."""
-
-
-class DeniedError(Exception):
-    """A request may not pass.
-
-    Attributes:
-        evidence: `Witness` and `Proof` effects to perform besides.
-    """
-
-    def __init__(
-        self,
-        reason: Reason,
-        sentence: str,
-        *,
-        rule: str = "",
-        advice: str = "",
-        evidence: Sequence[Effect] = (),
-    ) -> None:
-        super().__init__(sentence)
-        self.reason = reason
-        self.rule = rule
-        self.advice = advice
-        self.evidence = evidence
+from gossip.units import NodeId, UnixMs
 
 
 @attrs.frozen
@@ -88,7 +39,7 @@ class Verified:
     policy: Policy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Judge:
     """Judges the requests of one session.
 
@@ -100,6 +51,20 @@ class Judge:
     position: Position
     server: str
     audience: NodeId
+    _screen: Screen = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._screen = Screen(self.post, self.position, self.server)
+
+    def distrust(self, principal: Principal, why: DeniedError, now_ms: UnixMs) -> None:
+        """A call was denied: what that costs the agent."""
+        self._screen.distrust(principal, why, now_ms)
+
+    def hidden(
+        self, principal: Principal, manifest: Manifest, now_ms: UnixMs
+    ) -> frozenset[str]:
+        """The tags whose data the agent may not be shown in the tool's answer."""
+        return self._screen.hidden(principal, manifest, now_ms)
 
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""
@@ -130,7 +95,7 @@ class Judge:
 
     def admit(
         self, request: Request, principal: Principal, seen: bytes, now_ms: UnixMs
-    ) -> None:
+    ) -> Manifest | None:
         """Judge a request that is not signed: its agent stands beside this gate.
 
         ``seen`` is the message's digest, for witnesses.
@@ -139,8 +104,14 @@ class Judge:
             DeniedError: it may not pass.
         """
         self.check_quarantine(principal)
-        self._follow_policy(request, principal, None, seen, now_ms)
-        self._keep_rate(principal, seen, now_ms)
+        manifest = self._screen.find_tool(request, NO_MANIFEST)
+        call = self._screen.call(request, principal, manifest, now_ms)
+        if self.position is Position.EGRESS:
+            self._screen.check_provable(call, self.post.bundles.current)
+        self._screen.check_trust(principal, now_ms)
+        self._follow_policy(call, None, seen, now_ms)
+        self._keep_rate(call, seen, now_ms)
+        return manifest
 
     def admit_signed(
         self,
@@ -159,8 +130,15 @@ class Judge:
         """
         self.check_quarantine(principals[0])
         verified = self._verify(request, envelope, principals, seen, now_ms)
-        self._follow_policy(request, verified.principal, verified, seen, now_ms)
-        self._keep_rate(verified.principal, seen, now_ms)
+        if self.post.trust is not None:  # a fresh signature is a fresh proof
+            self.post.trust.proved(verified.principal.agent, now_ms)
+        named = verified.envelope.body.manifest
+        manifest = self._screen.find_tool(request, named)
+        call = self._screen.call(request, verified.principal, manifest, now_ms)
+        self._screen.check_provable(call, verified.policy)
+        self._screen.check_trust(verified.principal, now_ms)
+        self._follow_policy(call, verified, seen, now_ms, manifest)
+        self._keep_rate(call, seen, now_ms)
         return verified
 
     def _verify(
@@ -245,21 +223,17 @@ class Judge:
 
     def _follow_policy(
         self,
-        request: Request,
-        principal: Principal,
+        call: Call,
         verified: Verified | None,
         seen: bytes,
         now_ms: UnixMs,
+        manifest: Manifest | None = None,
     ) -> None:
-        call = Call(
-            principal=principal,
-            server=self.server,
-            method=request.method,
-            tool=request.tool,
-            params=request.params,
-        )
+        principal = call.principal
         current = self.post.bundles.current
         decision = current.decide(call)
+        if self.post.trial is not None:
+            self.post.trial.compare(call, decision)
         if verified is not None and verified.policy is not current:
             named = verified.policy.decide(call)
             decision = decision if named.allow else named
@@ -268,7 +242,9 @@ class Judge:
         if verified is None:
             evidence = self._of_own_agent(principal, decision, seen, now_ms)
         else:
-            evidence = self._of_other_node(call, verified, decision, seen, now_ms)
+            evidence = self._of_other_node(
+                call, verified, decision, seen, now_ms, manifest
+            )
         raise DeniedError(
             decision.reason,
             decision.sentence,
@@ -292,20 +268,28 @@ class Judge:
         decision: Decision,
         seen: bytes,
         now_ms: UnixMs,
+        manifest: Manifest | None,
     ) -> list[Effect]:
         """Its egress gate should have stopped this, if it has the same policy."""
+        if decision.local:
+            return []  # it may honestly have sensed otherwise
         policy, principal = verified.policy, verified.principal
         rule = policy.rules.get(decision.rule)
         node = Subject(SubjectKind.NODE, principal.node)
         if decision.hostile and rule is not None and policy.breaks(rule, call):
-            proof = build_proof(
-                envelope=verified.envelope,
-                leaves=verified.leaves,
-                principal=principal,
-                params=call.params,
-                policy=policy,
-                rule=rule,
+            private = manifest is not None and any(
+                manifest.tags.is_private(read.path) for read in rule.reads
             )
+            proof = None
+            if not private:
+                proof = build_proof(
+                    envelope=verified.envelope,
+                    leaves=verified.leaves,
+                    principal=principal,
+                    params=call.params,
+                    policy=policy,
+                    rule=rule,
+                )
             if proof is not None:
                 return [
                     Proof(
@@ -324,22 +308,19 @@ class Judge:
         severity = max(decision.severity, 6)
         return self._witness(node, "ungated-request", severity, seen, now_ms)
 
-    def _keep_rate(self, principal: Principal, seen: bytes, now_ms: UnixMs) -> None:
-        ingress = self.position is Position.INGRESS
-        slack = INGRESS_RATE_SLACK if ingress else 1.0
-        if self.post.rates.take(principal.agent, self.server, now_ms, slack):
-            return
-        subject = Subject(SubjectKind.AGENT, principal.agent)
-        if ingress:  # its own node should have held it back
-            subject = Subject(SubjectKind.NODE, principal.node)
-        raise DeniedError(
-            Reason.RATE,
-            f"too many calls to `{self.server}`",
-            advice="wait a moment; the limits are in the configuration",
-            evidence=self._witness(
+    def _keep_rate(self, call: Call, seen: bytes, now_ms: UnixMs) -> None:
+        try:
+            self._screen.check_rate(call, now_ms)
+        except DeniedError as denied:
+            principal = call.principal
+            ingress = self.position is Position.INGRESS
+            subject = Subject(SubjectKind.AGENT, principal.agent)
+            if ingress:  # its own node should have held it back
+                subject = Subject(SubjectKind.NODE, principal.node)
+            denied.evidence = self._witness(
                 subject, "rate-abuse", 7 if ingress else 3, seen, now_ms
-            ),
-        )
+            )
+            raise
 
     def _witness(
         self,

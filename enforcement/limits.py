@@ -12,6 +12,7 @@ NUMBER_CHARS_MAX: Final = 64
 METHOD_CHARS_MAX: Final = 128
 TOOL_CHARS_MAX: Final = 256
 ID_CHARS_MAX: Final = 256
+BATCH_MAX: Final = 64
 SAFE_INT_MAX: Final = 2**53 - 1
 """Beyond it a double is not exact: servers would read different numbers."""
 
@@ -21,10 +22,23 @@ CANCELLED_MAX: Final = 1_024
 OUTBOX_MAX: Final = 1_024
 OUTBOX_BYTES_MAX: Final = 16_777_216
 
+# A server's tools
+TOOLS_PER_SERVER_MAX: Final = 1_024
+PINNED_BYTES_MAX: Final = 8_388_608
+MANIFEST_BYTES_MAX: Final = 262_144
+SCHEMA_VISITS_MAX: Final = 10_000
+SCHEMA_NODES_MAX: Final = 8_192
+TAGS_MAX: Final = 64
+PAGES_MAX: Final = 64
+HELD_CALLS_MAX: Final = 64
+
 # Signed requests
 LEAVES_MAX: Final = 8_192
 ENVELOPE_BYTES_MAX: Final = 16_384
 PROOF_BYTES_MAX: Final = 65_536
+PROOF_LEAVES_MAX: Final = 1_024
+PATH_BYTES_MAX: Final = 2_048
+"""Only where hostile rules apply: a proof of absence shows two names."""
 FRESH_MS_MAX: Final = 120_000
 REPLAY_PER_NODE_MAX: Final = 65_536
 
@@ -45,6 +59,10 @@ FACT_TEXT_CHARS_MAX: Final = 65_536
 FACT_CHARS_MAX: Final = 131_072
 FACT_VALUES_MAX: Final = 8_192
 FACT_WORDS_MAX: Final = 8_192
+
+# Trust
+TRUSTED_MAX: Final = 16_384
+APPROVALS_MAX: Final = 4_096
 
 # Rates and witnesses
 BUCKETS_MAX: Final = 16_384

@@ -1,11 +1,12 @@
 """The clerk: keeps what the gates tell. Audit to disk, evidence to the court."""
 
 import json
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 
-from enforcement.effects import Audit, Position, Proof, Verdict, Witness
+from enforcement.effects import Audit, Position, Proof, ToolSeen, Verdict, Witness
 from node.database import PutAudit
 from node.metrics import Metrics
 from node.proxy.session import Told
@@ -31,6 +32,8 @@ class Clerk:
     store: Store
     evidence: Evidence
     metrics: Metrics
+    tell: Callable[[str], None] = lambda sentence: None
+    """Warns whoever runs this node."""
 
     def told(self, effect: Told) -> None:
         """Keep an audit record; hand on a witness or a proof."""
@@ -44,6 +47,14 @@ class Clerk:
                 self.evidence.witness(effect)
             case Proof():
                 self.evidence.proof(effect)
+            case ToolSeen(server=server, tool=tool, held=True):
+                self.tell(
+                    f"the tool `{tool}` of `{server}` declares something else than it"
+                    " did; it is neither shown nor called until `picket tools accept"
+                    f" {server} {tool}`"
+                )
+            case ToolSeen():
+                pass  # pinned; the store knows
 
     def decided(self, position: Position, seconds: float) -> None:
         """One event took a gate so long."""

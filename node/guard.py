@@ -17,7 +17,9 @@ from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.session import TrustBook
 from enforcement.defend.testimony import WitnessBudget
+from enforcement.detect.pins import Pins
 from enforcement.effects import Position
 from enforcement.gate import Gate
 from enforcement.judging import Post
@@ -130,6 +132,8 @@ class Guard:
         court: Court,
         clock: Clock,
         names: Names,
+        pins: Pins,
+        replay: ReplayWindow,
     ) -> "Guard":
         """The guard of a node whose court says who is cut off."""
 
@@ -147,9 +151,12 @@ class Guard:
                 suite=suite,
                 bundles=bundles,
                 rates=RateLimiter(default=DEFAULT_RATE, servers=rates(config)),
-                replay=ReplayWindow(clock.unix_ms()),
+                replay=replay,
                 witnesses=WitnessBudget(),
                 is_refused=is_refused,
+                pins=pins,
+                trust=TrustBook(),
+                proves=True,
             ),
             names,
         )

@@ -76,6 +76,18 @@ class KeyRing:
             by_node = self.current.signing_key.sign(body, Domain.REQUEST_NODE)
         return by_agent, by_node
 
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        """Sign a challenge with an agent's key.
+
+        Raises:
+            SigningRefused: the agent is no longer one of ours.
+        """
+        key = self._agents.get(agent)
+        if key is None:
+            raise SigningRefused("this agent was removed from its node")
+        with self.metrics.sign_seconds.time():
+            return key.sign(body, Domain.CHALLENGE)
+
     def _certify(
         self, agents: Mapping[str, AgentConfig], node: NodeKeys
     ) -> dict[str, tuple[AgentKeys, Principal]]:

@@ -21,7 +21,7 @@ from enforcement.defend.facts import (
     UnreadableError,
     build_context,
 )
-from enforcement.defend.rules import Rule, read_rules
+from enforcement.defend.rules import Entity, Rule, read_rules
 from enforcement.mcp.jsonrpc import Reason
 from enforcement.mcp.strictjson import Json
 from enforcement.principal import Principal
@@ -31,6 +31,14 @@ from gossip.suite import digest
 from gossip.wire import Value, pack
 
 CEDAR_VERSION: Final = version("cedarpy")
+REVEAL: Final = "reveal"
+"""The action of showing an agent what a tag marks in an answer."""
+_UNSENSED: Final[Mapping[str, Fact]] = {
+    "approved": False,
+    "level": "pqc-lattice-high",
+    "tags": [],
+    "trust": 0,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +48,8 @@ class Call:
     Attributes:
         tool: Empty unless the method is ``tools/call``.
         params: The request's whole ``params``; None if it has none.
+        tag: Asks instead whether the answer's data with this tag may be shown.
+        senses: What this node knows besides; see `SENSES`.
     """
 
     principal: Principal
@@ -47,6 +57,8 @@ class Call:
     method: str
     tool: str
     params: dict[str, Json] | None = attrs.field(repr=False)
+    tag: str = ""
+    senses: Mapping[str, Fact] = attrs.field(factory=dict, repr=False)
 
     @property
     def view(self) -> Json:
@@ -73,6 +85,8 @@ class Decision:
     advice: str = ""
     sentence: str = ""
     hostile: bool = False
+    local: bool = False
+    """It follows from what only this node senses: another's gate may differ."""
 
 
 @attrs.frozen
@@ -81,6 +95,7 @@ class _Slice:
 
     rules: Mapping[str, Rule]
     reads: frozenset[Read]
+    senses: frozenset[str]
     policies: cedarpy.PolicySet = attrs.field(repr=False)
     _entities: dict[tuple[bytes, str], cedarpy.Entities] = attrs.field(
         factory=dict, repr=False
@@ -116,7 +131,7 @@ class Policy:
     digest: bytes = attrs.field(repr=bytes.hex)
     rules: Mapping[str, Rule] = attrs.field(repr=False)
     secret: frozenset[str]
-    _slices: dict[tuple[str, str, str], _Slice] = attrs.field(
+    _slices: dict[tuple[str, str, str, str], _Slice] = attrs.field(
         init=False, factory=dict, repr=False
     )
 
@@ -152,7 +167,7 @@ class Policy:
 
     def decide(self, call: Call) -> Decision:
         """Judge a call. Never raises on account of what is in it."""
-        part = self._slice(call.server, call.method, call.tool)
+        part = self._slice(call)
         try:
             context = build_context(call.view, part.reads)
         except UnreadableError as wrong:
@@ -161,6 +176,9 @@ class Policy:
                 reason=Reason.UNREADABLE,
                 sentence=f"a rule reads what it cannot be shown exactly: {wrong}",
             )
+        for name in part.senses:
+            context[name] = call.senses.get(name, _UNSENSED[name])
+        local = bool(part.senses)
         fired, errors, allowed = _ask(part.policies, part.entities(call), call, context)
         forbids = [part.rules[name] for name in fired if part.rules[name].forbids]
         if forbids:
@@ -170,8 +188,15 @@ class Policy:
                 allow=False,
                 reason=Reason.POLICY_ERROR,
                 sentence=f"a rule could not be evaluated: {errors[0][:200]}",
+                local=local,
             )
-        return _ALLOWED if allowed else _NO_PERMIT
+        if allowed:
+            return _ALLOWED
+        return attrs.evolve(_NO_PERMIT, local=local) if local else _NO_PERMIT
+
+    def hostile_rules(self, call: Call) -> list[Rule]:
+        """Those that could convict whoever signs this call."""
+        return [rule for rule in self._slice(call).rules.values() if rule.hostile]
 
     def breaks(self, rule: Rule, call: Call) -> bool:
         """Whether ``call`` breaks this one `forbid`, without any error.
@@ -179,7 +204,7 @@ class Policy:
         ``call.params`` need hold no more than what the rule reads. This is what
         whoever is shown a proof runs.
         """
-        if not rule.forbids or not rule.may_apply(*_action_and_resource(call)):
+        if not rule.forbids or rule.senses or not rule.may_apply(*_scope(call)):
             return False
         try:
             context = build_context(call.view, rule.reads)
@@ -188,15 +213,16 @@ class Policy:
         fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, context)
         return fired == [rule.id] and not errors
 
-    def _slice(self, server: str, method: str, tool: str) -> _Slice:
-        key = (server, method, tool)
+    def _slice(self, call: Call) -> _Slice:
+        key = (call.server, call.method, call.tool, call.tag)
         found = self._slices.get(key)
         if found is None:
-            probe = _names(server, method, tool)
+            probe = _scope(call)
             rules = [r for r in self.rules.values() if r.may_apply(*probe)]
             found = _Slice(
                 rules={rule.id: rule for rule in rules},
                 reads=frozenset(read for rule in rules for read in rule.reads),
+                senses=frozenset(name for rule in rules for name in rule.senses),
                 policies=_policy_set(rules),
             )
             if len(self._slices) >= limits.SLICES_MAX:
@@ -221,6 +247,7 @@ def _denial(rule: Rule) -> Decision:
         advice=rule.advice,
         sentence=f"rule `{rule.id}` forbids this call",
         hostile=rule.hostile,
+        local=bool(rule.senses),
     )
 
 
@@ -236,21 +263,20 @@ def _policy_set(rules: Iterable[Rule]) -> cedarpy.PolicySet:
     )
 
 
-def _names(server: str, method: str, tool: str) -> tuple[str, str, str]:
-    """Action, resource type and resource id, as Cedar sees them."""
-    if method == "tools/call":
-        return method, "Tool", f"{server}/{tool}"
-    return method, "Server", server
-
-
-def _action_and_resource(call: Call) -> tuple[str, str, str]:
-    return _names(call.server, call.method, call.tool)
+def _scope(call: Call) -> tuple[str, Entity, tuple[Entity, ...]]:
+    """Action, resource, and what the resource is in, as Cedar sees them."""
+    server = ("Server", call.server)
+    tool = ("Tool", f"{call.server}/{call.tool}")
+    if call.tag:
+        return REVEAL, ("Tag", call.tag), (tool, server)
+    if call.method == "tools/call":
+        return call.method, tool, (server,)
+    return call.method, server, ()
 
 
 def _entities(call: Call) -> cedarpy.Entities:
-    _, kind, target = _action_and_resource(call)
+    _, (kind, target), parents = _scope(call)
     agent = call.principal
-    server = {"type": "Server", "id": call.server}
     return cedarpy.Entities.from_json_str(
         json.dumps(
             [
@@ -261,8 +287,11 @@ def _entities(call: Call) -> cedarpy.Entities:
                 },
                 {
                     "uid": {"type": kind, "id": target},
-                    "attrs": {"name": call.tool or call.server, "server": call.server},
-                    "parents": [server] if kind == "Tool" else [],
+                    "attrs": {
+                        "name": call.tag or call.tool or call.server,
+                        "server": call.server,
+                    },
+                    "parents": [{"type": t, "id": name} for t, name in parents],
                 },
             ]
         )
@@ -276,7 +305,7 @@ def _ask(
     context: dict[str, Fact],
 ) -> tuple[list[str], list[str], bool]:
     """Cedar's answer: rules that decided, errors, and whether it allows."""
-    action, kind, target = _action_and_resource(call)
+    action, (kind, target), _ = _scope(call)
     answer = cedarpy.is_authorized(
         {
             "principal": {"type": "Agent", "id": call.principal.agent.hex()},

@@ -1,6 +1,6 @@
-"""Rate limits: one token bucket per agent and server."""
+"""Rate limits: token buckets per agent and server, tool, and class of data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -31,6 +31,7 @@ class RateLimiter:
 
     default: Rate
     servers: Mapping[str, Rate] = attrs.field(factory=dict)
+    """By server; and, where set, by ``server/tool`` and ``#tag``."""
     _buckets: dict[tuple[AgentId, str], tuple[float, UnixMs]] = attrs.field(
         init=False, factory=dict, repr=False
     )
@@ -39,12 +40,35 @@ class RateLimiter:
         self, agent: AgentId, server: str, now_ms: UnixMs, slack: float = 1.0
     ) -> bool:
         """Spend one token, if there is one; ``slack`` scales rate and burst."""
-        rate = self.servers.get(server, self.default)
-        burst, per_ms = rate.burst * slack, rate.per_second * slack / 1_000
-        tokens, then_ms = self._buckets.pop((agent, server), (burst, now_ms))
-        tokens = min(burst, tokens + max(0, now_ms - then_ms) * per_ms)
-        allowed = tokens >= 1
-        self._buckets[agent, server] = (tokens - 1 if allowed else tokens, now_ms)
-        if len(self._buckets) > limits.BUCKETS_MAX:
+        return self.take_all(agent, server, (), now_ms, slack) is None
+
+    def take_all(
+        self,
+        agent: AgentId,
+        server: str,
+        besides: Sequence[str],
+        now_ms: UnixMs,
+        slack: float = 1.0,
+    ) -> str | None:
+        """Spend a token of the server and of each limit in ``besides`` that is set.
+
+        Returns:
+            None, or the name of a limit without a token: then none is spent.
+        """
+        names = [server, *(name for name in besides if name in self.servers)]
+        held: list[float] = []
+        empty: str | None = None
+        for name in names:
+            rate = self.servers.get(name, self.default)
+            burst, per_ms = rate.burst * slack, rate.per_second * slack / 1_000
+            tokens, then_ms = self._buckets.pop((agent, name), (burst, now_ms))
+            tokens = min(burst, tokens + max(0, now_ms - then_ms) * per_ms)
+            held.append(tokens)
+            if tokens < 1 and empty is None:
+                empty = name
+        for name, tokens in zip(names, held, strict=True):
+            left = tokens - 1 if empty is None else tokens
+            self._buckets[agent, name] = (left, now_ms)
+        while len(self._buckets) > limits.BUCKETS_MAX:
             del self._buckets[next(iter(self._buckets))]
-        return allowed
+        return empty

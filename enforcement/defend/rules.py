@@ -8,7 +8,7 @@ without `has`, or one that does not exist.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 import attrs
@@ -27,6 +27,11 @@ DEFAULT_CATEGORY: Final = "policy-violation"
 _LEAD = re.compile(r"(?:\s|//[^\n]*)*")
 _PRINCIPAL = frozenset({"name", "node"})
 _RESOURCE = frozenset({"name", "server"})
+SENSES: Final = frozenset({"approved", "level", "tags", "trust"})
+"""What a rule may read of a call besides its parameters: this node's own knowledge."""
+
+Entity: TypeAlias = tuple[str, str]
+"""An entity's type and id."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +43,8 @@ class Rule:
         severity: Its ``@severity``, 1 to 9; 0 without one.
         secret: Parameter names that no proof may open, from ``@secret``.
         digest: Over the rule, Cedar's version and the facts' version.
-        reads: What it reads of ``context``.
+        reads: What it reads of the call's parameters.
+        senses: What else it reads of ``context``; see `SENSES`.
         source: The rule in Cedar's JSON form.
     """
 
@@ -51,6 +57,7 @@ class Rule:
     secret: frozenset[str]
     digest: bytes = attrs.field(repr=bytes.hex)
     reads: frozenset[Read]
+    senses: frozenset[str]
     source: Mapping[str, Node] = attrs.field(repr=False)
 
     @property
@@ -58,38 +65,33 @@ class Rule:
         """Whether breaking it in a signed request convicts."""
         return self.forbids and self.severity >= limits.HOSTILE_SEVERITY_MIN
 
-    def may_apply(self, action: str, resource_type: str, resource: str) -> bool:
+    def may_apply(
+        self, action: str, resource: Entity, parents: Sequence[Entity]
+    ) -> bool:
         """Whether its scope can match; conditions are Cedar's to judge."""
-        return _scope_matches(self.source["action"], "Action", action, "") and (
-            _scope_matches(
-                self.source["resource"],
-                resource_type,
-                resource,
-                resource.partition("/")[0] if resource_type == "Tool" else "",
-            )
+        return _scope_matches(self.source["action"], ("Action", action), ()) and (
+            _scope_matches(self.source["resource"], resource, parents)
         )
 
 
-def _scope_matches(scope: Node, kind: str, name: str, parent: str) -> bool:
-    """Whether ``kind::"name"`` in ``Server::"parent"`` can satisfy a scope."""
+def _scope_matches(scope: Node, entity: Entity, parents: Sequence[Entity]) -> bool:
+    """Whether ``entity``, a member of ``parents``, can satisfy a scope."""
     scope = cast("dict[str, Node]", scope)
-    if "in" in scope and not _entity_matches(
-        cast("dict[str, Node]", scope["in"])["entity"], kind, name, parent
+    if "in" in scope and not _names_one_of(
+        cast("dict[str, Node]", scope["in"])["entity"], (entity, *parents)
     ):
         return False
     if scope["op"] == "is":
-        return scope["entity_type"] == kind
+        return scope["entity_type"] == entity[0]
     if scope["op"] == "All":
         return True
     named = cast("list[Node]", scope.get("entities", [scope.get("entity")]))
-    above = parent if scope["op"] == "in" else ""
-    return any(_entity_matches(entity, kind, name, above) for entity in named)
+    meant = (entity, *parents) if scope["op"] == "in" else (entity,)
+    return any(_names_one_of(name, meant) for name in named)
 
 
-def _entity_matches(entity: Node, kind: str, name: str, parent: str) -> bool:
-    return entity == {"type": kind, "id": name} or (
-        bool(parent) and entity == {"type": "Server", "id": parent}
-    )
+def _names_one_of(named: Node, entities: Sequence[Entity]) -> bool:
+    return any(named == {"type": kind, "id": name} for kind, name in entities)
 
 
 def read_rules(file: str, text: str, cedar_version: str) -> list[Rule]:
@@ -162,6 +164,7 @@ def _read_rule(
     if len(name) > 128 or not name.isprintable():
         raise UserError(f"{where}: an id is at most 128 printable characters")
     encoded = json.dumps(source, sort_keys=True, separators=(",", ":")).encode()
+    reads, senses = _reads(source, where)
     rule = Rule(
         id=name,
         file=file,
@@ -173,7 +176,8 @@ def _read_rule(
         digest=digest(
             Domain.RULE, cedar_version.encode(), bytes([FACTS_VERSION]), encoded
         ),
-        reads=_reads(source, where),
+        reads=reads,
+        senses=senses,
         source=source,
     )
     if rule.hostile and any(not read.path for read in rule.reads):
@@ -181,17 +185,24 @@ def _read_rule(
             f"{where}: a rule of severity {limits.HOSTILE_SEVERITY_MIN} or more convicts"
             " by proof, so it may read single parameters, never all of them"
         )
+    if rule.hostile and senses:
+        raise UserError(
+            f"{where}: a rule of severity {limits.HOSTILE_SEVERITY_MIN} or more convicts"
+            f" by proof, and `context.{min(senses)}` is in no proof"
+        )
     return rule
 
 
-def _reads(source: Mapping[str, Node], where: str) -> frozenset[Read]:
+def _reads(
+    source: Mapping[str, Node], where: str
+) -> tuple[frozenset[Read], frozenset[str]]:
     walker = _Walker(where)
     guards: frozenset[Path] = frozenset()
     for condition in cast("list[dict[str, Node]]", source["conditions"]):
         held = walker.walk(condition["body"], guards, limits.RULE_DEPTH_MAX)
         if condition["kind"] == "when":  # later clauses run only if this one held
             guards |= held
-    return frozenset(walker.reads)
+    return frozenset(walker.reads), frozenset(walker.senses)
 
 
 @attrs.define
@@ -200,6 +211,7 @@ class _Walker:
 
     where: str
     reads: set[Read] = attrs.field(init=False, factory=set)
+    senses: set[str] = attrs.field(init=False, factory=set)
 
     def walk(self, node: Node, guards: frozenset[Path], depth: int) -> frozenset[Path]:
         """Note what ``node`` reads; return the paths that exist if it is true."""
@@ -257,6 +269,8 @@ class _Walker:
             self.walk(body["left"], guards, depth - 1)
             return frozenset()
         whole = (*path, str(body["attr"]))
+        if self._is_sense(whole):
+            return frozenset()
         root, below = self._root(whole)
         if not below:
             return frozenset()
@@ -266,6 +280,8 @@ class _Walker:
 
     def _attribute(self, node: Node, guards: frozenset[Path], depth: int) -> None:
         variable, path = _chain(node)
+        if variable == "context" and self._is_sense(path):
+            return
         if variable == "context":
             root, below = self._root(path)
             self._need(root, below, guards)
@@ -281,6 +297,13 @@ class _Walker:
             body = cast("dict[str, dict[str, Node]]", node)["."]
             self.walk(body["left"], guards, depth - 1)
 
+    def _is_sense(self, path: Path) -> bool:
+        """Note what a rule reads besides parameters: it is always there."""
+        if len(path) != 1 or path[0] not in SENSES:
+            return False
+        self.senses.add(path[0])
+        return True
+
     def _root(self, path: Path) -> tuple[Root, Path]:
         if path and path[0] == "params":
             return "params", path[1:]
@@ -288,7 +311,8 @@ class _Walker:
             return "words", path[1:]
         raise UserError(
             f"{self.where}: `{'.'.join(('context', *path))}` does not exist; a rule"
-            " reads `context.params` and `context.words`"
+            " reads `context.params`, `context.words`, and `context.` approved, level,"
+            " tags or trust"
         )
 
     def _need(self, root: Root, path: Path, guards: frozenset[Path]) -> None:

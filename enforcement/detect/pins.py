@@ -51,7 +51,7 @@ class Manifest:
     tool: str
     digest: bytes = attrs.field(repr=bytes.hex)
     encoded: bytes = attrs.field(repr=False)
-    schema: Schema | None = attrs.field(repr=False)
+    schema: Schema | None = attrs.field(repr=False, eq=False)
     fault: str
     level: Level
     tags: Tags = attrs.field(repr=False)
@@ -218,9 +218,7 @@ class Pins:
             PeerError: the store does not hold what we wrote.
         """
         size = 2 * limits.PINNED_BYTES_MAX
-        listed = take_list(
-            unpack_untrusted(data, size), 0, limits.TOOLS_PER_SERVER_MAX
-        )
+        listed = take_list(unpack_untrusted(data, size), 0, limits.TOOLS_PER_SERVER_MAX)
         tools: dict[str, Manifest] = {}
         for item in listed:
             encoded = take_bytes(item, 1, limits.MANIFEST_BYTES_MAX)

@@ -36,6 +36,12 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable-parameter"
     TOO_MANY_VALUES = "too-many-values"
     QUARANTINED = "quarantined"
+    UNKNOWN_TOOL = "unknown-tool"
+    TOOL_CHANGED = "tool-changed"
+    SCHEMA = "schema"
+    UNPROVABLE = "unprovable"
+    TRUST = "trust"
+    CHALLENGE = "challenge"
     RATE = "rate"
     REQUEST_ID = "request-id"
     BUSY = "busy"
@@ -79,6 +85,7 @@ class Response:
 
     key: RequestKey | None
     failed: bool
+    result: Json = attrs.field(default=None, repr=False, eq=False)
 
 
 Message: TypeAlias = Request | Notification | Response
@@ -151,7 +158,7 @@ def read_message_untrusted(
     failed = "error" in value
     if key is None and not failed:
         raise MalformedError("an answer without an id")
-    return Response(key=key, failed=failed)
+    return Response(key=key, failed=failed, result=value.get("result"))
 
 
 def _read_key(value: dict[str, Json]) -> RequestKey | None:
@@ -225,3 +232,18 @@ def write_denial(
         },
         separators=(",", ":"),
     ).encode()
+
+
+def guess_key_untrusted(data: bytes) -> RequestKey | None:
+    """The id of an answer that a strict reader refuses, such as one with NaN in it.
+
+    Only tells which waiting call failed; nothing else of it is believed.
+    """
+    if len(data) > limits.MESSAGE_BYTES_MAX:
+        return None
+    try:
+        message: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    key = message.get("id") if isinstance(message, dict) else None
+    return key if isinstance(key, str) or type(key) is int else None

@@ -273,7 +273,7 @@ def commit(params: dict[str, Json] | None, seed: bytes) -> Leaves:
     Raises:
         TooManyValuesError: more than `LEAVES_MAX` values.
     """
-    found = sorted(_flatten(params))
+    found = sorted(flatten(params))
     level = tuple(_leaf_hash(seed, path, value) for path, value in found)
     levels = [level]
     while len(level) > 1:
@@ -287,7 +287,8 @@ def commit(params: dict[str, Json] | None, seed: bytes) -> Leaves:
     return Leaves(seed, paths, values, tuple(levels))
 
 
-def _flatten(params: dict[str, Json] | None) -> list[tuple[bytes, bytes]]:
+def flatten(params: dict[str, Json] | None) -> list[tuple[bytes, bytes]]:
+    """Each value's path and `typed` bytes, in no order; see `commit`."""
     found: list[tuple[bytes, bytes]] = []
     waiting: list[tuple[bytes, Json]] = [(b"", params)]
     while waiting:

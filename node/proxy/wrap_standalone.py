@@ -136,6 +136,10 @@ class _NoSigner:
         del agent, body
         raise SigningRefused("nothing is signed without a cluster")
 
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        del agent, body
+        raise SigningRefused("nothing is signed without a cluster")
+
 
 @attrs.frozen
 class _LogSink:

@@ -51,6 +51,10 @@ class SlowSigner:
             raise SigningRefused(self.refusal)
         return b"a", b"n"
 
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        del agent, body
+        return b"p"
+
 
 def session(server: Server, signer: SlowSigner | None = None) -> Session:
     _, places = found("branch")

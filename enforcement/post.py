@@ -1,0 +1,71 @@
+"""What all gates of one daemon share, and how a gate says no."""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from enforcement.defend.bundles import Bundles
+from enforcement.defend.rate import RateLimiter
+from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.session import Approvals, TrustBook
+from enforcement.defend.testimony import WitnessBudget
+from enforcement.defend.trial import Trial
+from enforcement.detect.pins import Pins
+from enforcement.effects import Effect, Subject
+from enforcement.mcp.jsonrpc import Reason
+from gossip.suite import Suite
+from gossip.units import ClusterId
+
+
+@attrs.define(kw_only=True)
+class Post:
+    """What all gates of one daemon share.
+
+    Attributes:
+        is_refused: Whether the calls of a subject are cut off now.
+        pins: The tools of all servers; None: any tool may be called.
+        trust: None: all agents are trusted fully.
+        trial: A policy on trial beside the live one, if any.
+        proves: Whether agents beside this node prove their keys in each session.
+    """
+
+    cluster: ClusterId
+    suite: Suite
+    bundles: Bundles
+    rates: RateLimiter
+    replay: ReplayWindow
+    witnesses: WitnessBudget
+    is_refused: Callable[[Subject], bool]
+    pins: Pins | None = None
+    trust: TrustBook | None = None
+    approvals: Approvals = attrs.field(factory=Approvals)
+    proves: bool = False
+    trial: Trial | None = None
+    salt: bytes = attrs.field(
+        default=attrs.Factory(lambda self: self.suite.random(32), takes_self=True),
+        repr=False,
+    )
+    """Salts the digests of messages: a witness must not let parameters be guessed."""
+
+
+class DeniedError(Exception):
+    """A request may not pass.
+
+    Attributes:
+        evidence: `Witness` and `Proof` effects to perform besides.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        sentence: str,
+        *,
+        rule: str = "",
+        advice: str = "",
+        evidence: Sequence[Effect] = (),
+    ) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.rule = rule
+        self.advice = advice
+        self.evidence = evidence

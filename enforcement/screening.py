@@ -1,0 +1,187 @@
+"""What a request must satisfy besides policy: its tool, its proof's size, trust, rate."""
+
+from typing import Final
+
+import attrs
+
+from enforcement.defend.facts import Fact
+from enforcement.defend.policy import REVEAL, Call, Policy
+from enforcement.defend.provable import find_unprovable
+from enforcement.defend.session import CHALLENGED_BELOW, FULL
+from enforcement.detect.pins import Manifest
+from enforcement.effects import Position
+from enforcement.mcp.jsonrpc import Reason, Request
+from enforcement.mcp.signing import NO_MANIFEST
+from enforcement.post import DeniedError, Post
+from enforcement.principal import Principal
+from gossip.units import UnixMs
+
+INGRESS_RATE_SLACK: Final = 2.0
+"""An honest node's calls may arrive bunched: it is allowed this much more."""
+
+_DISTRUSTED: Final = frozenset(
+    {
+        Reason.RULE,
+        Reason.NO_PERMIT,
+        Reason.POLICY_ERROR,
+        Reason.SCHEMA,
+        Reason.TOOL_CHANGED,
+        Reason.UNKNOWN_TOOL,
+        Reason.UNPROVABLE,
+        Reason.UNREADABLE,
+    }
+)
+"""Denials that cost an agent trust: not those for load, or for what others did."""
+
+
+@attrs.frozen
+class Screen:
+    """Screens the requests of one session. Every ``check`` may raise `DeniedError`."""
+
+    post: Post
+    position: Position
+    server: str
+
+    def distrust(self, principal: Principal, why: DeniedError, now_ms: UnixMs) -> None:
+        """A call was denied: what that costs the agent."""
+        if self.post.trust is None or why.reason not in _DISTRUSTED:
+            return
+        rule = self.post.bundles.current.rules.get(why.rule)
+        severity = rule.severity if rule is not None else 0
+        self.post.trust.denied(principal.agent, severity, now_ms)
+
+    def hidden(
+        self, principal: Principal, manifest: Manifest, now_ms: UnixMs
+    ) -> frozenset[str]:
+        """The tags whose data the agent may not be shown in the tool's answer."""
+        return frozenset(
+            tag
+            for tag in manifest.tags.answers
+            if not self.post.bundles.current.decide(
+                Call(
+                    principal=principal,
+                    server=self.server,
+                    method=REVEAL,
+                    tool=manifest.tool,
+                    params=None,
+                    tag=tag,
+                    senses=self._senses(principal, manifest.tool, manifest, now_ms),
+                )
+            ).allow
+        )
+
+    def find_tool(self, request: Request, named: bytes) -> Manifest | None:
+        """The pinned tool that a call means, its parameters fitting its schema."""
+        pins = self.post.pins
+        if pins is None or not request.tool:
+            return None
+        manifest = pins.find(self.server, request.tool)
+        if manifest is None:
+            if self.position is Position.EGRESS:
+                return None  # its provider knows
+            raise DeniedError(
+                Reason.UNKNOWN_TOOL,
+                f"`{self.server}` lists no tool `{request.tool}`",
+                advice="list the tools again",
+            )
+        if named not in (NO_MANIFEST, manifest.digest) or pins.held(
+            self.server, request.tool
+        ):
+            raise DeniedError(
+                Reason.TOOL_CHANGED,
+                f"the tool `{request.tool}` of `{self.server}` is not what it was",
+                advice=f"have an operator look: `picket tools show {self.server}"
+                f" {request.tool}`",
+            )
+        fault = manifest.fault
+        if manifest.schema is not None:
+            found = manifest.schema.find_fault(
+                (request.params or {}).get("arguments") or {}
+            )
+            fault = found or ""
+        if fault:
+            raise DeniedError(
+                Reason.SCHEMA,
+                f"not a call of `{request.tool}`: {fault}",
+                advice="the tool's inputSchema says what it takes",
+            )
+        return manifest
+
+    def call(
+        self,
+        request: Request,
+        principal: Principal,
+        manifest: Manifest | None,
+        now_ms: UnixMs,
+    ) -> Call:
+        """The request as policy sees it."""
+        return Call(
+            principal=principal,
+            server=self.server,
+            method=request.method,
+            tool=request.tool,
+            params=request.params,
+            senses=self._senses(principal, request.tool, manifest, now_ms),
+        )
+
+    def _senses(
+        self,
+        principal: Principal,
+        tool: str,
+        manifest: Manifest | None,
+        now_ms: UnixMs,
+    ) -> dict[str, Fact]:
+        trust = self.post.trust
+        senses: dict[str, Fact] = {
+            "approved": self.post.approvals.holds(
+                principal.agent, self.server, tool, now_ms
+            ),
+            "trust": FULL if trust is None else trust.trust(principal.agent, now_ms),
+        }
+        if manifest is not None:
+            senses["level"] = manifest.level.value
+            senses["tags"] = [*sorted(manifest.tags.all)]
+        return senses
+
+    def check_provable(
+        self,
+        call: Call,
+        policy: Policy,
+    ) -> None:
+        """Refuse what could not be proven if it were hostile: at both ends alike."""
+        why = find_unprovable(call, policy.hostile_rules(call))
+        if why is None:
+            return
+        raise DeniedError(Reason.UNPROVABLE, why, advice="send it in smaller parts")
+
+    def check_trust(self, principal: Principal, now_ms: UnixMs) -> None:
+        """Refuse who has fallen too deep for a challenge to help."""
+        trust = self.post.trust
+        if trust is None or trust.trust(principal.agent, now_ms) >= CHALLENGED_BELOW:
+            return
+        raise DeniedError(
+            Reason.TRUST,
+            f"agent `{principal.name}` has been denied too often to be trusted now",
+            advice=f"wait, or run `picket approve {principal.name}`",
+        )
+
+    def check_rate(self, call: Call, now_ms: UnixMs) -> None:
+        """Spend a token of every limit on the call."""
+        principal = call.principal
+        ingress = self.position is Position.INGRESS
+        slack = INGRESS_RATE_SLACK if ingress else 1.0
+        besides: list[str] = []
+        if call.tool and self.post.rates.servers:
+            tags = call.senses.get("tags", [])
+            assert isinstance(tags, list), "we put a list there"
+            besides = [f"{self.server}/{call.tool}", *(f"#{tag}" for tag in tags)]
+        empty = self.post.rates.take_all(
+            principal.agent, self.server, besides, now_ms, slack
+        )
+        if empty is None:
+            return
+        raise DeniedError(
+            Reason.RATE,
+            f"too many calls to `{empty}`",
+            advice="wait a moment; the limits are in the configuration",
+        )

@@ -1,0 +1,215 @@
+"""What one gate knows of its server's tools: it asks, learns, hides and remembers.
+
+A call to a tool that nobody has listed yet is held while the gate itself asks the
+server (``tools/list``, all pages); whatever is not in the answer cannot be called. So
+no order of messages evades pins, schemas or tags. Between an agent and another node
+the provider's gate does this.
+"""
+
+import json
+from typing import Final
+
+import attrs
+
+from enforcement import limits
+from enforcement.defend.compliance import Tags, redact
+from enforcement.detect.pins import Manifest, Pins, Sighting, read_manifest_untrusted
+from enforcement.effects import Effect, ToolSeen
+from enforcement.mcp.jsonrpc import Request, Response
+from enforcement.mcp.strictjson import (
+    Json,
+    RequestKey,
+    read_json_untrusted,
+    write_json,
+)
+from gossip.errors import PeerError
+from gossip.units import UnixMs
+
+_NOTES_MAX: Final = limits.PENDING_MAX + limits.CANCELLED_MAX
+_TASKS_MAX: Final = 1_024
+
+
+@attrs.frozen
+class Note:
+    """What was asked, so that the answer can be read."""
+
+    lists: bool = False
+    manifest: Manifest | None = None
+
+
+@attrs.define(kw_only=True)
+class Tooling:
+    """The tools of one session's server."""
+
+    server: str
+    pins: Pins
+    asks: bool
+    """Whether this gate lists tools by itself."""
+    _complete: bool = attrs.field(init=False, default=False)
+    _asking: str | None = attrs.field(init=False, default=None)
+    _pages: int = attrs.field(init=False, default=0)
+    _meta: Json = attrs.field(init=False, default=None, repr=False)
+    _notes: dict[RequestKey, Note] = attrs.field(init=False, factory=dict, repr=False)
+    _tasks: dict[str, Manifest] = attrs.field(init=False, factory=dict, repr=False)
+
+    def must_ask(self, request: Request) -> bool:
+        """Whether nobody has listed the tool yet, and the server can be asked."""
+        return (
+            self.asks
+            and bool(request.tool)
+            and not self._complete
+            and self.pins.find(self.server, request.tool) is None
+        )
+
+    def ask(self, request: Request, key: str) -> bytes | None:
+        """The request to send for it; None if one is under way. ``key`` is random."""
+        if self._asking is not None:
+            return None
+        self._asking, self._pages = key, 0
+        meta = (request.params or {}).get("_meta")
+        if isinstance(meta, dict):  # the stateless era wants it in each request
+            meta = {k: v for k, v in meta.items() if k != "progressToken"}
+        self._meta = meta
+        return self._page(None)
+
+    def is_answer(self, key: RequestKey | None) -> bool:
+        """Whether this answers a question of our own: nobody else may see it."""
+        return key is not None and key == self._asking
+
+    def take_page(
+        self, answer: Response | None, now_ms: UnixMs
+    ) -> tuple[bytes | None, list[Effect]]:
+        """Learn from the answer to our own question; the next page's request, if any.
+
+        None: it was the last, or could not be read. Then held calls go on.
+        """
+        result = answer.result if answer is not None else None
+        if not isinstance(result, dict):
+            self._asking, self._complete = None, True  # until `changed` is called
+            return None, []
+        effects = [seen for _, seen in self._learn(result, now_ms) if seen is not None]
+        cursor = result.get("nextCursor")
+        self._pages += 1
+        if isinstance(cursor, str) and self._pages < limits.PAGES_MAX:
+            return self._page(cursor), [*effects]
+        self._asking, self._complete = None, True
+        return None, [*effects]
+
+    def changed(self) -> None:
+        """The server says that its tools are others now."""
+        self._complete = False
+
+    def lost(self) -> None:
+        """The server is gone: nothing is answered any more."""
+        self._asking, self._complete = None, False
+        self._notes.clear()
+
+    def note(self, request: Request) -> None:
+        """Remember what was let through, for its answer."""
+        if request.method == "tools/list":
+            note = Note(lists=True)
+        elif request.method == "tools/call":
+            note = Note(manifest=self.pins.find(self.server, request.tool))
+        elif request.method in ("tasks/result", "tasks/get", "tasks/update"):
+            task = str((request.params or {}).get("taskId"))
+            note = Note(manifest=self._tasks.get(task) or self._anything())
+        else:
+            return
+        self._notes[request.key] = note
+        if len(self._notes) > _NOTES_MAX:
+            del self._notes[next(iter(self._notes))]
+
+    def take_note(self, key: RequestKey | None) -> Note | None:
+        """What an answer answers, if that matters."""
+        return None if key is None else self._notes.pop(key, None)
+
+    def show_list(
+        self, data: bytes, answer: Response, now_ms: UnixMs
+    ) -> tuple[bytes, list[Effect]]:
+        """An answer to the agent's ``tools/list``, without tools that are held."""
+        result = answer.result
+        if not isinstance(result, dict) or not isinstance(result.get("tools"), list):
+            return data, []
+        learnt = self._learn(result, now_ms)
+        effects: list[Effect] = [seen for _, seen in learnt if seen is not None]
+        if all(shown for shown, _ in learnt):
+            return data, effects
+        tools = result["tools"]
+        assert isinstance(tools, list), "checked above"
+        kept = [t for t, (shown, _) in zip(tools, learnt, strict=True) if shown]
+        return _with_result(data, {**result, "tools": kept}), effects
+
+    def show_answer(
+        self, data: bytes, answer: Response, manifest: Manifest, hidden: frozenset[str]
+    ) -> bytes:
+        """A call's answer without what the agent may not be shown."""
+        result = answer.result
+        if isinstance(result, dict):
+            task = result.get("task", result)
+            name = task.get("taskId") if isinstance(task, dict) else None
+            if isinstance(name, str):
+                self._tasks[name] = manifest
+                if len(self._tasks) > _TASKS_MAX:
+                    del self._tasks[next(iter(self._tasks))]
+                return data  # who waits is told of progress, not of data
+        if not hidden:
+            return data
+        if answer.failed or not isinstance(result, dict):
+            sentence = f"[redacted: {', '.join(sorted(hidden))}]"
+            return _with_error(answer.key, sentence)
+        return _with_result(data, redact(result, manifest.tags, hidden))
+
+    def _anything(self) -> Manifest | None:
+        """For a task of another session: whatever this server may tag."""
+        tools = [m for m in self.pins.tools() if m.server == self.server]
+        tags = frozenset().union(*(m.tags.answers for m in tools))
+        return attrs.evolve(tools[0], tags=Tags(whole=tags)) if tags else None
+
+    def _page(self, cursor: str | None) -> bytes:
+        params: dict[str, Json] = {}
+        if cursor is not None:
+            params["cursor"] = cursor
+        if self._meta is not None:
+            params["_meta"] = self._meta
+        asked: dict[str, Json] = {
+            "jsonrpc": "2.0",
+            "id": self._asking,
+            "method": "tools/list",
+            "params": params,
+        }
+        return write_json(asked)
+
+    def _learn(
+        self, result: dict[str, Json], now_ms: UnixMs
+    ) -> list[tuple[bool, ToolSeen | None]]:
+        """Of each listed tool: whether it may be shown, and what is news."""
+        tools = result.get("tools")
+        learnt: list[tuple[bool, ToolSeen | None]] = []
+        for tool in tools if isinstance(tools, list) else []:
+            try:
+                manifest = read_manifest_untrusted(self.server, tool)
+                sighting = self.pins.see(manifest)
+            except PeerError:
+                learnt.append((False, None))
+                continue
+            seen = ToolSeen(
+                server=self.server,
+                tool=manifest.tool,
+                digest=manifest.digest,
+                held=sighting is Sighting.CHANGED,
+                at_ms=now_ms,
+            )
+            news = None if sighting is Sighting.SAME else seen
+            learnt.append((sighting is not Sighting.CHANGED, news))
+        return learnt
+
+
+def _with_result(data: bytes, result: Json) -> bytes:
+    message = read_json_untrusted(data, limits.SERVER_KEYS_MAX)
+    assert isinstance(message, dict), "it was read as an answer"
+    return write_json({**message, "result": result})
+
+
+def _with_error(key: RequestKey | None, sentence: str) -> bytes:
+    error = {"code": -32603, "message": sentence}
+    return json.dumps({"jsonrpc": "2.0", "id": key, "error": error}).encode()

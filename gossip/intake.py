@@ -14,6 +14,7 @@ they are many.
 """
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -58,6 +59,9 @@ from gossip.spread.sync import Sync
 from gossip.suite import Claim, Suite
 from gossip.units import NodeId, UnixMs
 
+RECENT_MAX: Final = 256
+RECENT_BYTES_MAX: Final = 8_192
+"""Batches come from several neighbours: so many short ones are read but once."""
 INLINE_MAX: Final = 16
 """This many signatures are checked at once on the spot; more are handed out."""
 
@@ -93,6 +97,7 @@ class Intake:
     _budget: Budget = attrs.field(init=False, factory=Budget)
     _examined: list[_Arrival] = attrs.field(init=False, factory=list)
     _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
+    _recent: OrderedDict[bytes, Batch] = attrs.field(init=False, factory=OrderedDict)
     _tickets: int = attrs.field(init=False, default=0)
     _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
     _delayed: dict[tuple[int, bytes], _Arrival] = attrs.field(init=False, factory=dict)
@@ -112,7 +117,17 @@ class Intake:
         Raises:
             PeerError: malformed.
         """
-        return self._examine(_Arrival(peer, read_batch_untrusted(encoded), live), now)
+        return self._examine(_Arrival(peer, self._batch(encoded), live), now)
+
+    def _batch(self, encoded: bytes) -> Batch:
+        batch = self._recent.get(encoded)
+        if batch is None:
+            batch = read_batch_untrusted(encoded)
+            if len(encoded) <= RECENT_BYTES_MAX:
+                self._recent[encoded] = batch
+                if len(self._recent) > RECENT_MAX:
+                    self._recent.popitem(last=False)
+        return batch
 
     def verify(self, now: UnixMs) -> list[Effect]:
         """Check the signatures of all that was examined since the last time."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import attrs
 import trio
 import trio.lowlevel
+from prometheus_client import Counter as Count
 
 from gossip import effects, events, limits
 from gossip.engine import Engine
@@ -117,6 +118,12 @@ class Driver:
         init=False, factory=trio.lowlevel.ParkingLot
     )
     _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _rung: int = attrs.field(init=False, default=0)
+    """How many frames are to be taken in before the engine is woken."""
+    _sent_bytes: int = attrs.field(init=False, default=0)
+    _fates: dict[effects.Fact, Count] = attrs.field(init=False)
+    _kinds: dict[int, Count] = attrs.field(init=False)
+    _unknown: Count = attrs.field(init=False)
     _said: dict[tuple[int, bytes], deque[trio.Event]] = attrs.field(
         init=False, factory=dict
     )
@@ -129,6 +136,13 @@ class Driver:
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
+        # Finding a label's counter costs more than counting.
+        self._fates = {f: self.metrics.batches.labels(f.value) for f in effects.Fact}
+        self._kinds = {
+            int(kind): self.metrics.entries.labels(kind.name.lower())
+            for kind in EntryKind
+        }
+        self._unknown = self.metrics.entries.labels("unknown")
 
     def handle(self, event: events.Event) -> None:
         """Give the engine an event and perform what follows from it.
@@ -146,6 +160,8 @@ class Driver:
                     self._perform(effect)
         finally:
             self._busy = False
+            self.metrics.sent_bytes.inc(self._sent_bytes)
+            self._sent_bytes = 0
 
     def restore(self) -> int:
         """Tell the engine all that is in the store; returns how many batches."""
@@ -157,7 +173,6 @@ class Driver:
 
     def receive(self, peer: NodeId, frame: bytes) -> None:
         """A frame arrived. What arrives in one turn of the loop is handled as one."""
-        self.metrics.received_bytes.inc(len(frame))
         self._arrived.append(events.Frame(peer, frame))
         self._held[peer] += len(frame) + _FRAME_COST_BYTES
         if len(self._arrived) == 1:
@@ -200,7 +215,7 @@ class Driver:
         async with trio.open_nursery() as nursery:
             self._beside = nursery
             nursery.start_soon(self._take_in)
-            nursery.start_soon(self._alarm.run, lambda: self.handle(events.Woken()))
+            nursery.start_soon(self._alarm.run, self._ring)
             nursery.start_soon(self._send_backlog)
             nursery.start_soon(self._prune_now_and_then)
 
@@ -220,11 +235,22 @@ class Driver:
                 began = perf_counter()
                 self.handle(events.Frames(piece))
                 self.metrics.frame_seconds.observe(perf_counter() - began)
+                if self._rung:
+                    self._rung = max(0, self._rung - len(piece))
+                    if not self._rung:
+                        self.handle(events.Woken())
                 await trio.lowlevel.checkpoint()
                 while self._verifying >= VERIFYING_MAX:
                     self._verified = trio.Event()
                     await self._verified.wait()
             self._some_arrived = trio.Event()
+
+    def _ring(self) -> None:
+        """It is time; but what arrived before is news that the engine may wait for."""
+        if self._arrived:
+            self._rung = self._rung or len(self._arrived)
+        else:
+            self.handle(events.Woken())
 
     async def _prune_now_and_then(self) -> None:
         while True:
@@ -232,6 +258,7 @@ class Driver:
             self.prune()
 
     def _free(self, piece: tuple[events.Frame, ...]) -> None:
+        self.metrics.received_bytes.inc(sum(len(frame.data) for frame in piece))
         for frame in piece:
             self._held[frame.peer] -= len(frame.data) + _FRAME_COST_BYTES
             if not self._held[frame.peer]:
@@ -297,7 +324,7 @@ class Driver:
 
     def _send(self, peer: NodeId, frame: bytes) -> None:
         if self.links.send(peer, frame):
-            self.metrics.sent_bytes.inc(len(frame))
+            self._sent_bytes += len(frame)
             return
         # A peer that does not keep up is linked anew, and then catches up from
         # the store; nobody else waits for it.
@@ -333,11 +360,11 @@ class Driver:
                 waiting.popleft().set()
             if not waiting:
                 self._said.pop((entry.kind, entry.body), None)
-        self.metrics.entries.labels(_kind_name(entry.kind)).inc()
+        self._kinds.get(entry.kind, self._unknown).inc()
         self.on_entry(entry)
 
     def _note(self, note: effects.Note) -> None:
-        self.metrics.batches.labels(note.fact.value).inc()
+        self._fates[note.fact].inc()
         if note.why:
             self.log.debug(
                 f"a batch was {note.fact.value}: {note.why}",
@@ -383,10 +410,3 @@ class Driver:
 
     def _name(self, node: NodeId) -> str:
         return self.engine.roster.name(node)
-
-
-def _kind_name(kind: int) -> str:
-    try:
-        return EntryKind(kind).name.lower()
-    except ValueError:
-        return "unknown"

@@ -55,10 +55,11 @@ class TcpStream(TrioTCPStream):
         """Wait first: mostly there is nothing yet, and trying costs a system call."""
         sock = self.stream.socket
         try:
-            while True:
-                await trio.lowlevel.wait_readable(sock)
+            while sock.fileno() >= 0:
+                await trio.lowlevel.wait_readable(sock.fileno())
                 with contextlib.suppress(BlockingIOError):
                     return os.read(sock.fileno(), READ_BYTES)
+            return b""
         except trio.ClosedResourceError:
             return b""
         except OSError as error:
@@ -89,7 +90,7 @@ class TcpStream(TrioTCPStream):
             try:
                 data = data[os.write(sock.fileno(), data) :]
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(sock)
+                await trio.lowlevel.wait_writable(sock.fileno())
 
 
 def _closed(error: OSError) -> ConnectionClosedError:

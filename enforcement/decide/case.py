@@ -80,7 +80,7 @@ class Voice:
     weight_ppm: int
     """The reporter's weight, from its snapshot; a founder's begins at 900 000."""
     shared: NodeId | None = attrs.field(default=None, repr=False)
-    """The sponsor whose newcomers have one voice together; None: its own voice."""
+    """The sponsor with whom it has one voice together; None: its own voice."""
 
     @property
     def at_ms(self) -> int:
@@ -397,15 +397,11 @@ class Case:
         return high
 
     def _sum(self, track: _Track, at: int) -> int:
-        total = 0
-        shared: dict[NodeId, int] = {}
-        for voice in track.live.values():
-            worth = voice.micro(at)
-            if voice.shared is None:
-                total += worth
-            else:
-                shared[voice.shared] = max(worth, shared.get(voice.shared, 0))
-        return total + sum(shared.values())
+        worths: dict[NodeId, int] = {}
+        for reporter, voice in track.live.items():
+            who = voice.shared or reporter
+            worths[who] = max(voice.micro(at), worths.get(who, 0))
+        return sum(worths.values())
 
     def _forget_oldest(self, reporter: NodeId | None) -> None:
         """Bound what one reporter can make us hold, and how many proofs (None);

@@ -42,6 +42,7 @@ from gossip.ledger.manifests import (
     verify_manifest_untrusted,
     write_two_faces,
 )
+from gossip.limits import DAY_MS
 from gossip.membership.acts import Act, read_act_untrusted
 from gossip.membership.founders import ActKind
 from gossip.membership.roster import Roster
@@ -50,6 +51,8 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
+PROOF_LIFE_MS: Final = 7 * DAY_MS
+"""As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
 
 
@@ -155,7 +158,7 @@ class Hearing:
             raise PeerError("a node reports itself")
         if subject.kind is SubjectKind.NODE and subject.id not in self.roster:
             raise PeerError("a report about a node that is no member")
-        offence, voided = self._offence(report)
+        offence, voided = self._offence(report, entry.issued_at_ms)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
         if entry.place in self._struck:
             return voided
@@ -190,13 +193,16 @@ class Hearing:
             weight_ppm=weigh(entry.author, entry.issued_at_ms),
         )
 
-    def _offence(self, report: Report) -> tuple[Offence | None, Subjects]:
+    def _offence(self, report: Report, at_ms: int) -> tuple[Offence | None, Subjects]:
         """What the report proves, if it proves anything to us; whom that touches."""
         evidence = report.evidence
         if not isinstance(evidence, Proof):
             return None, {}
         if evidence.kind is ProofKind.DENIED_REQUEST:
-            return self.read_proof(evidence.data), {}
+            offence = self.read_proof(evidence.data)
+            if offence and at_ms - offence.committed_at_ms > PROOF_LIFE_MS:
+                raise PeerError("a proof of what was done more than a week before")
+            return offence, {}
         if evidence.kind is ProofKind.TWO_FACES:
             faces = read_two_faces_untrusted(evidence.data, self.roster, self.suite)
             return Offence(

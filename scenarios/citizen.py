@@ -56,6 +56,10 @@ class Disk:
             if place[0] == feed and place[1] < before and not lasting:
                 del self._held[place]
 
+    def sizes(self) -> dict[tuple[FeedId, int], int]:
+        """How many bytes each batch takes that is held."""
+        return {place: len(encoded) for place, (encoded, _) in self._held.items()}
+
     def load(self) -> list[bytes]:
         """Everything, in the order in which it was stored."""
         return [encoded for encoded, _ in self._held.values()]

@@ -32,6 +32,7 @@ BARS: Final[Mapping[str, tuple[str, bool]]] = {
     "cut_percent": ("of misdoers, refused by honest nodes at some time", True),
     "false_quarantines": ("innocent subjects that any honest node put away", False),
     "settled_s": ("from the end of the story to all of `eventually`", False),
+    "catch_up_ratio": ("bytes sent until settled, for each byte missing", False),
     "bytes_per_node": ("sent by an honest node, mean", False),
     "duplicates_per_batch": ("batches received that were held already", False),
     "rejected": ("batches that honest nodes refused", False),
@@ -65,6 +66,8 @@ class Figures:
     known: int = attrs.field(init=False, default=0)
     rejected: int = attrs.field(init=False, default=0)
     handled_events: int = attrs.field(init=False, default=0)
+    _missing_bytes: int = attrs.field(init=False, default=0)
+    _sent_before: int = attrs.field(init=False, default=0)
     _stories: dict[tuple[FeedId, int], bytes] = attrs.field(init=False, factory=dict)
     """Of each batch that an equivocator told an honest node: which one."""
     equivocators: set[NodeId] = attrs.field(init=False, factory=set)
@@ -151,8 +154,27 @@ class Figures:
             subject.kind is SubjectKind.NODE and subject.id not in self.innocents
         )
 
+    def story_over(self, citizens: Sequence[Citizen]) -> None:
+        """Note how much each living honest node lacks of what the others hold."""
+        living = [c for c in citizens if c.counts]
+        held = {c.index: c.disk.sizes() for c in living}
+        union = {p: size for sizes in held.values() for p, size in sizes.items()}
+        self._missing_bytes = sum(
+            sum(size for place, size in union.items() if place not in sizes)
+            for sizes in held.values()
+        )
+        self._sent_before = sum(c.sent_bytes for c in citizens)
+
+    def settled(self, citizens: Sequence[Citizen], took_us: int) -> dict[str, float]:
+        """The figures of the time after the story."""
+        found = {"settled_s": took_us / 1e6}
+        if self._missing_bytes:
+            sent = sum(c.sent_bytes for c in citizens) - self._sent_before
+            found["catch_up_ratio"] = sent / self._missing_bytes
+        return found
+
     def summary(self, citizens: Sequence[Citizen]) -> dict[str, float]:
-        """Every figure but ``settled_s``, by the names of `BARS`."""
+        """Every figure but those of `settled`, by the names of `BARS`."""
         honest = [c for c in citizens if c.role.honest]
         living = [c for c in honest if c.is_up]
         cut = list(self.cut_us.values())

@@ -79,21 +79,22 @@ def run(
     world.onlookers += [told, figures, expecting, *onlookers(world)]
     story = Story(world, linking, figures)
     failures: list[str] = []
-    settled_s: float | None = None
+    settled: dict[str, float] | None = None
     try:
         story.begin()
         _run_story(world, scenario.length_s, progress)
         story.end()
-        settled_s = _settle(world, expecting, scenario)
+        figures.story_over(world.citizens)
+        took_us = _settle(world, expecting, scenario)
+        if took_us is not None:
+            settled = figures.settled(world.citizens, took_us)
     except (Violated, Broken) as wrong:
         failures.append(str(wrong))
-    found = figures.summary(world.citizens)
-    if settled_s is not None:
-        found["settled_s"] = settled_s
+    found = figures.summary(world.citizens) | (settled or {})
     if not failures:
         failures += [
             f"`{words}` did not come true within {wanted.within_s:g} s"
-            for words in (expecting.unmet() if settled_s is None else [])
+            for words in (expecting.unmet() if settled is None else [])
         ]
         failures += _missed(wanted.bars, found)
     return Verdict(
@@ -116,15 +117,15 @@ def _run_story(
         progress(piece / _PIECES)
 
 
-def _settle(world: World, expecting: Expecting, scenario: Scenario) -> float | None:
-    """Run until all of `eventually` holds; seconds it took, None if it never did."""
+def _settle(world: World, expecting: Expecting, scenario: Scenario) -> int | None:
+    """Run until all of `eventually` holds; microseconds, None if it never did."""
     began_us = world.agenda.now_us
     last_us = began_us + round(scenario.expect.within_s * SECOND_US)
     while expecting.unmet():
         if world.agenda.now_us >= last_us:
             return None
         _advance(world, min(last_us, world.agenda.now_us + LOOK_EVERY_US))
-    return (world.agenda.now_us - began_us) / SECOND_US
+    return world.agenda.now_us - began_us
 
 
 def _advance(world: World, until_us: int) -> None:

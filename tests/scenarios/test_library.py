@@ -9,6 +9,7 @@ from scenarios.run import run
 BEYOND = {
     "crash_80": "the view waits 20 s before it seeks other peers",
     "crash_90": "the view waits 20 s before it seeks other peers",
+    "partition_wide": "a view that has links enough never looks for the other half",
 }
 
 

@@ -21,7 +21,9 @@ from node.proxy.door import WrapDoor
 from node.proxy.http import McpHttp, Origins
 from node.proxy.httpd import serve_http
 from node.proxy.mesh import MESH_PROTOCOL
+from node.proxy.mesh_http import HTTP_PROTOCOL
 from node.proxy.provider import MeshProvider
+from node.proxy.provider_http import HttpProvider
 from node.signer import KeyRing
 
 
@@ -54,6 +56,7 @@ class Proxies:
     ring: KeyRing
     links: Linkage
     desk: Desk
+    provider: HttpProvider
     http: McpHttp | None = None
 
     @classmethod
@@ -88,8 +91,10 @@ class Proxies:
             links=links,
             is_refused=guard.post.is_refused,
         )
+        provider = HttpProvider(desk)
         links.handle_stream(MESH_PROTOCOL, MeshProvider(desk).serve)
-        return cls(config=config, ring=ring, links=links, desk=desk)
+        links.handle_stream(HTTP_PROTOCOL, provider.serve)
+        return cls(config=config, ring=ring, links=links, desk=desk, provider=provider)
 
     async def start(
         self,
@@ -100,6 +105,7 @@ class Proxies:
     ) -> None:
         """Serve wraps at ``door`` and MCP on ``http``, if any, until cancelled."""
         nursery.start_soon(WrapDoor(self.desk).serve, door)
+        nursery.start_soon(self.provider.passages.tend)
         if http is None:
             return
         host, port = http.getsockname()[:2]

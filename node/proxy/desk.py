@@ -30,7 +30,6 @@ from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.mesh import MESH_PROTOCOL, Credentials, MeshBackend, encode_opening
 from node.proxy.session import Backend, GateCore, Lost, Session, Signer, Sink
 from node.proxy.stdio import ChildBackend
-from node.proxy.upstream import UpstreamBackend
 
 _OURS = ("CREDENTIALS_", "LISTEN_", "NOTIFY_", "PICKET_", "WATCHDOG_")
 
@@ -100,7 +99,7 @@ class Desk:
         backend = session.backend
         if isinstance(backend, MeshBackend):
             with trio.move_on_after(limits.OPENING_S) as patience:
-                await backend.renew(self._shown(principal))
+                await backend.renew(self.shown(principal))
             if patience.cancelled_caught:  # cut off in mid-frame, perhaps
                 await backend.aclose()
         await session.renewed(principal)
@@ -140,6 +139,8 @@ class Desk:
         server: str,
         audience: NodeId,
         backend: Backend,
+        *,
+        renew_in_turn: bool = False,
     ) -> Session:
         """A session with a gate of its own; give it back by `close`."""
         session = Session(
@@ -151,16 +152,17 @@ class Desk:
             signer=self.signer,
             sink=self.sink,
             now_ms=self.clock.unix_ms,
+            renew_in_turn=renew_in_turn,
         )
         self._sessions.add(session)
         return session
 
-    async def close(self, session: Session) -> None:
-        """End a session and its server's side."""
     def sessions(self) -> tuple[Session, ...]:
         """All that are open now."""
         return tuple(self._sessions)
 
+    async def close(self, session: Session) -> None:
+        """End a session and its server's side."""
         self._sessions.discard(session)
         with trio.CancelScope(shield=True):
             await session.backend.aclose()
@@ -169,7 +171,7 @@ class Desk:
         """Start or reach one of this node's own servers."""
         config = self.servers[server]
         if config.url is not None:
-            return UpstreamBackend(config.url, nursery)
+            return LostBackend(f"the server `{server}` speaks HTTP only")
         try:
             child = await start_child(config.command, env=_environment(config))
         except UserError as refused:
@@ -181,7 +183,13 @@ class Desk:
     def _server_log(self, server: str) -> Callable[[str], None]:
         return lambda line: self.log.debug(line, server=server)
 
-    def _shown(self, principal: Principal) -> Credentials:
+    def is_cut_off(self, provider: NodeId) -> bool:
+        """Whether no call may pass between us and ``provider``."""
+        nodes = (Subject(SubjectKind.NODE, node) for node in (self.node, provider))
+        return any(map(self.is_refused, nodes))
+
+    def shown(self, principal: Principal) -> Credentials:
+        """What the provider of a server is shown of one of our agents."""
         return Credentials(self.chain.encoded, principal.cert.encoded)
 
     async def _mesh(
@@ -189,10 +197,9 @@ class Desk:
     ) -> Backend:
         name = self.roster.name(provider)
         away = LostBackend(f"node `{name}`, which provides `{server}`, is not linked")
-        nodes = (Subject(SubjectKind.NODE, node) for node in (self.node, provider))
-        if self.links is None or any(map(self.is_refused, nodes)):
+        if self.links is None or self.is_cut_off(provider):
             return away  # the gate says why; no link would come up
-        opening = encode_opening(server, self._shown(principal))
+        opening = encode_opening(server, self.shown(principal))
         try:
             with trio.move_on_after(limits.OPENING_S):
                 stream = await self.links.open_stream(provider, MESH_PROTOCOL)

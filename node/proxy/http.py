@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from enforcement.effects import Position
 from enforcement.mcp.jsonrpc import Reason, write_denial
-from enforcement.mcp.strictjson import INVALID_CODE
+from enforcement.mcp.strictjson import INVALID_CODE, MalformedError
 from enforcement.principal import Principal
 from gossip.errors import UserError
 from node.proxy import limits
+from node.proxy.carriers import Carriers
+from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, asked
 from node.proxy.desk import Desk
-from node.proxy.http_session import SESSION_HEADER, HttpSession
+from node.proxy.http_out import WELL_KNOWN, HttpOut, Place
+from node.proxy.http_session import HttpSession
 from node.proxy.httpd import Exchange
 from node.proxy.httpparse import Request
+from node.proxy.passage import letters_of, refusal
+from node.proxy.passages import Passages, Visit
 from node.proxy.peek import Kind, peek
 
 if TYPE_CHECKING:
@@ -95,28 +101,44 @@ class McpHttp:
 
     Attributes:
         tokens: Agents' names by the SHA-256 of their bearer tokens.
+        anybody: The agent that everybody is who shows no token of ours.
+        tls: Whether the listener speaks TLS.
     """
 
     desk: Desk
     tokens: Mapping[bytes, str]
     origins: Origins
+    anybody: str | None = None
+    tls: bool = False
     _nursery: trio.Nursery | None = attrs.field(init=False, default=None)
     _sessions: dict[str, HttpSession] = attrs.field(init=False, factory=dict)
+    _passages: Passages = attrs.field(init=False)
+    _carriers: Carriers = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._passages, self._carriers = Passages(self.desk), Carriers(self.desk)
 
     async def run(
         self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Hold the sessions, until cancelled; then end them all."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await self._passages.tend()
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await self._carriers.close()
 
     async def handle(self, exchange: Exchange) -> None:
         """Take one HTTP request; its answer may come later."""
         request = exchange.request
         if not self.origins.admit(request.headers):
             await _refuse(exchange, 403, "this Host or Origin is not served here")
+            return
+        if request.path.startswith(WELL_KNOWN):
+            await self._metadata(exchange)
             return
         server = request.path.removeprefix(_PREFIX)
         if not request.path.startswith(_PREFIX) or not server or "/" in server:
@@ -130,35 +152,130 @@ class McpHttp:
                 "a bearer token of an agent of this node is needed",
                 headers=[("www-authenticate", 'Bearer realm="picket"')],
             )
-        elif request.method == "POST":
-            await self._post(exchange, principal, server)
-        elif request.method in ("GET", "DELETE"):
-            session = self._session(request, principal, server)
-            if session is None:
-                await _refuse(exchange, 404, "there is no such session")
-            elif request.method == "GET":
-                await self._get(exchange, session)
-            else:
-                session.end()
-                await exchange.answer(200)
-        else:
+        elif request.method not in ("GET", "POST", "DELETE"):
             await _refuse(
                 exchange,
                 405,
                 "only POST, GET and DELETE",
                 [("allow", "GET, POST, DELETE")],
             )
+        elif request.method == "POST" and not _is_json(request):
+            await _refuse(exchange, 415, "a message is application/json")
+        else:
+            await self._serve(exchange, principal, server)
+
+    async def _serve(
+        self, exchange: Exchange, principal: Principal, server: str
+    ) -> None:
+        try:
+            carrier = await self._carriers.find(principal, server)
+        except UserError as unknown:
+            await _refuse(exchange, 404, str(unknown))
+            return
+        if carrier is not None:
+            await self._carry(exchange, principal, server, carrier)
+        elif exchange.request.method == "POST":
+            await self._post(exchange, principal, server)
+        else:
+            await self._listen_or_end(exchange, principal, server)
+
+    async def _listen_or_end(
+        self, exchange: Exchange, principal: Principal, server: str
+    ) -> None:
+        session = self._session(exchange.request, principal, server)
+        if session is None:
+            await _refuse(exchange, 404, "there is no such session")
+        elif exchange.request.method == "GET":
+            await self._get(exchange, session)
+        else:
+            session.end()
+            await exchange.answer(200)
+
+    async def _carry(
+        self, exchange: Exchange, principal: Principal, server: str, carrier: Carrier
+    ) -> None:
+        """Pass one request on to a server that speaks HTTP itself."""
+        request, provider = exchange.request, self.desk.provider(server)
+        here = provider == self.desk.node
+        position = Position.LOCAL if here else Position.EGRESS
+        visit = Visit(position, principal, server, provider, carrier)
+        headers = asked(request.headers, authorization=self._is_servers(request))
+        ask = Ask(request.method, headers)
+        if request.method == "POST":
+            revision = self._passages.revision(visit, ask)
+            try:
+                letters, batch = letters_of(request.body, revision)
+            except MalformedError as wrong:
+                await exchange.answer(400, refusal(str(wrong), wrong.code))
+                return
+            ask = attrs.evolve(ask, letters=letters, batch=batch)
+        await self._start(exchange, visit, ask, HttpOut(exchange, self._place(request)))
+
+    async def _start(
+        self, exchange: Exchange, visit: Visit, ask: Ask, out: HttpOut
+    ) -> None:
+        if self._nursery is None:
+            await _refuse(exchange, 503, "not serving yet")
+            return
+        scope = trio.CancelScope()
+        exchange.on_gone = scope.cancel
+
+        async def serve() -> None:
+            try:
+                with scope:
+                    await self._passages.serve(visit, ask, out)
+            except Exception as fault:  # one request never takes the daemon down
+                self.desk.log.error(f"a request failed: {fault!r}")
+                await exchange.answer(500)
+
+        self._nursery.start_soon(serve)
+
+    async def _metadata(self, exchange: Exchange) -> None:
+        """RFC 9728: which authorization server a server behind a URL trusts."""
+        request = exchange.request
+        server = request.path.removeprefix(WELL_KNOWN).removeprefix(_PREFIX)
+        someone = next(iter(self.desk.agents.values()), None)
+        carrier = None
+        if request.method == "GET" and "/" not in server and someone is not None:
+            with contextlib.suppress(UserError):
+                carrier = await self._carriers.find(someone, server)
+        if carrier is None or someone is None:
+            await _refuse(exchange, 404, "there is no such document")
+            return
+        provider = self.desk.provider(server)
+        visit = Visit(Position.LOCAL, someone, server, provider, carrier)
+        place = self._place(request, _PREFIX + server)
+        ask = Ask("GET", (("accept", "application/json"),), target=METADATA)
+        await self._start(exchange, visit, ask, HttpOut(exchange, place))
+
+    def _place(self, request: Request, path: str = "") -> Place:
+        scheme = "https" if self.tls else "http"
+        origin = f"{scheme}://{request.headers.get('host', '')}"
+        return Place(origin, path or request.path)
+
+    def _is_servers(self, request: Request) -> bool:
+        """Whether `Authorization` is meant for the server and not for us."""
+        return self._bearer(request) is None
 
     def _authenticate(self, request: Request) -> Principal | None:
+        name = self._bearer(request)
+        if name is None and "picket-token" in request.headers:
+            name = self._agent_of(request.headers["picket-token"])
+        elif name is None:
+            name = self.anybody
+        return None if name is None else self.desk.agents.get(name)
+
+    def _bearer(self, request: Request) -> str | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
+        return self._agent_of(token) if scheme.lower() == "bearer" else None
+
+    def _agent_of(self, token: str) -> str | None:
         given = hashlib.sha256(token.strip().encode("latin-1")).digest()
         name: str | None = None
         for known, agent in self.tokens.items():  # every one: no timing to learn from
             if hmac.compare_digest(known, given):
                 name = agent
-        return None if name is None else self.desk.agents.get(name)
+        return name
 
     def _session(
         self, request: Request, principal: Principal, server: str
@@ -178,10 +295,6 @@ class McpHttp:
         self, exchange: Exchange, principal: Principal, server: str
     ) -> None:
         request = exchange.request
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
-        if kind.lower() != "application/json":
-            await _refuse(exchange, 415, "a message is application/json")
-            return
         if SESSION_HEADER in request.headers:
             session = self._session(request, principal, server)
             if session is None:
@@ -212,11 +325,6 @@ class McpHttp:
             return None
         if self._nursery is None:
             await _refuse(exchange, 503, "not serving yet")
-            return None
-        try:
-            self.desk.provider(server)
-        except UserError as unknown:
-            await _refuse(exchange, 404, str(unknown))
             return None
         opened: HttpSession | None = await self._nursery.start(
             self._live, principal, server
@@ -249,6 +357,11 @@ class McpHttp:
             self.desk.log.error(f"a session failed: {faults.exceptions[0]!r}")
             with contextlib.suppress(RuntimeError):  # it had been opened already
                 task_status.started(None)
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    return kind.lower() == "application/json"
 
 
 async def _refuse(

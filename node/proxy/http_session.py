@@ -1,18 +1,16 @@
 """One Streamable HTTP session: which answer goes out on which response."""
 
 from collections import deque
-from typing import Final
 
 import attrs
 import trio
 
 from gossip.units import AgentId
 from node.proxy import limits
+from node.proxy.carry import SESSION_HEADER
 from node.proxy.httpd import Exchange
 from node.proxy.peek import Key, Kind, Peek, peek
 from node.proxy.session import Session
-
-SESSION_HEADER: Final = "mcp-session-id"
 
 
 @attrs.define(eq=False)

@@ -48,13 +48,17 @@ class Exchange:
         """Send a whole answer. Nothing happens when the client is gone."""
         if self.done.is_set():
             return
-        named = [*headers, ("content-length", str(len(body)))]
+        named = [*headers]
+        if status not in _BODILESS:
+            named.append(("content-length", str(len(body))))
         if body:
             named.append(("content-type", content_type))
         await self._send(_head(status, named, self.keep_alive) + body)
         self._finish()
 
-    async def start_events(self, headers: Sequence[tuple[str, str]] = ()) -> None:
+    async def start_events(
+        self, headers: Sequence[tuple[str, str]] = (), status: int = 200
+    ) -> None:
         """Begin an answer of server-sent events."""
         if self.done.is_set():
             return
@@ -65,13 +69,18 @@ class Exchange:
             ("cache-control", "no-store"),
             ("transfer-encoding", "chunked"),
         ]
-        await self._send(_head(200, named, self.keep_alive))
+        await self._send(_head(status, named, self.keep_alive))
 
     async def event(self, data: bytes) -> None:
         """Send one event; ``data`` has no line end in it, or gets several lines."""
         lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        body = b"event: message\n%b\n" % b"".join(b"data: %b\n" % n for n in lines)
-        await self._send(b"%x\r\n%b\r\n" % (len(body), body))
+        await self.raw_event(
+            b"event: message\n%b\n" % b"".join(b"data: %b\n" % n for n in lines)
+        )
+
+    async def raw_event(self, event: bytes) -> None:
+        """Send one event as it is, its blank line included."""
+        await self._send(b"%x\r\n%b\r\n" % (len(event), event))
 
     async def comment(self) -> None:
         """Send a sign of life that no client takes for a message."""
@@ -100,6 +109,9 @@ class Exchange:
             if self.on_gone is not None:
                 self.on_gone()
 
+
+_BODILESS = (204, 304)
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -175,7 +187,7 @@ class _Connection:
 
 
 def _head(status: int, headers: Sequence[tuple[str, str]], keep_alive: bool) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"]
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in headers]
     if not keep_alive:
         lines.append("connection: close\r\n")

@@ -13,6 +13,9 @@ REQUEST_S: Final = 60.0
 """From a request's first byte to its last."""
 LINGER_S: Final = 2.0
 EVENTS_PING_S: Final = 30.0
+CONNECT_S: Final = 5.0
+IDLE_CONNECTIONS_MAX: Final = 64
+"""To one server behind a URL, while nobody uses them."""
 
 # MCP
 MESSAGE_BYTES_MAX: Final = 4_194_304
@@ -29,6 +32,11 @@ PARKED_BYTES_MAX: Final = 4_194_304
 OPENING_BYTES_MAX: Final = 65_536
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 65_536
 SESSIONS_PER_PEER_MAX: Final = 256
+STREAMS_PER_PEER_MAX: Final = 1_024
+IDLE_STREAM_S: Final = 30.0
+"""A stream at rest is used again within this; the provider waits twice as long."""
+LETTERS_MAX: Final = 64
+"""Messages in one POST: a batch's."""
 UNREAD_BYTES_MAX: Final = 16_777_216
 """Sent to a wrapped server that does not read."""
 OPENING_S: Final = 5.0

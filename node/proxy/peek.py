@@ -31,6 +31,7 @@ class Peek:
         method: Of a request or notification.
         token: A request's own progress token, or the one a notification is about.
         failed: A response that is an error.
+        code: The error's, if it has one.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Peek:
     method: str = ""
     token: Key | None = None
     failed: bool = False
+    code: int | None = None
 
 
 _UNREADABLE = Peek(Kind.UNREADABLE)
@@ -56,8 +58,14 @@ def peek(data: bytes) -> Peek:
         kind = Kind.NOTIFICATION if "id" not in value else Kind.REQUEST
         return Peek(kind, key, method, _token(value.get("params"), kind))
     if "result" in value or "error" in value:
-        return Peek(Kind.RESPONSE, key, failed="error" in value)
+        failed = "error" in value
+        return Peek(Kind.RESPONSE, key, failed=failed, code=_code(value.get("error")))
     return _UNREADABLE
+
+
+def _code(error: object) -> int | None:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) else None
 
 
 def _key(value: object) -> Key | None:

@@ -35,13 +35,13 @@ class MeshProvider:
         try:
             await self._admit(frames, peer)
         except* (PeerError, Lost) as refused:
-            sentence = _sentence(refused)
+            sentence = sentence_of(refused)
             log.info(f"refused a session: {sentence}", peer=peer)
             await _tell_lost(frames, sentence)
         except* GONE:
             pass
         except* Exception as faults:  # one session never takes the daemon down
-            log.error(f"a session failed: {_sentence(faults)}", peer=peer)
+            log.error(f"a session failed: {sentence_of(faults)}", peer=peer)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await frames.aclose()
@@ -99,13 +99,17 @@ class MeshProvider:
                 await frames.send(MeshFrame.MESSAGE, reply)
 
     def _read_principal_untrusted(self, shown: Credentials, peer: NodeId) -> Principal:
-        desk = self.desk
-        chain = read_chain_untrusted(shown.chain, desk.suite)
-        if chain.node != peer:
-            raise PeerError("an agent of another node than the link's")
-        return read_principal_untrusted(
-            shown.cert, chain=chain, roster=desk.roster, suite=desk.suite
-        )
+        return read_caller_untrusted(self.desk, shown, peer)
+
+
+def read_caller_untrusted(desk: Desk, shown: Credentials, peer: NodeId) -> Principal:
+    """The agent a stream's peer speaks for. Raises `PeerError`."""
+    chain = read_chain_untrusted(shown.chain, desk.suite)
+    if chain.node != peer:
+        raise PeerError("an agent of another node than the link's")
+    return read_principal_untrusted(
+        shown.cert, chain=chain, roster=desk.roster, suite=desk.suite
+    )
 
 
 async def _answers(session: Session, frames: FrameStream) -> None:
@@ -127,7 +131,8 @@ async def _tell_lost(frames: FrameStream, sentence: str) -> None:
             return
 
 
-def _sentence(group: BaseExceptionGroup[BaseException]) -> str:
+def sentence_of(group: BaseExceptionGroup[BaseException]) -> str:
+    """What went wrong first."""
     fault: BaseException = group
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]

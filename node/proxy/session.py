@@ -13,24 +13,28 @@ request is being signed.
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import trio
 
 from enforcement.effects import (
+    AskServer,
     Audit,
     Effect,
     Position,
     Proof,
+    Prove,
     SignRequest,
     ToClient,
+    ToolSeen,
     ToServer,
     Witness,
 )
 from enforcement.events import (
     ClientMessage,
     Event,
+    Proven,
     Renewed,
     RequestSigned,
     ServerLost,
@@ -40,7 +44,11 @@ from enforcement.events import (
 from enforcement.principal import Principal
 from gossip.units import AgentId, UnixMs
 
-Told: TypeAlias = Audit | Witness | Proof
+Told: TypeAlias = Audit | Witness | Proof | ToolSeen
+Question: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Asks the server in the gate's own name and returns its answer; raises `Lost`."""
+Send: TypeAlias = Callable[[bytes, bytes | None], Awaitable[None]]
+"""Passes one message and its envelope on to the server; raises `Lost`."""
 
 
 class Lost(Exception):
@@ -67,6 +75,14 @@ class Signer(Protocol):
 
         Raises:
             SigningRefused: one of the keys is not there.
+        """
+        ...
+
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        """The agent's signature of a challenge.
+
+        Raises:
+            SigningRefused: its key is not there.
         """
         ...
 
@@ -108,7 +124,11 @@ class Backend(Protocol):
 
 
 class Session:
-    """Drives one gate. What to tell the agent is returned, not sent."""
+    """Drives one gate. What to tell the agent is returned, not sent.
+
+    With ``renew_in_turn`` a renewal waits until no request is being signed, so
+    that each request leaves through the ``send`` it came with.
+    """
 
     def __init__(
         self,
@@ -121,6 +141,7 @@ class Session:
         signer: Signer,
         sink: Sink,
         now_ms: Callable[[], UnixMs],
+        renew_in_turn: bool = False,
     ) -> None:
         self.position = position
         self.principal = principal
@@ -130,24 +151,36 @@ class Session:
         self._signer = signer
         self._sink = sink
         self._now_ms = now_ms
+        self._renew_in_turn = renew_in_turn
         self._turn = trio.Lock()
 
     async def client_said(
-        self, data: bytes, envelope: bytes | None = None
+        self,
+        data: bytes,
+        envelope: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        send: Send | None = None,
+        question: Question | None = None,
     ) -> list[bytes]:
-        """Take one message of the agent; returns what to answer at once."""
+        """Take one message of the agent; returns what to answer at once.
+
+        What passes goes to ``send``, by default the backend's. ``headers`` are
+        those that may repeat the message.
+        """
         if self._turn.locked():
             await self._turn.acquire()
         else:
             self._turn.acquire_nowait()
         try:
-            return await self._drive(ClientMessage(data, envelope))
+            said = ClientMessage(data, envelope, headers)
+            return await self._drive(said, send, question)
         finally:
             self._turn.release()
 
-    async def server_said(self, data: bytes) -> list[bytes]:
+    async def server_said(self, data: bytes, send: Send | None = None) -> list[bytes]:
         """Take one message of the server; returns what to pass on."""
-        return await self._drive(ServerMessage(data))
+        return await self._drive(ServerMessage(data), send)
 
     async def server_lost(self, sentence: str) -> list[bytes]:
         """The server is gone; returns an error for each call that waits."""
@@ -155,8 +188,12 @@ class Session:
 
     async def renewed(self, principal: Principal) -> list[bytes]:
         """The agent has a new certificate."""
-        self.principal = principal
-        return await self._drive(Renewed(principal))
+        if not self._renew_in_turn:
+            self.principal = principal
+            return await self._drive(Renewed(principal))
+        async with self._turn:
+            self.principal = principal
+            return await self._drive(Renewed(principal))
 
     async def pump(self, to_client: "ToAgent") -> str:
         """Pass on what the backend says until it is lost; returns why it was."""
@@ -170,7 +207,13 @@ class Session:
                 await to_client(reply)
             return str(lost)
 
-    async def _drive(self, event: Event) -> list[bytes]:
+    async def _drive(
+        self,
+        event: Event,
+        send: Send | None = None,
+        question: Question | None = None,
+    ) -> list[bytes]:
+        send = send or self.backend.send
         replies: list[bytes] = []
         events = deque([event])
         while events:
@@ -182,14 +225,36 @@ class Session:
                     replies.append(effect.data)
                 elif isinstance(effect, ToServer):
                     try:
-                        await self.backend.send(effect.data, effect.envelope)
+                        await send(effect.data, effect.envelope)
                     except Lost as lost:
                         events.append(ServerLost(str(lost)))
+                elif isinstance(effect, AskServer):
+                    events += await self._ask(effect, question)
                 elif isinstance(effect, SignRequest):
                     events.append(await self._sign(effect))
+                elif isinstance(effect, Prove):
+                    events.append(await self._prove(effect))
                 else:
                     self._sink.told(effect)
         return replies
+
+    async def _ask(self, asked: AskServer, question: Question | None) -> list[Event]:
+        try:
+            if question is not None:
+                return [ServerMessage(await question(asked.data))]
+            await self.backend.send(asked.data, None)
+        except Lost as lost:
+            return [ServerLost(str(lost))]
+        return []
+
+    async def _prove(self, asked: Prove) -> Proven | SigningFailed:
+        try:
+            with trio.CancelScope(shield=True):
+                agent = self.principal.agent
+                signature = await self._signer.prove_agent(agent, asked.body)
+        except SigningRefused as refused:
+            return SigningFailed(asked.ticket, str(refused))
+        return Proven(asked.ticket, signature)
 
     async def _sign(self, asked: SignRequest) -> RequestSigned | SigningFailed:
         try:

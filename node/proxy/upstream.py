@@ -1,34 +1,32 @@
-"""The backend for a server behind a Streamable HTTP URL.
+"""The way to a server behind a Streamable HTTP URL, on connections used again.
 
-Each message is one POST; what comes back, as JSON or as events, is what the
-server says. After the session has begun one GET listens for the rest.
+::
+
+    Ask ──▶ one request ──▶ Answer: JSON whole, events as they come
+
+No request is sent twice: when a connection breaks, that request has failed.
 """
 
 import contextlib
-import json
 import socket
 import ssl
 from collections import deque
 from urllib.parse import urlsplit
 
 import attrs
-import httptools
 import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
+from node.proxy.carry import METADATA, Ask, Headers, Piece, answered
 from node.proxy.frames import ByteStream
-from node.proxy.peek import Kind, Peek, peek
+from node.proxy.httpread import ResponseReader
 from node.proxy.raw import READ_BYTES, SocketWire
 from node.proxy.session import Lost
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 _ACCEPT = "application/json, text/event-stream"
-_IDLE_CONNECTIONS_MAX = 64
-_HEAD_BYTES_MAX = limits.HEADER_BYTES_MAX + READ_BYTES
-_CONNECT_S = 5.0
-_RELISTEN_S = 1.0
-_SAID_MAX = 8
+_METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
 @attrs.frozen
@@ -62,121 +60,59 @@ def read_url(text: str) -> Url:
     )
 
 
-class _Answer:
-    """Collects one response; events are taken out as they come."""
+@attrs.define(eq=False)
+class HttpCarrier:
+    """The way to the server at one URL; holds connections nobody uses just now."""
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.head_done = self.done = self.keep_alive = False
-        self._head_bytes = 0
+    url: Url
+    _idle: deque[SocketWire] = attrs.field(init=False, factory=deque)
 
-    def feed(self, data: bytes) -> None:
-        self._head_bytes += 0 if self.head_done else len(data)
-        if self._head_bytes > _HEAD_BYTES_MAX:
-            raise Lost("the server sent headers that are too large")
+    async def ask(self, ask: Ask) -> "HttpAnswer":
+        """Send one request; returns once the head of the answer is here.
+
+        Raises:
+            Lost: the server cannot be reached, or what came is no HTTP/1.1.
+        """
+        stream = await self._connect()
+        answer = HttpAnswer(self, stream)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as wrong:
-            raise Lost("the server does not speak HTTP/1.1") from wrong
-        if len(self.body) > limits.MESSAGE_BYTES_MAX:
-            raise Lost("the server sent a message that is too large")
+            try:
+                await stream.send_all(self._write(ask))
+            except _GONE as gone:
+                raise self._unreachable() from gone
+            await answer.read_head()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await answer.aclose()
+            raise
+        return answer
 
-    @property
-    def is_events(self) -> bool:
-        return self.headers.get("content-type", "").startswith("text/event-stream")
-
-    def take_events(self) -> list[bytes]:
-        """The data of each event that is complete."""
-        text = bytes(self.body).replace(b"\r\n", b"\n")
-        *events, rest = text.split(b"\n\n")
-        self.body[:] = rest
-        found = []
-        for event in events:
-            lines = [n[5:] for n in event.split(b"\n") if n.startswith(b"data:")]
-            if data := b"\n".join(n.removeprefix(b" ") for n in lines):
-                found.append(data)
-        return found
-
-    # what httptools calls
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.head_done:
-            text = value.strip(b" \t").decode("latin-1")
-            self.headers[name.decode("latin-1").lower()] = text
-
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        self.head_done = self.status >= 200
-
-    def on_body(self, part: bytes) -> None:
-        self.body += part
-
-    def on_message_complete(self) -> None:
-        self.done = self.head_done
-        self.keep_alive = bool(self._parser.should_keep_alive())
-
-
-class UpstreamBackend:
-    """One session with a server behind a URL."""
-
-    def __init__(self, url: str, nursery: trio.Nursery) -> None:
-        self._url = read_url(url)
-        self._nursery = nursery
-        self._idle: deque[SocketWire] = deque()
-        self._say, self._said = trio.open_memory_channel[bytes | Lost](_SAID_MAX)
-        self._session: str | None = None
-        self._version: str | None = None
-        self._listening = False
-
-    async def send(self, data: bytes, envelope: bytes | None) -> None:
-        """POST one message; its answer comes by `receive`. Raises `Lost`."""
-        assert envelope is None, "an envelope never goes to a server"
-        seen = peek(data)
-        stream = await self._request("POST", data)
-        self._nursery.start_soon(self._answer, stream, seen)
-
-    async def receive(self) -> bytes:
-        """The server's next message. Raises `Lost`."""
-        said = await self._said.receive()
-        if isinstance(said, Lost):
-            raise said
-        return said
-
-    async def aclose(self) -> None:
-        """End the session there, if it answers soon."""
-        with trio.move_on_after(1):
-            if self._session is not None:
-                with contextlib.suppress(Lost):
-                    stream = await self._request("DELETE", b"")
-                    await _read_head(stream, _Answer())
-                    await stream.aclose()
+    def close(self) -> None:
+        """Close the connections nobody uses."""
         while self._idle:
             self._idle.pop().close()
 
-    async def _request(self, method: str, body: bytes) -> ByteStream:
-        url = self._url
-        lines = [f"{method} {url.target} HTTP/1.1", f"host: {url.authority}"]
-        lines.append(f"accept: {_ACCEPT if method == 'POST' else 'text/event-stream'}")
+    def _write(self, ask: Ask) -> bytes:
+        url, body = self.url, ask.body()
+        lines = [f"{ask.method} {self._target(ask)} HTTP/1.1", f"host: {url.authority}"]
+        lines += [f"{name}: {value}" for name, value in ask.headers]
+        if not any(name == "accept" for name, _ in ask.headers):
+            lines.append(f"accept: {_ACCEPT if body else 'text/event-stream'}")
         if body:
             lines.append("content-type: application/json")
+        if body or ask.method == "POST":
             lines.append(f"content-length: {len(body)}")
-        if self._session is not None:
-            lines.append(f"mcp-session-id: {self._session}")
-        if self._version is not None:
-            lines.append(f"mcp-protocol-version: {self._version}")
-        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
-        stream = await self._connect()
-        try:
-            await stream.send_all(head + body)
-        except _GONE as gone:
-            raise self._unreachable() from gone
-        return stream
+        head = "\r\n".join(lines).encode("latin-1", "replace")
+        return b"%b\r\n\r\n%b" % (head, body)
+
+    def _target(self, ask: Ask) -> str:
+        if ask.target != METADATA:
+            return self.url.target
+        path = self.url.target.partition("?")[0]
+        return _METADATA_PATH + ("" if path == "/" else path)
 
     def _unreachable(self) -> Lost:
-        return Lost(f"the server at `{self._url.authority}` cannot be reached")
+        return Lost(f"the server at `{self.url.authority}` cannot be reached")
 
     async def _connect(self) -> ByteStream:
         while self._idle:
@@ -185,115 +121,85 @@ class UpstreamBackend:
                 return wire
             wire.close()
         try:
-            with trio.fail_after(_CONNECT_S):
-                if self._url.tls:
+            with trio.fail_after(limits.CONNECT_S):
+                if self.url.tls:
                     stream = await trio.open_ssl_over_tcp_stream(
-                        self._url.host,
-                        self._url.port,
+                        self.url.host,
+                        self.url.port,
                         https_compatible=True,
                         ssl_context=ssl.create_default_context(),
                     )
                     await stream.do_handshake()
                     return stream
-                tcp = await trio.open_tcp_stream(self._url.host, self._url.port)
+                tcp = await trio.open_tcp_stream(self.url.host, self.url.port)
                 return SocketWire(socket.socket(fileno=tcp.socket.detach()))
         except (trio.TooSlowError, *_GONE) as gone:
             raise self._unreachable() from gone
 
-    async def _answer(self, stream: ByteStream, seen: Peek) -> None:
-        """Read the answer to one POST and say what is in it."""
-        answer = _Answer()
-        try:
-            await _read_head(stream, answer)
-            answered = await self._read_body(stream, answer, seen)
-            if seen.kind is Kind.REQUEST and not answered:
-                raise Lost(f"the server answered HTTP {answer.status} and nothing more")
-        except Lost as lost:
-            await self._fail(seen, lost, answer.status)
-        finally:
-            await self._give_back(stream, answer)
-        if seen.method == "notifications/initialized" and not self._listening:
-            self._listening = True
-            self._nursery.start_soon(self._listen)
-
-    async def _read_body(self, stream: ByteStream, answer: _Answer, seen: Peek) -> bool:
-        """Say each message; returns whether the request was answered."""
-        answered = False
-        if seen.method == "initialize" and answer.status == 200:
-            self._session = answer.headers.get("mcp-session-id")
-        while True:
-            if answer.is_events:
-                messages = answer.take_events()
-            else:
-                messages = [bytes(answer.body)] if answer.done and answer.body else []
-            for message in messages:
-                answered = await self._tell(message, seen) or answered
-            if answer.done:
-                return answered
-            answer.feed(await _receive(stream))
-
-    async def _tell(self, message: bytes, seen: Peek) -> bool:
-        """Say one message; returns whether it answers ``seen``."""
-        said = peek(message)
-        if said.kind is Kind.UNREADABLE:
+    def keep(self, wire: SocketWire) -> bool:
+        """Hold a connection for the next request; False if there are enough."""
+        if len(self._idle) >= limits.IDLE_CONNECTIONS_MAX:
             return False
-        ours = said.kind is Kind.RESPONSE and said.key == seen.key
-        if ours and seen.method == "initialize" and not said.failed:
-            version = json.loads(message)["result"].get("protocolVersion")
-            self._version = version if isinstance(version, str) else None
-        await self._say.send(message)
-        return ours
+        self._idle.append(wire)
+        return True
 
-    async def _fail(self, seen: Peek, lost: Lost, status: int) -> None:
-        """A POST was not answered: a lost session, or one failed request."""
-        if status == 0 or (status == 404 and self._session is not None):
-            await self._say.send(lost)
-        elif seen.key is not None:
-            error = {"code": -32603, "message": str(lost)}
-            failed = {"jsonrpc": "2.0", "id": seen.key[1], "error": error}
-            await self._say.send(json.dumps(failed).encode())
 
-    async def _listen(self) -> None:
-        """Hear what belongs to no request, as long as the server offers it."""
-        while True:
-            answer = _Answer()
-            try:
-                stream = await self._request("GET", b"")
-                try:
-                    await _read_head(stream, answer)
-                    if answer.status != 200 or not answer.is_events:
-                        return
-                    await self._read_body(stream, answer, Peek(Kind.NOTIFICATION))
-                finally:
-                    await self._give_back(stream, answer)
-            except Lost:
-                pass  # a POST will find out whether the server is gone
-            await trio.sleep(_RELISTEN_S)
+class HttpAnswer:
+    """One answer, as it comes; see `node.proxy.carry.Answer`."""
 
-    async def _give_back(self, stream: ByteStream, answer: _Answer) -> None:
+    status = 0
+    headers: Headers = ()
+    events = False
+
+    def __init__(self, carrier: HttpCarrier, stream: ByteStream) -> None:
+        self._carrier = carrier
+        self._stream = stream
+        self._reader = ResponseReader()
+        self._pieces: deque[Piece] = deque()
+
+    async def read_head(self) -> None:
+        """Wait for status and headers. Raises `Lost`."""
+        reader = self._reader
+        while not reader.head_done:
+            await self._feed()
+        self.status, self.headers = reader.status, answered(reader.headers)
+        self.events = reader.is_events
+
+    async def next(self) -> Piece | None:
+        """The next event, or the whole body; None at the end. Raises `Lost`."""
+        reader = self._reader
+        if not self.events:
+            while not reader.done:
+                await self._feed()
+            return reader.take_body()
+        while not self._pieces:
+            self._pieces += reader.take_events()
+            if not self._pieces:
+                if reader.done:
+                    return None
+                await self._feed()
+        return self._pieces.popleft()
+
+    async def _feed(self) -> None:
+        try:
+            data = await self._stream.receive_some(READ_BYTES)
+        except _GONE as gone:
+            raise Lost("the connection to the server broke") from gone
+        self._reader.feed(data)
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the answer is not at its end."""
+        stream = self._stream
         if (
             isinstance(stream, SocketWire)
-            and answer.done
-            and answer.keep_alive
-            and len(self._idle) < _IDLE_CONNECTIONS_MAX
+            and self._reader.done
+            and self._reader.keep_alive
+            and self._carrier.keep(stream)
         ):
-            self._idle.append(stream)
+            return
+        if isinstance(stream, SocketWire):
+            stream.close()
             return
         soon = trio.CancelScope(shield=True, deadline=trio.current_time() + 1)
         with soon, contextlib.suppress(*_GONE):
             await stream.aclose()
-
-
-async def _read_head(stream: ByteStream, answer: _Answer) -> None:
-    while not answer.head_done:
-        answer.feed(await _receive(stream))
-
-
-async def _receive(stream: ByteStream) -> bytes:
-    try:
-        data = await stream.receive_some(READ_BYTES)
-    except _GONE as gone:
-        raise Lost("the connection to the server broke") from gone
-    if not data:
-        raise Lost("the server closed the connection")
-    return data

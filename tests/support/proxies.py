@@ -58,7 +58,9 @@ from node.proxy.frames import ByteStream
 from node.proxy.http import McpHttp, Origins
 from node.proxy.httpd import listen_on, serve_http
 from node.proxy.mesh import MESH_PROTOCOL
+from node.proxy.mesh_http import HTTP_PROTOCOL
 from node.proxy.provider import MeshProvider
+from node.proxy.provider_http import HttpProvider
 from node.proxy.raw import SocketWire, Wire
 from node.proxy.session import SigningRefused, Told
 from tests.support.members import HOUR, Member, founders, member, seed_of
@@ -162,6 +164,12 @@ class FakeSigner:
             raise SigningRefused(self.refusal)
         return b"agent signed " + body, b" node signed"
 
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        del agent
+        if self.refusal is not None:
+            raise SigningRefused(self.refusal)
+        return b"agent proved " + body
+
 
 @attrs.frozen(kw_only=True)
 class Place:
@@ -250,6 +258,10 @@ class RealSigner:
             self.place.member.key.sign(body, Domain.REQUEST_NODE),
         )
 
+    async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
+        assert agent == self.place.principal.agent
+        return self.place.agent_key.sign(body, Domain.CHALLENGE)
+
 
 def guard(desk: Desk, place: Place, policy: Policy) -> Desk:
     """Give ``desk`` the real gates, under ``policy``, and real signatures."""
@@ -296,15 +308,21 @@ class Pipes:
     nursery: trio.Nursery
     provider: MeshProvider
     consumer: NodeId
+    http: HttpProvider | None = None
     up: bool = True
 
+    def __attrs_post_init__(self) -> None:
+        if self.http is None:
+            self.http = HttpProvider(self.provider.desk)
+
     async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
-        assert protocol == MESH_PROTOCOL
+        assert self.http is not None
+        serve = {MESH_PROTOCOL: self.provider.serve, HTTP_PROTOCOL: self.http.serve}
         assert peer == self.provider.desk.node
         if not self.up:
             raise PeerError("no link")
         here, there = (SocketWire(end) for end in socket.socketpair())
-        self.nursery.start_soon(self.provider.serve, there, self.consumer)
+        self.nursery.start_soon(serve[protocol], there, self.consumer)
         return here
 
 
@@ -319,7 +337,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(desk: Desk | None = None, server: str = "echo") -> AsyncIterator[Site]:
+async def site(
+    desk: Desk | None = None, server: str = "echo", anybody: str | None = None
+) -> AsyncIterator[Site]:
     """A listener on loopback; `TOKEN` opens it for the desk's first agent."""
     if desk is None:
         roster, places = found("branch")
@@ -333,7 +353,8 @@ async def site(desk: Desk | None = None, server: str = "echo") -> AsyncIterator[
         hashlib.sha256(TOKEN.encode()).digest(): agent,
         hashlib.sha256(OTHER_TOKEN.encode()).digest(): "other",
     }
-    door = McpHttp(desk, tokens, Origins.of_listener("127.0.0.1", port))
+    origins = Origins.of_listener("127.0.0.1", port)
+    door = McpHttp(desk, tokens, origins, anybody)
     async with trio.open_nursery() as nursery:
         await nursery.start(door.run)
         nursery.start_soon(serve_http, sock, door.handle, faults.append)

@@ -1,25 +1,34 @@
-"""The promises of the backend for a server behind a URL."""
+"""The promises of the way to a server behind a URL."""
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
 import trio
 
 from gossip.errors import UserError
+from node.proxy.carry import METADATA, Ask, Letter, Piece
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.session import Lost
-from node.proxy.upstream import UpstreamBackend, read_url
+from node.proxy.upstream import HttpCarrier, read_url
 
 ASK = b'{"jsonrpc":"2.0","id":%d,"method":"%s","params":{}}'
-READY = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 NEWS = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 
 
-def answer_of(key: int) -> bytes:
-    return b'{"jsonrpc":"2.0","id":%d,"result":{"protocolVersion":"2025-06-18"}}' % key
+def post(key: int, method: bytes) -> Ask:
+    return Ask("POST", (("mcp-session-id", "s1"),), (Letter(ASK % (key, method)),))
+
+
+async def hear_all(carrier: HttpCarrier) -> None:
+    answer = await carrier.ask(post(1, b"ping"))
+    try:
+        while await answer.next() is not None:
+            pass
+    finally:
+        await answer.aclose()
 
 
 @attrs.define
@@ -32,130 +41,112 @@ class Upstream:
         self.seen.append(exchange)
         request = exchange.request
         if request.method == "GET":
-            await exchange.start_events()
-            await exchange.event(NEWS)
-            return
-        if request.method == "DELETE":
-            await exchange.answer(200)
+            await exchange.answer(200, b'{"resource":"here"}')
             return
         message = json.loads(request.body)
-        key = message.get("id")
         match message["method"]:
-            case "notifications/initialized":
-                await exchange.answer(202)
             case "events":
-                await exchange.start_events()
+                await exchange.start_events([("mcp-session-id", "s2")])
+                await exchange.raw_event(b"id: 1\nretry: 50\ndata: \n\n")
                 await exchange.event(NEWS)
-                await exchange.event(answer_of(key))
                 await exchange.end_events()
             case "cut":
                 await exchange.start_events()
                 await exchange.event(NEWS)
-                await exchange.end_events()
+                exchange._connection._wire.close()
             case "fault":
                 await exchange.answer(500, b"a defect", "text/plain")
-            case "gone":
-                await exchange.answer(404)
-            case "garbage":
-                await exchange.answer(200, b"not json")
+            case "hang":
+                await exchange.start_events()
             case _:
-                headers = [("mcp-session-id", "s1")]
-                await exchange.answer(200, answer_of(key), headers=headers)
+                await exchange.answer(200, b"{}", headers=[("x-own", "1")])
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[tuple[Upstream, UpstreamBackend]]:
+async def upstream() -> AsyncIterator[tuple[Upstream, HttpCarrier]]:
     sock = listen_on("127.0.0.1", 0)
     server = Upstream()
     faults: list[BaseException] = []
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/mcp?a=b"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_http, sock, server.handle, faults.append)
-        backend = UpstreamBackend(url, nursery)
-        yield server, backend
-        await backend.aclose()
+        carrier = HttpCarrier(read_url(url))
+        yield server, carrier
+        carrier.close()
         nursery.cancel_scope.cancel()
     assert faults == []
 
 
-async def hear(backend: UpstreamBackend) -> dict[str, object]:
-    with trio.fail_after(10):
-        heard: dict[str, object] = json.loads(await backend.receive())
-        return heard
+async def test_status_headers_and_body_come_back_as_they_are() -> None:
+    async with upstream() as (server, carrier):
+        answer = await carrier.ask(post(1, b"ping"))
+        assert (answer.status, dict(answer.headers)["x-own"]) == (200, "1")
+        assert await answer.next() == Piece(b"{}")
+        assert await answer.next() is None
+        await answer.aclose()
+
+        fault = await carrier.ask(post(2, b"fault"))
+        assert (fault.status, await fault.next()) == (500, Piece(b"a defect"))
+        await fault.aclose()
+
+        sent = server.seen[0].request.headers
+        assert sent["mcp-session-id"] == "s1"
+        assert sent["host"] == carrier.url.authority
 
 
-async def test_session_and_revision_travel_on_every_later_request() -> None:
-    async with upstream() as (server, backend):
-        await backend.send(ASK % (0, b"initialize"), None)
-        assert (await hear(backend))["id"] == 0
-        await backend.send(READY, None)
-        assert (await hear(backend))["method"] == "notifications/tools/list_changed"
-        await backend.send(ASK % (1, b"ping"), None)
-        assert (await hear(backend))["id"] == 1
-
-        first, *later = [e.request.headers for e in server.seen]
-        assert "mcp-session-id" not in first
-        assert {h["mcp-session-id"] for h in later} == {"s1"}
-        assert {h["mcp-protocol-version"] for h in later} == {"2025-06-18"}
-        assert {e.request.method for e in server.seen} == {"POST", "GET"}
-
-
-async def test_the_session_is_ended_there_too() -> None:
-    async with upstream() as (server, backend):
-        await backend.send(ASK % (0, b"initialize"), None)
-        await hear(backend)
-        await backend.aclose()
-
-        assert server.seen[-1].request.method == "DELETE"
+async def test_events_keep_their_ids_and_their_time_to_reconnect() -> None:
+    async with upstream() as (_, carrier):
+        answer = await carrier.ask(post(1, b"events"))
+        assert answer.events
+        assert await answer.next() == Piece(b"", "1", "50")
+        assert await answer.next() == Piece(NEWS, name="message")
+        assert await answer.next() is None
+        await answer.aclose()
 
 
 async def test_connections_are_used_again() -> None:
-    async with upstream() as (server, backend):
+    async with upstream() as (server, carrier):
         for key in range(5):
-            await backend.send(ASK % (key, b"ping"), None)
-            assert (await hear(backend))["id"] == key
+            answer = await carrier.ask(post(key, b"ping"))
+            while await answer.next() is not None:
+                pass
+            await answer.aclose()
 
-        # The second may begin before the first is given back.
-        assert len({id(e._connection) for e in server.seen}) <= 2
-
-
-async def test_what_comes_before_an_answer_comes_first() -> None:
-    async with upstream() as (_, backend):
-        await backend.send(ASK % (1, b"events"), None)
-
-        assert "method" in await hear(backend)
-        assert (await hear(backend))["id"] == 1
+        assert len({id(e._connection) for e in server.seen}) == 1
 
 
-@pytest.mark.parametrize("method", [b"cut", b"fault", b"garbage"])
-async def test_a_request_that_is_not_answered_fails_alone(method: bytes) -> None:
-    async with upstream() as (_, backend):
-        await backend.send(ASK % (1, method), None)
-        heard = await hear(backend)
-        if "method" in heard:
-            heard = await hear(backend)
-        assert "error" in heard
-
-        await backend.send(ASK % (2, b"ping"), None)
-        assert (await hear(backend))["id"] == 2
+async def test_an_answer_given_up_closes_its_connection() -> None:
+    async with upstream() as (server, carrier):
+        answer = await carrier.ask(post(1, b"hang"))
+        await answer.aclose()
+        with trio.fail_after(10):
+            await server.seen[0].done.wait()
+        assert server.seen[0].gone
 
 
-async def test_a_session_the_server_forgot_is_lost() -> None:
-    async with upstream() as (_, backend):
-        await backend.send(ASK % (0, b"initialize"), None)
-        await hear(backend)
-        await backend.send(ASK % (1, b"gone"), None)
+async def test_an_answer_that_breaks_off_is_no_answer() -> None:
+    async with upstream() as (_, carrier):
+        answer = await carrier.ask(post(1, b"cut"))
+        assert await answer.next() == Piece(NEWS, name="message")
         with pytest.raises(Lost):
-            await hear(backend)
+            await answer.next()
+        await answer.aclose()
+
+
+async def test_the_document_about_tokens_is_asked_for_where_rfc_9728_says() -> None:
+    async with upstream() as (server, carrier):
+        answer = await carrier.ask(Ask("GET", target=METADATA))
+        await answer.aclose()
+        path = server.seen[0].request.path
+        assert path == "/.well-known/oauth-protected-resource/mcp"
 
 
 async def test_a_server_that_is_not_there_is_lost_with_its_address() -> None:
     with listen_on("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        backend = UpstreamBackend(f"http://127.0.0.1:{port}/mcp", nursery)
-        with pytest.raises(Lost, match=f"127.0.0.1:{port}"):
-            await backend.send(ASK % (1, b"ping"), None)
+    carrier = HttpCarrier(read_url(f"http://127.0.0.1:{port}/mcp"))
+    with pytest.raises(Lost, match=f"127.0.0.1:{port}"):
+        await carrier.ask(post(1, b"ping"))
 
 
 @pytest.mark.parametrize(
@@ -167,9 +158,13 @@ async def test_a_server_that_is_not_there_is_lost_with_its_address() -> None:
         b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n" + b"x" * 5_000_000,
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * 5_000_000,
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 1_000_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+        + b"data: x" * 1_000_000,
     ],
 )
-async def test_a_server_that_talks_nonsense_ends_that_session_only(
+async def test_a_server_that_talks_nonsense_fails_that_request_only(
     said: bytes,
 ) -> None:
     async def talk(stream: trio.SocketStream) -> None:
@@ -183,10 +178,9 @@ async def test_a_server_that_talks_nonsense_ends_that_session_only(
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, talk, 0)
         port = listeners[0].socket.getsockname()[1]
-        backend = UpstreamBackend(f"http://127.0.0.1:{port}/", nursery)
-        await backend.send(ASK % (1, b"ping"), None)
-        with suppress(Lost):
-            assert "error" in await hear(backend)
+        carrier = HttpCarrier(read_url(f"http://127.0.0.1:{port}/"))
+        with pytest.raises(Lost):
+            await hear_all(carrier)
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,112 @@
+"""The ways to servers that speak HTTP: their URLs here, streams of the mesh elsewhere."""
+
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from enforcement.principal import Principal
+from gossip.errors import PeerError
+from gossip.units import AgentId, NodeId
+from node.proxy import limits
+from node.proxy.carry import Answer, Ask, Carrier
+from node.proxy.desk import Desk
+from node.proxy.frames import FrameStream
+from node.proxy.mesh import GONE, encode_opening
+from node.proxy.mesh_http import HTTP_PROTOCOL, HttpFrame, HttpMeshCarrier
+from node.proxy.session import Lost
+from node.proxy.upstream import HttpCarrier, read_url
+
+_Way: TypeAlias = tuple[NodeId, AgentId, str]
+
+
+@attrs.define(eq=False)
+class Carriers:
+    """Finds, makes and keeps them."""
+
+    desk: Desk
+    _urls: dict[str, HttpCarrier] = attrs.field(init=False, factory=dict)
+    _ways: dict[_Way, tuple[bytes, HttpMeshCarrier]] = attrs.field(
+        init=False, factory=dict
+    )
+    _speaks: dict[tuple[NodeId, str], bool] = attrs.field(init=False, factory=dict)
+
+    async def find(self, principal: Principal, server: str) -> Carrier | None:
+        """The way to ``server``; None if it is spoken to in messages.
+
+        Raises:
+            UserError: no node of the cluster provides it.
+        """
+        provider = self.desk.provider(server)
+        if provider == self.desk.node:
+            return self.here(server)
+        spoken = (provider, server)
+        if self._speaks.get(spoken) is False:
+            return None
+        try:
+            way = await self._way(provider, principal, server)
+            if spoken not in self._speaks:
+                self._speaks[spoken] = await way.serves()
+        except Lost as lost:
+            return LostCarrier(str(lost))
+        return way if self._speaks[spoken] else None
+
+    def here(self, server: str) -> HttpCarrier | None:
+        """The way to one of this node's own servers."""
+        url = self.desk.servers[server].url
+        if url is None:
+            return None
+        if url not in self._urls:
+            self._urls[url] = HttpCarrier(read_url(url))
+        return self._urls[url]
+
+    async def _way(
+        self, provider: NodeId, principal: Principal, server: str
+    ) -> HttpMeshCarrier:
+        name = self.desk.roster.name(provider)
+        away = Lost(f"node `{name}`, which provides `{server}`, is not linked")
+        if self.desk.links is None or self.desk.is_cut_off(provider):
+            raise away  # the gate says why; no link would come up
+        key = (provider, principal.agent, server)
+        shown, way = self._ways.get(key, (b"", None))
+        if way is not None and shown == principal.cert_digest:
+            return way
+        if way is not None:
+            await way.close()
+
+        async def open_stream() -> FrameStream:
+            assert self.desk.links is not None, "a cluster has links"
+            try:
+                with trio.fail_after(limits.OPENING_S):
+                    links = self.desk.links
+                    frames = FrameStream(
+                        await links.open_stream(provider, HTTP_PROTOCOL)
+                    )
+                    opening = encode_opening(server, self.desk.shown(principal))
+                    await frames.send(HttpFrame.OPEN, opening)
+                    return frames
+            except (PeerError, trio.TooSlowError, *GONE):
+                raise away from None
+
+        way = HttpMeshCarrier(open_stream, name)
+        self._ways[key] = (principal.cert_digest, way)
+        return way
+
+    async def close(self) -> None:
+        """Close whatever nobody uses just now."""
+        for carrier in self._urls.values():
+            carrier.close()
+        for _, way in self._ways.values():
+            await way.close()
+
+
+@attrs.frozen
+class LostCarrier:
+    """The way to a server that cannot be reached: the gate still says its word."""
+
+    sentence: str
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Nothing passes: raises `Lost`."""
+        del ask
+        raise Lost(self.sentence)

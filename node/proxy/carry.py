@@ -1,0 +1,178 @@
+"""HTTP as it is carried from an agent's listener to a server: asks and answers.
+
+::
+
+    listener ──Ask──▶ gate ──▶ Carrier ──▶ the server's URL, or a stream of the mesh
+             ◀──Out── gate ◀── Answer  ◀──
+
+What concerns one connection only stays behind at each of them; everything else
+travels as it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol, TypeAlias
+
+import attrs
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+SESSION_HEADER: Final = "mcp-session-id"
+METADATA: Final = "metadata"
+"""The target of an `Ask` for a server's RFC 9728 document."""
+
+_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_ASKED = _HOP | {
+    "accept-encoding",  # bodies must stay readable for the gate
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",  # has been checked; the server would check it against itself
+    "picket-token",
+}
+_NOT_ANSWERED = _HOP | {"content-length", "date", "server", "set-cookie"}
+
+
+@attrs.frozen
+class Letter:
+    """One message on its way to the server, as the gate let it through."""
+
+    data: bytes = attrs.field(repr=False)
+    envelope: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Ask:
+    """One HTTP request on its way to the server.
+
+    Attributes:
+        letters: What is POSTed; one, or several that make a batch.
+        batch: The letters travel as a JSON array, even if it is one.
+        target: Empty for the server's own URL, or `METADATA`.
+    """
+
+    method: str
+    headers: Headers = ()
+    letters: tuple[Letter, ...] = ()
+    batch: bool = False
+    target: str = ""
+
+    @property
+    def session(self) -> str:
+        """The MCP session it names, if any."""
+        return find(self.headers, SESSION_HEADER)
+
+    def body(self) -> bytes:
+        """The request's body."""
+        if not self.batch:
+            return b"".join(letter.data for letter in self.letters)
+        return b"[%b]" % b",".join(letter.data for letter in self.letters)
+
+
+@attrs.frozen
+class Piece:
+    """One server-sent event, or the whole body of an answer.
+
+    Attributes:
+        data: Without the framing of events; empty for an event that only sets
+            the id or the time to reconnect, or a sign of life.
+        id: For `Last-Event-ID`; None without one.
+        retry: Milliseconds, in digits; None without one.
+        name: The event's type; None for the usual one.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    id: str | None = None
+    retry: str | None = None
+    name: str | None = None
+
+
+class Answer(Protocol):
+    """What a server answers, as it comes. Give it back by `aclose`."""
+
+    status: int
+    headers: Headers
+    events: bool
+
+    async def next(self) -> Piece | None:
+        """The next event, or the whole body; None at the end.
+
+        Raises:
+            Lost: it broke off.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give it back; before its end this tells the server to stop."""
+        ...
+
+
+class Carrier(Protocol):
+    """The way to one server."""
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Pass a request on, once.
+
+        Raises:
+            Lost: nothing came back.
+        """
+        ...
+
+
+class Out(Protocol):
+    """Where an answer goes. Does nothing once its reader is gone."""
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once; ``headers`` hold the content type, if any."""
+        ...
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """Begin an answer of events."""
+        ...
+
+    async def piece(self, piece: Piece) -> None:
+        """Send one event; waits for a slow reader."""
+        ...
+
+    async def end(self) -> None:
+        """End an answer of events."""
+        ...
+
+
+def find(headers: Headers, name: str) -> str:
+    """A header's value; empty without it."""
+    return next((value for key, value in headers if key == name), "")
+
+
+def asked(headers: Mapping[str, str], *, authorization: bool) -> Headers:
+    """The headers of a request that travel on.
+
+    ``authorization`` travels only where it is meant for the server.
+    """
+    named = _named(headers.get("connection", ""))
+    dropped = _NOT_ASKED if authorization else _NOT_ASKED | {"authorization"}
+    return tuple(
+        (k, v) for k, v in headers.items() if k not in dropped and k not in named
+    )
+
+
+def answered(headers: Iterable[tuple[str, str]]) -> Headers:
+    """The headers of an answer that travel on."""
+    return tuple((k, v) for k, v in headers if k not in _NOT_ANSWERED)
+
+
+def _named(connection: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in connection.split(",") if name)

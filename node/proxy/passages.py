@@ -1,0 +1,169 @@
+"""The passages of one node: which session a request belongs to, and its end."""
+
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from enforcement.effects import Position
+from enforcement.principal import Principal
+from gossip.units import AgentId, NodeId
+from node.proxy import limits
+from node.proxy.carry import (
+    SESSION_HEADER,
+    Answer,
+    Ask,
+    Carrier,
+    Headers,
+    Out,
+    find,
+)
+from node.proxy.desk import Desk
+from node.proxy.passage import Passage, opens
+from node.proxy.session import Lost
+
+_Key: TypeAlias = tuple[NodeId, AgentId, str, str]
+
+TEXT: Final = ("content-type", "text/plain; charset=utf-8")
+
+
+@attrs.define
+class _Held:
+    """A session that is open, and how long nobody has used it."""
+
+    passage: Passage
+    used_s: float
+    asks: int = 0
+
+
+@attrs.frozen
+class Visit:
+    """Who asks which server, and the way there."""
+
+    position: Position
+    principal: Principal
+    server: str
+    audience: NodeId
+    carrier: Carrier
+
+
+@attrs.define(eq=False)
+class Passages:
+    """Finds or makes the passage of each request."""
+
+    desk: Desk
+    _held: dict[_Key, _Held] = attrs.field(init=False, factory=dict)
+
+    def revision(self, visit: Visit, ask: Ask) -> str:
+        """What the session of a request has agreed on; empty without one."""
+        held = self._held.get(_key(visit, ask))
+        return "" if held is None else held.passage.revision
+
+    async def serve(self, visit: Visit, ask: Ask, out: Out) -> None:
+        """Pass one request on; cancelled when the agent has gone."""
+        who = visit.principal
+        if not ask.session:
+            if opens(ask) and not self._has_room(who):
+                await refuse(out, 503, "too many sessions; end some")
+                return
+            await self._serve_lone(visit, ask, out)
+            return
+        key = _key(visit, ask)
+        held = self._held.get(key)
+        if held is None:
+            await refuse(out, 404, "there is no such session")
+            return
+        session = held.passage.session
+        if _is_newer(who, session.principal):
+            await session.renewed(who)
+        held.asks += 1
+        try:
+            await held.passage.pass_on(ask, out, lambda a: self._see(key, ask, a))
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await held.passage.forget(ask)
+            raise
+        finally:
+            held.asks -= 1
+            held.used_s = trio.current_time()
+            if self._held.get(key) is not held and held.asks == 0:
+                await self.desk.close(session)
+
+    async def _serve_lone(self, visit: Visit, ask: Ask, out: Out) -> None:
+        who = visit.principal
+        session = self.desk.session(
+            visit.position,
+            who,
+            visit.server,
+            visit.audience,
+            NoBackend(),
+            renew_in_turn=True,
+        )
+        passage = Passage(session, visit.carrier)
+
+        def on_head(answer: Answer) -> None:
+            name = find(answer.headers, SESSION_HEADER)
+            if name and answer.status == 200 and opens(ask):
+                passage.lone = False
+                key = (who.node, who.agent, visit.server, name)
+                self._held[key] = _Held(passage, trio.current_time())
+
+        try:
+            await passage.pass_on(ask, out, on_head)
+        finally:
+            if passage.lone:
+                await self.desk.close(session)
+
+    def _has_room(self, who: Principal) -> bool:
+        mine = sum(key[:2] == (who.node, who.agent) for key in self._held)
+        return (
+            mine < limits.SESSIONS_PER_AGENT_MAX
+            and len(self._held) < limits.SESSIONS_MAX
+        )
+
+    def _see(self, key: _Key, ask: Ask, answer: Answer) -> None:
+        ended = ask.method == "DELETE" and answer.status < 300
+        if ended or answer.status == 404:
+            self._held.pop(key, None)
+
+    async def tend(self) -> None:
+        """Forget sessions nobody uses, until cancelled."""
+        while True:
+            await trio.sleep(limits.EVENTS_PING_S)
+            unused_s = trio.current_time() - limits.SESSION_IDLE_S
+            for key, held in [*self._held.items()]:
+                if held.asks == 0 and held.used_s < unused_s:
+                    del self._held[key]
+                    await self.desk.close(held.passage.session)
+
+
+class NoBackend:
+    """A passage's messages leave with the request that brought them."""
+
+    async def send(self, data: bytes, envelope: bytes | None) -> None:
+        """Nothing leaves otherwise: raises `Lost`."""
+        del data, envelope
+        raise Lost("this server is reached by requests only")
+
+    async def receive(self) -> bytes:
+        """Nothing comes otherwise."""
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        """There is nothing to end."""
+
+
+def _key(visit: Visit, ask: Ask) -> _Key:
+    who = visit.principal
+    return who.node, who.agent, visit.server, ask.session
+
+
+def _is_newer(shown: Principal, known: Principal) -> bool:
+    if shown.cert_digest == known.cert_digest:
+        return False
+    return shown.cert.not_before_ms > known.cert.not_before_ms
+
+
+async def refuse(out: Out, status: int, sentence: str, headers: Headers = ()) -> None:
+    """Answer in words."""
+    await out.whole(status, (*headers, TEXT), sentence.encode() + b"\n")

@@ -1,0 +1,145 @@
+"""The provider's end of HTTP through the mesh: other nodes' agents at our URLs."""
+
+import math
+
+import attrs
+import trio
+
+from enforcement.effects import Position
+from enforcement.principal import Principal
+from gossip.errors import PeerError
+from gossip.units import NodeId
+from node.proxy import limits
+from node.proxy.carriers import Carriers
+from node.proxy.carry import Ask
+from node.proxy.desk import Desk
+from node.proxy.frames import ByteStream, FrameStream
+from node.proxy.mesh import GONE, read_opening_untrusted
+from node.proxy.mesh_http import HttpFrame, MeshOut, read_ask_untrusted
+from node.proxy.passages import Passages, Visit
+from node.proxy.provider import read_caller_untrusted, sentence_of
+from node.proxy.session import Lost
+
+
+@attrs.define(eq=False)
+class HttpProvider:
+    """Serves streams of `/picket/http/1`; `serve` is the links' handler for them."""
+
+    desk: Desk
+    passages: Passages = attrs.field(init=False)
+    _carriers: Carriers = attrs.field(init=False)
+    _held: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.passages, self._carriers = Passages(self.desk), Carriers(self.desk)
+
+    async def serve(self, stream: ByteStream, peer: NodeId) -> None:
+        """Serve one stream of ``peer``. Raises nothing of its own."""
+        frames, log = FrameStream(stream), self.desk.log
+        held = self._held.get(peer, 0)
+        try:
+            if held < limits.STREAMS_PER_PEER_MAX:
+                self._held[peer] = held + 1
+                try:
+                    await self._serve(frames, peer)
+                finally:
+                    self._held[peer] -= 1
+            else:
+                await _tell_lost(frames, "too many streams between these two nodes")
+        except* (PeerError, Lost) as refused:
+            sentence = sentence_of(refused)
+            log.info(f"refused a stream: {sentence}", peer=peer)
+            await _tell_lost(frames, sentence)
+        except* GONE:
+            pass
+        except* Exception as faults:  # one stream never takes the daemon down
+            log.error(f"a stream failed: {sentence_of(faults)}", peer=peer)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                await frames.aclose()
+
+    async def _serve(self, frames: FrameStream, peer: NodeId) -> None:
+        opening = await _next(frames, limits.OPENING_S)
+        if opening is None or opening[0] != HttpFrame.OPEN:
+            raise PeerError("a stream must begin with its opening")
+        server, shown = read_opening_untrusted(opening[1])
+        principal = read_caller_untrusted(self.desk, shown, peer)
+        if server not in self.desk.servers:
+            raise Lost(f"this node provides no server `{server}`")
+        speaks = self._carriers.here(server) is not None
+        await frames.send(HttpFrame.SERVES, b"\1" if speaks else b"\0")
+        if not speaks:
+            return
+        async with trio.open_nursery() as nursery:
+            try:
+                await self._asks(nursery, frames, principal, server)
+            finally:
+                nursery.cancel_scope.cancel()  # whoever asked has gone
+
+    async def _asks(
+        self,
+        nursery: trio.Nursery,
+        frames: FrameStream,
+        principal: Principal,
+        server: str,
+    ) -> None:
+        """Take one ask after the other; reading on tells when the asker goes."""
+        turn = _Turn()
+        while (frame := await turn.wait(frames)) is not None:
+            if turn.busy or frame[0] != HttpFrame.ASK:
+                raise PeerError("a stream carries one request at a time")
+            ask = read_ask_untrusted(frame[1])
+            carrier = self._carriers.here(server) if self._still(server) else None
+            if carrier is None:
+                raise Lost(f"the server `{server}` is not there any more")
+            visit = Visit(Position.INGRESS, principal, server, self.desk.node, carrier)
+            turn.busy = True
+            nursery.start_soon(self._answer, visit, ask, MeshOut(frames, turn.rest))
+
+    def _still(self, server: str) -> bool:
+        return server in self.desk.servers
+
+    async def _answer(self, visit: Visit, ask: Ask, out: MeshOut) -> None:
+        try:
+            await self.passages.serve(visit, ask, out)
+        except GONE:
+            return
+
+
+@attrs.define
+class _Turn:
+    """Whether a request is on its way, and how long a stream at rest may wait."""
+
+    busy: bool = False
+    _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+
+    async def wait(self, frames: FrameStream) -> tuple[int, bytes] | None:
+        """The next frame; None at the end, or when nothing came for too long."""
+        self._scope = trio.CancelScope()
+        self._limit()
+        with self._scope:
+            return await frames.receive_untrusted()
+        return None
+
+    def rest(self) -> None:
+        """The request has been answered."""
+        self.busy = False
+        self._limit()
+
+    def _limit(self) -> None:
+        rest_s = math.inf if self.busy else 2 * limits.IDLE_STREAM_S
+        self._scope.deadline = trio.current_time() + rest_s
+
+
+async def _next(frames: FrameStream, patience_s: float) -> tuple[int, bytes] | None:
+    with trio.move_on_after(patience_s):
+        return await frames.receive_untrusted()
+    return None
+
+
+async def _tell_lost(frames: FrameStream, sentence: str) -> None:
+    with trio.move_on_after(1):
+        try:
+            await frames.send(HttpFrame.LOST, sentence.encode())
+        except GONE:
+            return

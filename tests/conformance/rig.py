@@ -1,0 +1,43 @@
+"""A listener before one server behind a URL, and a mesh of two nodes before the same.
+
+Run as ``python -m tests.conformance.rig URL``: prints both addresses as a JSON line
+and serves until its stdin ends. Everybody is one agent, since the suites know no
+tokens; gates, envelopes and signatures are the real ones.
+"""
+
+import json
+import sys
+
+import trio
+
+from enforcement.defend.policy import Policy
+from node.config import ServerConfig
+from node.proxy.provider import MeshProvider
+from tests.support.proxies import Pipes, desk_of, found, guard, site
+
+OPEN = Policy.load({"open.cedar": "permit(principal, action, resource);\n"})
+
+
+async def serve(url: str) -> None:
+    """Serve both until stdin ends."""
+    roster, places = found("branch", "vault")
+    servers = {"vault-db": ServerConfig(name="vault-db", url=url)}
+    vault = desk_of(places["vault"], roster, servers=servers)
+    guard(vault, places["vault"], OPEN)
+    async with trio.open_nursery() as nursery:
+        pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+        branch = desk_of(places["branch"], roster, links=pipes)
+        guard(branch, places["branch"], OPEN)
+        async with (
+            site(vault, "vault-db", anybody="vault-bot") as gate,
+            site(branch, "vault-db", anybody="branch-bot") as mesh,
+        ):
+            line = json.dumps({"gate": gate.url, "mesh": mesh.url})
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            await trio.lowlevel.wait_readable(sys.stdin.fileno())
+            nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(serve, sys.argv[1])

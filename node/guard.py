@@ -174,6 +174,12 @@ class Guard:
             post=self.post,
         )
 
+    @property
+    def pins(self) -> Pins:
+        """The tools of all servers."""
+        assert self.post.pins is not None, "a daemon's gates always pin"
+        return self.post.pins
+
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""
         self.post.rates.servers = rates(config)

@@ -198,6 +198,22 @@ class Policy:
         """Those that could convict whoever signs this call."""
         return [rule for rule in self._slice(call).rules.values() if rule.hostile]
 
+    def explain(self, call: Call) -> list[tuple[Rule, str]]:
+        """Each rule whose scope the call matches, and what it alone answers."""
+        told: list[tuple[Rule, str]] = []
+        for rule in self._slice(call).rules.values():
+            try:
+                context = build_context(call.view, rule.reads)
+            except UnreadableError as wrong:
+                told.append((rule, f"cannot be shown: {wrong}"))
+                continue
+            for name in rule.senses:
+                context[name] = call.senses.get(name, _UNSENSED[name])
+            fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, context)
+            answer = f"errs: {errors[0][:200]}" if errors else "does not apply"
+            told.append((rule, "applies" if fired else answer))
+        return told
+
     def breaks(self, rule: Rule, call: Call) -> bool:
         """Whether ``call`` breaks this one `forbid`, without any error.
 

@@ -1,11 +1,17 @@
-"""`picket policy`: look at policies without a running node."""
+"""`picket policy`: check, test and explain policies; try, sign and fetch them."""
 
 from pathlib import Path
+from typing import cast
 
 import click
 
+from enforcement.defend.policy import Policy
+from gossip.errors import UserError
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
-from node.guard import read_policy
+from node.guard import policy_files, read_policy
+from node.jsonlines import Json, ask
+from node.keys.keystore import replace_file
+from node.rehearsal import Case, differences, draft, read_cases
 
 
 @click.group()
@@ -19,7 +25,7 @@ def policy() -> None:
 @json_option
 def policy_check(folder: Path | None, config: str, as_json: bool) -> None:
     """Load FOLDER, or the node's own policy, and list its rules."""
-    loaded = read_policy(folder or read_config(config).policy)
+    loaded = _policy(folder, config)
     rules = sorted(loaded.rules.values(), key=lambda rule: rule.id)
     if as_json:
         say_json(
@@ -41,3 +47,184 @@ def policy_check(folder: Path | None, config: str, as_json: bool) -> None:
             for r in rules
         ],
     )
+
+
+@policy.command("test")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--policy", "folder", type=click.Path(path_type=Path))
+@config_option
+@json_option
+def policy_test(file: Path, folder: Path | None, config: str, as_json: bool) -> None:
+    """Judge the cases in FILE; exit 1 if one is decided otherwise than expected."""
+    loaded = _policy(folder, config)
+    cases = read_cases(file)
+    failed = [(c.name, why) for c in cases if (why := c.fault(loaded.decide(c.call)))]
+    if as_json:
+        said: list[Json] = [{"case": name, "fault": why} for name, why in failed]
+        say_json({"cases": len(cases), "failed": said})
+    else:
+        for name, why in failed:
+            click.echo(f"{name}: {why}")
+        click.echo(f"{len(cases) - len(failed)} of {len(cases)} cases as expected")
+    if failed:
+        raise SystemExit(1)
+
+
+@policy.command("explain")
+@click.argument("file", type=click.Path(path_type=Path), metavar="CALL.json")
+@click.option("--policy", "folder", type=click.Path(path_type=Path))
+@config_option
+@json_option
+def policy_explain(file: Path, folder: Path | None, config: str, as_json: bool) -> None:
+    """Tell how the call in CALL.json is decided, and by which rules."""
+    loaded = _policy(folder, config)
+    told = [_explain(loaded, case) for case in read_cases(file)]
+    if as_json:
+        say_json(cast("list[Json]", told))
+        return
+    for each in told:
+        click.echo(f"{each['decision']}: {each['sentence']}")
+        rules = cast("list[dict[str, str]]", each["rules"])
+        say_table(
+            "rules that could apply",
+            ["rule", "effect", "answer", "file"],
+            [[r["id"], r["effect"], r["answer"], r["file"]] for r in rules],
+        )
+
+
+def _explain(loaded: Policy, case: Case) -> dict[str, Json]:
+    decision = loaded.decide(case.call)
+    rules: list[Json] = [
+        {
+            "id": rule.id,
+            "effect": "forbid" if rule.forbids else "permit",
+            "answer": answer,
+            "file": rule.file,
+        }
+        for rule, answer in loaded.explain(case.call)
+    ]
+    return {
+        "decision": "allow" if decision.allow else "deny",
+        "sentence": decision.sentence or "a permit covers the call, no forbid does",
+        "reason": decision.reason.value,
+        "rule": decision.rule,
+        "severity": decision.severity,
+        "hostile": decision.hostile,
+        "advice": decision.advice,
+        "rules": rules,
+    }
+
+
+@policy.command("diff")
+@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", required=False, type=click.Path(path_type=Path))
+@config_option
+@json_option
+def policy_diff(new: Path, old: Path | None, config: str, as_json: bool) -> None:
+    """Tell which rules of NEW are other than in OLD, or in the node's policy."""
+    found = differences(_policy(old, config), read_policy(new))
+    if as_json:
+        say_json([{"what": w, "rule": r, "effect": e} for w, r, e in found])
+        return
+    say_table("differences", ["what", "rule", "effect"], [[*row] for row in found])
+
+
+@policy.command("trial")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--end", is_flag=True, help="End the trial that runs.")
+@config_option
+@json_option
+def policy_trial(folder: Path | None, end: bool, config: str, as_json: bool) -> None:
+    """Try FOLDER beside the live policy, enforcing nothing; or show the counts."""
+    args: dict[str, Json] = {"end": end}
+    if folder is not None:
+        read_policy(folder)
+        args["files"] = dict(policy_files(folder))
+    told = cast("dict[str, Json]", _ask(config, "policy.trial", args))
+    if as_json:
+        say_json(told)
+        return
+    if "policy" not in told:
+        click.echo("no trial runs; begin one with `picket policy trial FOLDER`")
+        return
+    rows = cast("list[dict[str, Json]]", told["differ"])
+    count = sum(int(str(row["count"])) for row in rows) + int(str(told["more"]))
+    click.echo(f"{told['calls']} calls judged by both, {count} would differ")
+    columns = ["agent", "server", "what", "live", "tried", "count"]
+    say_table("would differ", columns, [[str(r[c]) for c in columns] for r in rows])
+
+
+@policy.command("push")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--operator-key", "keys", multiple=True, metavar="FILE")
+@click.option("--draft", "draft_file", metavar="FILE", help="Write the draft here.")
+@config_option
+def policy_push(
+    folder: Path, keys: tuple[str, ...], draft_file: str | None, config: str
+) -> None:
+    """Make FOLDER the policy of the whole cluster, by a quorum of operators."""
+    from node.cli.act import Draft, submit_draft
+
+    if not keys and draft_file is None:
+        raise UserError(
+            "give --operator-key FILE, once for each operator, or --draft FILE to let"
+            " them sign elsewhere with `picket act sign`"
+        )
+    read_policy(folder)
+    files = cast("dict[str, Json]", dict(policy_files(folder)))
+    told = cast("dict[str, Json]", _ask(config, "policy.draft", {"files": files}))
+    signed = Draft(bytes.fromhex(str(told["draft"])), {})
+    for key in keys:
+        signed = signed.signed_by(key)
+    needed = int(str(told["needed"]))
+    if draft_file is not None and len(signed.signatures) < needed:
+        signed.write(draft_file)
+        click.echo(f"{draft_file}: {len(signed.signatures)} of {needed} signatures")
+        return
+    submit_draft(signed, config)
+    click.echo(f"pushed {str(told['digest'])[:16]}")
+
+
+@policy.command("pull")
+@click.argument("folder", type=click.Path(path_type=Path))
+@config_option
+def policy_pull(folder: Path, config: str) -> None:
+    """Write the policy that is in force into FOLDER, which must not hold another."""
+    told = cast("dict[str, Json]", _ask(config, "policy.show", {}))
+    files = cast("dict[str, str]", told["files"])
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty; name a new folder")
+    if not files or any("/" in name or name.startswith(".") for name in files):
+        raise UserError("the policy in force has no files that could be written")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        replace_file(folder / name, text.encode())
+    by = ", ".join(cast("list[str]", told["signers"])) or "this node's own folder"
+    click.echo(f"{folder}: {len(files)} files, digest {str(told['digest'])[:16]}, {by}")
+
+
+@policy.command("learn")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--last", default=1_000, type=click.IntRange(1, 1_000))
+@click.option("--policy", "folder", type=click.Path(path_type=Path))
+@config_option
+def policy_learn(file: Path, last: int, folder: Path | None, config: str) -> None:
+    """Draft into FILE what permits the calls seen of late. Nothing is enabled."""
+    if file.suffix == ".cedar":
+        raise UserError(
+            f"{file}: a draft must not end in .cedar, or it would be loaded"
+        )
+    seen = cast("list[dict[str, str]]", _ask(config, "audit", {"last": last}))
+    text, newly = draft([*seen], _policy(folder, config))
+    replace_file(file, text.encode())
+    click.echo(f"{file}: {text.count('permit(')} rules from {len(seen)} calls")
+    for line in newly:
+        click.echo(f"would newly allow: {line}")
+
+
+def _policy(folder: Path | None, config: str) -> Policy:
+    return read_policy(folder or read_config(config).policy)
+
+
+def _ask(config: str, do: str, args: dict[str, Json]) -> Json:
+    return ask(read_config(config).control_socket, do, args)

@@ -1,0 +1,76 @@
+"""`picket tools` and `picket approve`: what a person at a node lets through."""
+
+from typing import cast
+
+import click
+
+from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.jsonlines import Json, ask
+
+
+@click.group()
+def tools() -> None:
+    """The tools this node has pinned, and those that have changed."""
+
+
+@tools.command("list")
+@config_option
+@json_option
+def tools_list(config: str, as_json: bool) -> None:
+    """List every pinned tool."""
+    rows = cast("list[dict[str, Json]]", _ask(config, "tools.list", {}))
+    if as_json:
+        say_json(cast("list[Json]", rows))
+        return
+    say_table(
+        "tools",
+        ["server", "tool", "level", "tags", "state", "digest"],
+        [
+            [
+                str(r["server"]),
+                str(r["tool"]),
+                str(r["level"]),
+                " ".join(cast("list[str]", r["tags"])),
+                "held: it changed" if r["held"] else str(r["fault"] or "pinned"),
+                str(r["digest"])[:16],
+            ]
+            for r in rows
+        ],
+    )
+
+
+@tools.command("show")
+@click.argument("server")
+@click.argument("tool")
+@config_option
+def tools_show(server: str, tool: str, config: str) -> None:
+    """Show what TOOL of SERVER declares, as pinned and as it is now."""
+    say_json(_ask(config, "tools.show", {"server": server, "tool": tool}))
+
+
+@tools.command("accept")
+@click.argument("server")
+@click.argument("tool")
+@config_option
+def tools_accept(server: str, tool: str, config: str) -> None:
+    """Accept what TOOL of SERVER declares now; look at it with `show` first."""
+    answer = _ask(config, "tools.accept", {"server": server, "tool": tool})
+    click.echo(f"pinned {str(cast('dict[str, Json]', answer)['digest'])[:16]}")
+
+
+@click.command()
+@click.argument("agent")
+@click.argument("tool", required=False, metavar="[SERVER/TOOL]")
+@click.option("--seconds", default=600, show_default=True, type=click.IntRange(1))
+@config_option
+def approve(agent: str, tool: str | None, seconds: int, config: str) -> None:
+    """Vouch for AGENT at this node: for one tool for a while, or for its trust."""
+    asked: dict[str, Json] = {"agent": agent, "tool": tool or "", "seconds": seconds}
+    _ask(config, "approve", asked)
+    click.echo(
+        f"approved {agent} for {tool}, {seconds} s" if tool else f"{agent} is trusted"
+    )
+
+
+def _ask(config: str, do: str, args: dict[str, Json]) -> Json:
+    return ask(read_config(config).control_socket, do, args)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from enforcement.decide.court import Heard, write_release
+from enforcement.decide.court import Heard
 from enforcement.decide.story import tell
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
@@ -20,18 +20,16 @@ from gossip.ledger.entries import (
     Witness,
     write_report,
 )
-from gossip.limits import DAY_MS
-from gossip.membership.acts import draft_act, read_act_untrusted
-from gossip.membership.founders import ActKind
-from gossip.units import ID_BYTES, UnixMs
+from gossip.membership.acts import read_act_untrusted
+from gossip.units import ID_BYTES
+from node.commands_justice import find_subject, justice_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
+from node.policy_commands import policy_commands
 from node.tables import show_address
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
-
-RELEASE_LIFE_MS = DAY_MS
 
 
 def commands(daemon: "Daemon") -> dict[str, Command]:
@@ -47,10 +45,11 @@ def commands(daemon: "Daemon") -> dict[str, Command]:
         "audit": command(_audit),
         "quarantine.list": command(_quarantine_list),
         "quarantine.why": command(_quarantine_why),
-        "release.draft": command(_release_draft),
         "act.submit": command(_act_submit),
         "policy.reload": command(_policy_reload),
+        **policy_commands(daemon),
         "watch": lambda args: daemon.justice.watchers.watch(),
+        **{name: command(answer) for name, answer in justice_commands().items()},
     }
 
 
@@ -84,6 +83,8 @@ def _status(daemon: "Daemon", args: Args) -> Json:
         "provider": daemon.suite.provider,
         "up_ms": daemon.clock.mono_ms(),
         "mode": "observe" if court.observe else "enforce",
+        "observed": daemon.justice.observations.total,
+        "stands_down_until_ms": court.mercy.stands_down_until(daemon.clock.unix_ms()),
         "policy": daemon.policy_digest.hex(),
         "listening": [show_address(a) for a in daemon.listening],
         "http": show_address(daemon.http_at) if daemon.http_at else None,
@@ -120,7 +121,7 @@ def _show_report(daemon: "Daemon", heard: Heard) -> Json:
 
 async def _report(daemon: "Daemon", args: Args) -> Json:
     """Somebody beside this node, a detector or a person, saw something."""
-    subject = _find(daemon, text_arg(args, "subject"))
+    subject = find_subject(daemon, text_arg(args, "subject"))
     if subject.id == daemon.me:
         raise PeerError("a node does not report itself")
     now = daemon.clock.unix_ms()
@@ -153,6 +154,7 @@ def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
             "times": standing.times,
             "voices": standing.sum_micro / 1e6,
             "enforced": court.denial(subject) is not None,
+            "held_back": court.held_back(subject),
         }
         for subject, standing in sorted(court.standings().items())
     ]
@@ -160,31 +162,11 @@ def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
 
 def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
     court = daemon.court
-    subject = _find(daemon, text_arg(args, "subject"))
+    subject = find_subject(daemon, text_arg(args, "subject"))
     told = tell(
         court, subject, daemon.names.tell(court, subject), daemon.clock.unix_ms()
     )
     return {"sentences": [*told.sentences], "facts": told.facts}
-
-
-def _release_draft(daemon: "Daemon", args: Args) -> Json:
-    subject = _find(daemon, text_arg(args, "subject"))
-    reason = text_arg(args, "reason", "")
-    now = daemon.clock.unix_ms()
-    founders = daemon.roster.founders
-    draft = draft_act(
-        founders.cluster,
-        ActKind.RELEASE,
-        now,
-        now,
-        UnixMs(now + RELEASE_LIFE_MS),
-        write_release(subject, reason),
-    )
-    return {
-        "draft": draft.hex(),
-        "sentence": f"release {daemon.names.tell(daemon.court, subject)}: {reason or '-'}",
-        "needed": founders.quorum[ActKind.RELEASE],
-    }
 
 
 async def _act_submit(daemon: "Daemon", args: Args) -> Json:
@@ -203,36 +185,3 @@ def _policy_reload(daemon: "Daemon", args: Args) -> Json:
     del args
     daemon.reload()
     return {"policy": daemon.policy_digest.hex()}
-
-
-def _find(daemon: "Daemon", text: str) -> Subject:
-    """The one subject meant by a node's name, an id, or its first digits.
-
-    Raises:
-        PeerError: none, or several.
-    """
-    exact = _parse_subject(text)
-    if exact is not None:
-        return exact
-    principal = daemon.ring.principals.get(text)
-    if principal is not None and daemon.roster.by_name(text) is None:
-        return Subject(SubjectKind.AGENT, principal.agent)
-    found = daemon.court.find(text) or daemon.names.find(text)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise PeerError(f"`{text}` is ambiguous; `picket quarantine list` shows all")
-    raise PeerError(
-        f"nothing is known about `{text}`; give a node's name, or an id from"
-        " `picket quarantine list`"
-    )
-
-
-def _parse_subject(text: str) -> Subject | None:
-    kind, _, hexed = text.partition(":")
-    try:
-        identity = bytes.fromhex(hexed)
-        known = SubjectKind[kind.upper()]
-    except (ValueError, KeyError):
-        return None
-    return Subject(known, identity) if len(identity) == ID_BYTES else None

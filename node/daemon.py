@@ -28,7 +28,6 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
-from node.actuators.sessions import SessionEnder
 from node.bundles import recall, remember
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
@@ -265,20 +264,13 @@ class Daemon:
 
     def _make_links(self) -> Linkage:
         self.response = Response(
-            court=self.court,
+            justice=self.justice,
             config=config.response,
-            clock=self.clock,
-            log=self.log,
-            metrics=self.metrics,
-            name=lambda subject: self.names.tell(self.court, subject),
-            sessions=SessionEnder(
-                me=self.me,
-                roster=self.roster,
-                sessions=self.proxies.desk.sessions,
-                log=self.log,
-            ),
+            sessions=self.proxies.desk.sessions,
         )
-        self.justice.on_ruling = self.response.ruled
+        self.metrics.members.set(self.roster.size)
+
+    def _make_links(self) -> Linkage:
         if self.roster.size == 1:
             return NoLinks()
         # Only here, so that a lone guard never pays for py-libp2p.

@@ -31,6 +31,7 @@ from node.guard import KINDS
 from node.log import Log
 from node.metrics import Metrics
 from node.names import Names
+from node.observe import Observations
 from node.watch import Watchers
 
 HOSTILE_REQUEST = "hostile-request"
@@ -61,6 +62,7 @@ class Justice:
     log: Log
     metrics: Metrics
     publish: Callable[[Report], None]
+    observations: Observations = attrs.field(factory=Observations)
     on_change: Callable[[], None] = lambda: None
     on_ruling: Callable[[Ruling], None] = lambda _ruling: None
     watchers: Watchers = attrs.field(init=False)
@@ -88,7 +90,7 @@ class Justice:
         self._perform(self.court.tick(self.clock.unix_ms()))
         for subject in self.court.standings():
             if self.court.denial(subject) is not None:
-                self.log.warn(f"{self._name(subject)} is still quarantined")
+                self.log.warn(f"{self.name(subject)} is still quarantined")
 
     def observe(self, observe: bool) -> None:
         """Begin or end observe mode."""
@@ -153,17 +155,17 @@ class Justice:
             case rulings.StandingChanged(subject, before, after):
                 self.metrics.verdicts.labels(after.level.name.lower()).inc()
                 self._tell(
-                    f"{self._name(subject)} is {after.level.name.lower()}, was"
+                    f"{self.name(subject)} is {after.level.name.lower()}, was"
                     f" {before.level.name.lower()}",
                     loud=Level.QUARANTINED in (before.level, after.level),
                 )
                 return True
             case rulings.Deny(subject, standing):
                 until = show_time(standing.until_ms or 0)
-                self._tell(f"denying calls of {self._name(subject)} until {until}")
+                self._tell(f"denying calls of {self.name(subject)} until {until}")
                 return True
             case rulings.Allow(subject):
-                self._tell(f"no longer denying calls of {self._name(subject)}")
+                self._tell(f"no longer denying calls of {self.name(subject)}")
                 return True
             case rulings.RefuseLink(node, why):
                 self._tell(f"refusing links with {self.court.roster.name(node)}: {why}")
@@ -172,28 +174,28 @@ class Justice:
                 self._tell(f"accepting links with {self.court.roster.name(node)} again")
                 self.doors.refuse(node, False)
             case rulings.HeldBack(subject, withheld):
-                name = self._name(subject)
+                name = self.name(subject)
                 self._tell(f"not enforced, by {withheld}: the quarantine of {name}")
-                self.metrics.observed.labels("quarantine").inc()
+                self._observe("quarantine", withheld, name)
             case rulings.Spared(node, category):
                 name = self.court.roster.name(node)
                 self._tell(
                     f"not enforced, by observe mode: isolating {name} ({category})"
                 )
-                self.metrics.observed.labels("isolation").inc()
+                self._observe("isolation", category, name)
             case rulings.Found(report):
                 if not self._restoring:
                     self._saw(report)
             case rulings.Appealed(appeal):
                 self._tell(
                     f"{self.court.roster.name(appeal.node)} appeals for"
-                    f" {self._name(appeal.subject)}; see `picket appeal list`"
+                    f" {self.name(appeal.subject)}; see `picket appeal list`"
                 )
             case rulings.Answered(appeal, by, answer):
                 did = "upholds" if answer.upheld else "withdraws"
                 self._tell(
                     f"{self.court.roster.name(by)} {did} what it said about"
-                    f" {self._name(appeal.subject)}"
+                    f" {self.name(appeal.subject)}"
                 )
             case rulings.Disbelieved(entry, why):
                 author = self.court.roster.name(entry.author)
@@ -201,6 +203,11 @@ class Justice:
             case rulings.LookAgain(at_ms):
                 self._alarm.set(at_ms)
         return False
+
+    def _observe(self, what: str, rule: str, whom: str) -> None:
+        if not self._restoring:
+            self.metrics.observed.labels(what).inc()
+            self.observations.note(what, rule, whom, self.clock.unix_ms())
 
     def _tell(self, sentence: str, *, loud: bool = True) -> None:
         if self._restoring:
@@ -217,5 +224,6 @@ class Justice:
         for level in (Level.WATCH, Level.SUSPECT, Level.QUARANTINED):
             self.metrics.standing.labels(level.name.lower()).set(counts[level])
 
-    def _name(self, subject: Subject) -> str:
+    def name(self, subject: Subject) -> str:
+        """What people call a subject."""
         return self.names.tell(self.court, subject)

@@ -6,14 +6,14 @@ the court says twice is done once; what it takes back is undone; after a restart
 the machine is brought to the same state again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import trio
 
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Level, Standing
-from enforcement.decide.court import Court, Ruling
+from enforcement.decide.court import Ruling
 from enforcement.decide.story import tell
 from enforcement.respond.addresses import choose_blocked
 from enforcement.respond.pager import Page, Pager
@@ -22,53 +22,60 @@ from gossip.units import NodeId
 from node.actuators.hooks import Hook
 from node.actuators.nft import Nftables
 from node.actuators.sessions import SessionEnder
-from node.clock import Clock
 from node.config import ResponseConfig
 from node.driver import Alarm
 from node.jsonlines import Json
-from node.log import Log
-from node.metrics import Metrics
+from node.justice import Justice
+from node.proxy.session import Session
 
 REASONS_MAX = 20
 
 
 @attrs.define(kw_only=True)
 class Response:
-    """Everything a standing does to this machine but calls and links."""
+    """Everything a standing does to this machine but calls and links.
 
-    court: Court
+    Args:
+        sessions: The MCP sessions that are open now.
+    """
+
+    justice: Justice
     config: ResponseConfig
-    clock: Clock
-    log: Log
-    metrics: Metrics
-    name: Callable[[Subject], str]
-    sessions: SessionEnder
-    nft: Nftables | None = attrs.field(init=False)
+    sessions: Callable[[], Iterable[Session]]
+    nft: Nftables | None = attrs.field(init=False, default=None)
     hooks: tuple[Hook, ...] = attrs.field(init=False)
+    _ender: SessionEnder = attrs.field(init=False)
     _pager: Pager = attrs.field(init=False, factory=Pager)
     _alarm: Alarm = attrs.field(init=False)
     _restoring: bool = attrs.field(init=False, default=True)
 
     def __attrs_post_init__(self) -> None:
-        self._alarm = Alarm(self.clock)
-        self.nft = None
+        justice = self.justice
+        self._alarm = Alarm(justice.clock)
+        self._ender = SessionEnder(
+            me=justice.court.me,
+            roster=justice.court.roster,
+            sessions=self.sessions,
+            log=justice.log,
+        )
         if self.config.nftables:
-            self.nft = Nftables(clock=self.clock, log=self.log)
+            self.nft = Nftables(clock=justice.clock, log=justice.log)
         self.hooks = tuple(
             Hook(
                 name=name,
                 command=hook.command,
                 events=frozenset(hook.events),
                 deadline_s=hook.deadline_s,
-                log=self.log,
+                log=justice.log,
             )
             for name, hook in self.config.hooks.items()
         )
+        justice.on_ruling = self.ruled
 
     async def run(self) -> None:
         """Run the actuators until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.sessions.run)
+            nursery.start_soon(self._ender.run)
             nursery.start_soon(self._alarm.run, self._page_gathered)
             if self.nft is not None:
                 nursery.start_soon(self.nft.run)
@@ -79,12 +86,14 @@ class Response:
         """The feeds were read back: bring the machine to where it was."""
         self._restoring = False
         self._block()
-        now = self.clock.unix_ms()
-        for subject, standing in sorted(self.court.standings().items()):
+        now = self.justice.clock.unix_ms()
+        for subject, standing in sorted(self.justice.court.standings().items()):
             if standing.level is Level.QUARANTINED:
                 self._pager.known(subject, standing.since_ms)
-            if self.court.denial(subject) is not None:
-                self._tell_hooks("restored", subject, self.court.standing(subject, now))
+            if self.justice.court.denial(subject) is not None:
+                self._tell_hooks(
+                    "restored", subject, self.justice.court.standing(subject, now)
+                )
 
     def ruled(self, ruling: Ruling) -> None:
         """The court ruled; do what follows. Never blocks."""
@@ -92,17 +101,21 @@ class Response:
             return
         match ruling:
             case rulings.Deny(subject, standing):
-                self.sessions.end(subject)
+                self._ender.end(subject)
                 self._block()
                 self._tell_hooks("quarantined", subject, standing)
                 self._page(subject, standing, held_back=False)
             case rulings.Allow(subject):
                 self._block()
-                standing = self.court.standing(subject, self.clock.unix_ms())
+                standing = self.justice.court.standing(
+                    subject, self.justice.clock.unix_ms()
+                )
                 self._tell_hooks("released", subject, standing)
                 self._pager.ended(subject)
             case rulings.HeldBack(subject):
-                standing = self.court.standing(subject, self.clock.unix_ms())
+                standing = self.justice.court.standing(
+                    subject, self.justice.clock.unix_ms()
+                )
                 self._tell_hooks("held-back", subject, standing)
                 self._page(subject, standing, held_back=True)
             case rulings.LookAgain():
@@ -113,18 +126,18 @@ class Response:
             return
         until = {
             NodeId(subject.id): standing.until_ms
-            for subject, standing in self.court.denied_nodes().items()
+            for subject, standing in self.justice.court.denied_nodes().items()
             if standing.until_ms is not None
         }
-        members = self.court.roster.members()
+        members = self.justice.court.roster.members()
         never = self.config.never_block
-        self.nft.block(choose_blocked(members, until, never, self.court.me))
+        self.nft.block(choose_blocked(members, until, never, self.justice.court.me))
 
     def _tell_hooks(self, event: str, subject: Subject, standing: Standing) -> None:
         if not self.hooks:
             return
-        now, name = self.clock.unix_ms(), self.name(subject)
-        story = tell(self.court, subject, name, now)
+        now, name = self.justice.clock.unix_ms(), self.justice.name(subject)
+        story = tell(self.justice.court, subject, name, now)
         reasons: list[Json] = [*story.sentences[:REASONS_MAX]]
         facts: dict[str, Json] = {
             "at_ms": now,
@@ -139,22 +152,22 @@ class Response:
             hook.tell(event, facts)
 
     def _page(self, subject: Subject, standing: Standing, *, held_back: bool) -> None:
-        now = self.clock.unix_ms()
+        now = self.justice.clock.unix_ms()
         since = standing.since_ms
         self._send(self._pager.quarantined(subject, since, now, held_back=held_back))
 
     def _page_gathered(self) -> None:
-        self._send(self._pager.tick(self.clock.unix_ms()))
+        self._send(self._pager.tick(self.justice.clock.unix_ms()))
 
     def _send(self, page: Page | None) -> None:
         if self._pager.due_ms is not None:
             self._alarm.set(self._pager.due_ms)
         if page is None:
             return
-        self.metrics.pages.inc()
-        names = ", ".join(map(self.name, page.subjects))
+        self.justice.metrics.pages.inc()
+        names = ", ".join(map(self.justice.name, page.subjects))
         held = f", {page.held_back} not enforced" if page.held_back else ""
-        self.log.error(f"PAGE: {page.cases} quarantined{held}: {names}")
+        self.justice.log.error(f"PAGE: {page.cases} quarantined{held}: {names}")
         subjects: list[Json] = [str(subject) for subject in page.subjects]
         facts: dict[str, Json] = {
             "at_ms": page.at_ms,

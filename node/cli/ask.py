@@ -1,13 +1,18 @@
 """`picket status | reports | report | audit | quarantine`: asking the daemon."""
 
 import json
-from datetime import UTC, datetime
 from typing import cast
 
 import click
 
-from gossip.errors import UserError
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.mercy import (
+    check_signing,
+    finish_act,
+    quarantine_allow,
+    signing_options,
+)
+from node.cli.stamps import show_time
 from node.jsonlines import Json, ask, ask_many
 from node.log import printable
 
@@ -30,7 +35,7 @@ def status(config: str, as_json: bool) -> None:
         ("node", f"{answer['name']} {str(answer['node'])[:16]}"),
         ("cluster", f"{answer['cluster_name']} {str(answer['cluster'])[:16]}"),
         ("links", f"{linked} of {len(members) - 1}"),
-        ("mode", answer["mode"]),
+        ("mode", _mode(answer)),
         ("policy", str(answer["policy"])[:16]),
         ("suite by", answer["provider"]),
         ("listening", listening or "-"),
@@ -40,6 +45,15 @@ def status(config: str, as_json: bool) -> None:
         click.echo(f"{key:<10} {value}")
     rows = [_member_row(m, answer["policy"]) for m in members]
     say_table("members", ["name", "link", "standing", "policy", "servers"], rows)
+
+
+def _mode(answer: Row) -> str:
+    told = str(answer["mode"])
+    if answer["stands_down_until_ms"]:
+        told += f", stood down until {show_time(answer['stands_down_until_ms'])}"
+    if answer["observed"]:
+        told += f"; {answer['observed']} let be, see `picket observe report`"
+    return told
 
 
 def _member_row(member: Row, policy: Json) -> list[str]:
@@ -68,7 +82,7 @@ def reports(last: int, config: str, as_json: bool) -> None:
         ["at", "reporter", "about", "category", "severity", "evidence"],
         [
             [
-                _time(r["at_ms"]),
+                show_time(r["at_ms"]),
                 str(r["reporter"]),
                 str(r["name"]),
                 str(r["category"]),
@@ -107,7 +121,7 @@ def audit(last: int, config: str, as_json: bool) -> None:
         ["at", "verdict", "agent", "server", "method", "tool", "rule", "reason"],
         [
             [
-                _time(r["at_ms"]),
+                show_time(r["at_ms"]),
                 str(r["verdict"]),
                 str(r["agent"])[:16],
                 str(r["server"]),
@@ -131,7 +145,10 @@ def watch(config: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(line))
         elif line["event"] != "quiet":
-            at, event = _time(int(str(line.pop("at_us"))) // 1_000), line.pop("event")
+            at, event = (
+                show_time(int(str(line.pop("at_us"))) // 1_000),
+                line.pop("event"),
+            )
             pairs = " ".join(f"{k}={printable(str(v))}" for k, v in line.items())
             click.echo(f"{at} {event:<11} {pairs}")
 
@@ -162,7 +179,7 @@ def quarantine_list(config: str, as_json: bool) -> None:
                 str(r["name"]),
                 str(r["standing"]),
                 str(r["basis"] or "-"),
-                _time(r["until_ms"]) if r["until_ms"] else "-",
+                show_time(r["until_ms"]) if r["until_ms"] else "-",
                 "yes" if r["enforced"] else "no",
             ]
             for r in rows
@@ -187,45 +204,20 @@ def quarantine_why(subject: str, config: str, as_json: bool) -> None:
 @quarantine.command("release")
 @click.argument("subject")
 @click.option("--reason", required=True, help="For everybody to read.")
-@click.option(
-    "--operator-key",
-    "keys",
-    multiple=True,
-    metavar="FILE",
-    help="Repeat it until enough operators have signed.",
-)
-@click.option("--draft", metavar="FILE", help="Write what is signed so far here.")
+@signing_options
 @config_option
 def quarantine_release(
     subject: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
 ) -> None:
     """Let SUBJECT go, by as many operators as the founders' file asks for."""
-    from node.cli.act import Draft, submit_draft
+    check_signing(keys, draft)
+    args: Row = {"subject": subject, "reason": reason}
+    answer = cast("Row", _ask(config, "release.draft", args))
+    finish_act(answer, keys, draft, config)
 
-    if not keys and draft is None:
-        raise UserError(
-            "give --operator-key FILE, once for each operator, or --draft FILE to let"
-            " them sign elsewhere with `picket act sign`"
-        )
-    answer = cast(
-        "Row", _ask(config, "release.draft", {"subject": subject, "reason": reason})
-    )
-    signed = Draft(bytes.fromhex(str(answer["draft"])), {})
-    for key in keys:
-        signed = signed.signed_by(key)
-    needed = int(str(answer["needed"]))
-    if draft is not None and len(signed.signatures) < needed:
-        signed.write(draft)
-        click.echo(f"{draft}: {len(signed.signatures)} of {needed} signatures")
-        return
-    submit_draft(signed, config)
-    click.echo(str(answer["sentence"]))
+
+quarantine.add_command(quarantine_allow)
 
 
 def _ask(config: str, do: str, args: Row | None = None) -> Json:
     return ask(read_config(config).control_socket, do, args)
-
-
-def _time(at_ms: Json) -> str:
-    at = datetime.fromtimestamp(int(str(at_ms)) / 1_000, UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"

@@ -32,10 +32,16 @@ _COMMANDS: Final = {
     "report": ("node.cli.ask", "report", "Say that somebody misbehaved."),
     "watch": ("node.cli.ask", "watch", "Tell what happens, as it happens."),
     "audit": ("node.cli.ask", "audit", "Show the latest decisions of this node."),
-    "quarantine": ("node.cli.ask", "quarantine", "List, explain, release."),
+    "quarantine": ("node.cli.ask", "quarantine", "List, explain, release, allow."),
+    "appeal": ("node.cli.mercy", "appeal", "Ask for another look, and answer."),
+    "false-positive": ("node.cli.mercy", "false_positive", "Strike a report."),
+    "stand-down": ("node.cli.mercy", "stand_down", "Suspend automatic quarantine."),
+    "observe": ("node.cli.mercy", "observe", "Show what observe mode let be."),
     "act": ("node.cli.act", "act", "Sign and submit operators' acts."),
-    "policy": ("node.cli.policy", "policy", "Check a folder of policies."),
+    "policy": ("node.cli.policy", "policy", "Check, test, try and push policies."),
     "bench": ("node.cli.bench", "bench", "Measure this machine."),
+    "tools": ("node.cli.tools", "tools", "List, show and accept pinned tools."),
+    "approve": ("node.cli.tools", "approve", "Vouch for an agent or a call."),
     "doctor": ("node.cli.doctor", "doctor", "Examine this machine and this node."),
 }
 

@@ -1,0 +1,268 @@
+"""`picket stand-down | false-positive | appeal | observe`, and `quarantine allow`.
+
+What operators decide is signed like every act: at one desk with --operator-key,
+or at several with --draft and `picket act sign`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar, cast
+
+import click
+
+from gossip.errors import UserError
+from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.stamps import show_time
+from node.config import read_text
+from node.jsonlines import Json, ask
+from node.keys.keystore import replace_file
+from node.log import printable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Row = dict[str, Json]
+_UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(text: str) -> int:
+    """``90m``, ``1h`` or ``7d`` in milliseconds.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    number, unit = text[:-1], text[-1:]
+    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
+        raise UserError(f"--for: `{text}` is no duration such as 90m, 1h or 7d")
+    return int(number) * _UNITS[unit]
+
+
+def signing_options(command: Callable[P, R]) -> Callable[P, R]:
+    """--operator-key and --draft, as every operators' act has them."""
+    command = click.option(
+        "--draft", metavar="FILE", help="Write what is signed so far here."
+    )(command)
+    return click.option(
+        "--operator-key",
+        "keys",
+        multiple=True,
+        metavar="FILE",
+        help="Repeat it until enough operators have signed.",
+    )(command)
+
+
+def check_signing(keys: tuple[str, ...], draft: str | None) -> None:
+    """Check before anything is asked that somebody will sign.
+
+    Raises:
+        UserError: neither a key nor a draft is given.
+    """
+    if not keys and draft is None:
+        raise UserError(
+            "give --operator-key FILE, once for each operator, or --draft FILE to let"
+            " them sign elsewhere with `picket act sign`"
+        )
+
+
+def finish_act(
+    answer: Row, keys: tuple[str, ...], draft: str | None, config: str
+) -> None:
+    """Sign what the daemon drafted; submit it, or write it for the next operator.
+
+    Raises:
+        UserError: a key is missing or wrong, or too few signed.
+    """
+    from node.cli.act import Draft, submit_draft
+
+    signed = Draft(bytes.fromhex(str(answer["draft"])), {})
+    for key in keys:
+        signed = signed.signed_by(key)
+    needed = int(str(answer["needed"]))
+    if draft is not None and len(signed.signatures) < needed:
+        signed.write(draft)
+        click.echo(f"{draft}: {len(signed.signatures)} of {needed} signatures")
+        return
+    submit_draft(signed, config)
+    click.echo(str(answer["sentence"]))
+
+
+@click.command("allow")
+@click.argument("subject")
+@click.option("--for", "lasts", default="1d", show_default=True)
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def quarantine_allow(
+    subject: str,
+    lasts: str,
+    reason: str,
+    keys: tuple[str, ...],
+    draft: str | None,
+    config: str,
+) -> None:
+    """Enforce nothing against SUBJECT for a while, whatever is decided."""
+    check_signing(keys, draft)
+    args: Row = {"subject": subject, "for_ms": duration_ms(lasts), "reason": reason}
+    finish_act(cast("Row", _ask(config, "allow.draft", args)), keys, draft, config)
+
+
+@click.command("stand-down")
+@click.option("--for", "lasts", default="1h", show_default=True)
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def stand_down(
+    lasts: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
+) -> None:
+    """Suspend automatic quarantine in the whole cluster, for a day at most."""
+    check_signing(keys, draft)
+    args: Row = {"for_ms": duration_ms(lasts), "reason": reason}
+    finish_act(cast("Row", _ask(config, "stand-down.draft", args)), keys, draft, config)
+
+
+@click.command("false-positive")
+@click.argument("report", metavar="REPORT_ID")
+@click.option("--owner", required=True, help="Who answers for the exception.")
+@click.option("--for", "lasts", default="7d", show_default=True)
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def false_positive(
+    report: str,
+    owner: str,
+    lasts: str,
+    reason: str,
+    keys: tuple[str, ...],
+    draft: str | None,
+    config: str,
+) -> None:
+    """Strike a report from the record, and let the like of it pass for a while.
+
+    This node's own reports are taken back at once; the exception, and what other
+    nodes reported, needs operators.
+    """
+    check_signing(keys, draft)
+    args: Row = {
+        "report": report,
+        "owner": owner,
+        "for_ms": duration_ms(lasts),
+        "reason": reason,
+    }
+    answer = cast("Row", _ask(config, "false-positive", args))
+    if answer["retracted"]:
+        click.echo("this node took its report back")
+    finish_act(answer, keys, draft, config)
+
+
+@click.group()
+def appeal() -> None:
+    """Ask for another look at a quarantine, and answer those who ask."""
+
+
+@appeal.command("send")
+@click.argument("text")
+@click.option("--about", default="", help="An agent beside this node; else the node.")
+@click.option("-o", "--output", metavar="FILE", help="Also write it for a carrier.")
+@config_option
+def appeal_send(text: str, about: str, output: str | None, config: str) -> None:
+    """Appeal with TEXT, once in five minutes; any member can carry FILE."""
+    args: Row = {"subject": about, "text": text}
+    answer = cast("Row", _ask(config, "appeal.send", args))
+    if output is not None:
+        replace_file(Path(output), f"{answer['appeal']}\n".encode())
+    linked = int(str(answer["linked"]))
+    click.echo(f"said to {linked} linked nodes" if linked else "no node is linked")
+    if not linked and output is None:
+        raise UserError(
+            "nobody heard it: write it with --output FILE and have any member run"
+            " `picket appeal carry FILE`"
+        )
+
+
+@appeal.command("carry")
+@click.argument("file", metavar="FILE")
+@config_option
+def appeal_carry(file: str, config: str) -> None:
+    """Bring the appeal of a node that is linked with nobody."""
+    text = read_text(Path(file), "the appeal").strip()
+    answer = cast("Row", _ask(config, "appeal.carry", {"appeal": text}))
+    click.echo(f"carried the appeal of {answer['node']}")
+
+
+@appeal.command("list")
+@config_option
+@json_option
+def appeal_list(config: str, as_json: bool) -> None:
+    """Show the appeals of the last day, and what was answered."""
+    rows = cast("list[Row]", _ask(config, "appeal.list"))
+    if as_json:
+        say_json(cast("Json", rows))
+        return
+    say_table(
+        "appeals",
+        ["id", "at", "node", "about", "answers", "text"],
+        [
+            [
+                str(r["id"])[:12],
+                show_time(r["at_ms"]),
+                str(r["node"]),
+                str(r["name"]),
+                " ".join(
+                    f"{a['by']}:{a['answer']}" for a in cast("list[Row]", r["answers"])
+                )
+                or "-",
+                printable(str(r["text"])),
+            ]
+            for r in rows
+        ],
+    )
+
+
+@appeal.command("answer")
+@click.argument("appeal_id")
+@click.option("--withdraw/--uphold", "withdraw", required=True, default=None)
+@click.option("--reason", default="", help="For everybody to read.")
+@config_option
+def appeal_answer(appeal_id: str, withdraw: bool, reason: str, config: str) -> None:
+    """Take back what this node said about the appellant, or uphold it."""
+    word = "withdraw" if withdraw else "uphold"
+    args: Row = {"appeal": appeal_id, "answer": word, "reason": reason}
+    answer = cast("Row", _ask(config, "appeal.answer", args))
+    told = f"{answer['withdrawn']} reports taken back" if withdraw else "upheld"
+    click.echo(f"{answer['subject']}: {told}")
+
+
+@click.group()
+def observe() -> None:
+    """What observe mode let be."""
+
+
+@observe.command("report")
+@config_option
+@json_option
+def observe_report(config: str, as_json: bool) -> None:
+    """Show what would have been denied or cut off, by rule and by whom."""
+    answer = cast("Row", _ask(config, "observe.report"))
+    if as_json:
+        say_json(answer)
+        return
+    modes = cast("Row", answer["modes"])
+    click.echo("  ".join(f"{what}: {mode}" for what, mode in modes.items()))
+    rows = cast("list[Row]", answer["observed"])
+    say_table(
+        "would have been",
+        ["what", "rule", "whom", "times", "last"],
+        [
+            [
+                str(r["what"]),
+                str(r["rule"]) or "-",
+                str(r["whom"]),
+                str(r["count"]),
+                show_time(r["last_ms"]),
+            ]
+            for r in rows
+        ],
+    )
+
+
+def _ask(config: str, do: str, args: Row | None = None) -> Json:
+    return ask(read_config(config).control_socket, do, args)

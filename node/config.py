@@ -55,10 +55,15 @@ class ServerConfig:
 
 @attrs.frozen(kw_only=True)
 class RateConfig:
-    """How fast each agent may call one server, here or on another node."""
+    """How fast each agent may call one server, here or on another node.
+
+    Attributes:
+        tools: Besides, its single tools.
+    """
 
     calls_per_second: int
     burst: int
+    tools: Mapping[str, "RateConfig"] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +112,7 @@ class Config:
     agents: Mapping[str, AgentConfig]
     servers: Mapping[str, ServerConfig]
     rates: Mapping[str, RateConfig]
+    tag_rates: Mapping[str, RateConfig] = attrs.field(factory=dict)
     modes: Mapping[str, str] = attrs.field(factory=dict)
     response: ResponseConfig = attrs.field(factory=ResponseConfig)
 
@@ -204,7 +210,8 @@ def parse_config(text: str, file: Path) -> Config:
         log_level=top.choice("log", ("info", "debug", "warn", "error")),
         agents={name: _agent(name, t) for name, t in top.tables("agents")},
         servers={name: _server(name, t) for name, t in top.tables("servers")},
-        rates={name: _rate(t) for name, t in top.tables("rates")},
+        rates={name: _rate(t, "tools") for name, t in top.tables("rates")},
+        tag_rates={name: _rate(t) for name, t in top.tables("tag_rates")},
         modes=_modes(top.table("modes")),
         response=_response(top.table("response")),
     )
@@ -241,6 +248,7 @@ _TOP_KEYS: Final = (
     "agents",
     "servers",
     "rates",
+    "tag_rates",
     "modes",
     "response",
 )
@@ -276,13 +284,17 @@ def _server(name: str, table: Table) -> ServerConfig:
     )
 
 
-def _rate(table: Table) -> RateConfig:
-    table.only("calls_per_second", "burst")
+def _rate(table: Table, *more: str) -> RateConfig:
+    table.only("calls_per_second", "burst", *more)
     rate = table.number("calls_per_second", _RATE_MAX)
     if rate is None:
         raise table.wrong("calls_per_second", "is missing")
     burst = table.number("burst", _RATE_MAX)
-    return RateConfig(calls_per_second=rate, burst=rate if burst is None else burst)
+    return RateConfig(
+        calls_per_second=rate,
+        burst=rate if burst is None else burst,
+        tools={name: _rate(t) for name, t in table.tables("tools")} if more else {},
+    )
 
 
 def _modes(table: Table) -> dict[str, str]:

@@ -74,10 +74,14 @@ def policy_files(folder: Path) -> Mapping[str, str]:
 
 
 def rates(config: Config) -> dict[str, Rate]:
-    """The rate limits that a configuration sets, by server."""
+    """The limits a configuration sets, by server, ``server/tool`` and ``#tag``."""
+    named = dict(config.rates)
+    for server, rate in config.rates.items():
+        named |= {f"{server}/{tool}": of for tool, of in rate.tools.items()}
+    named |= {f"#{tag.casefold()}": rate for tag, rate in config.tag_rates.items()}
     return {
         name: Rate(per_second=rate.calls_per_second, burst=rate.burst)
-        for name, rate in config.rates.items()
+        for name, rate in named.items()
     }
 
 

@@ -47,7 +47,8 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     for name, scenario in known.items():
-        click.echo(f"{name:24} {scenario.size:>6} nodes  {scenario.title}")
+        beyond = f"; not passed yet: {scenario.beyond}" if scenario.beyond else ""
+        click.echo(f"{name:18} {scenario.size:>6} nodes  {scenario.title}{beyond}")
 
 
 @sim.command("run")
@@ -117,9 +118,12 @@ def run_(
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_(runs: int, as_json: bool) -> int:
-    """Run the whole library, reduced, with one seed after another."""
+    """Run the library, reduced, with one seed after another.
+
+    What Picket is known not to pass yet is left out.
+    """
     began, failed = perf_counter(), []
-    names = list(library())
+    names = [name for name in library() if not load(name).beyond]
     for i in range(runs):
         name, seed = names[i % len(names)], 1 + i // len(names)
         scenario = load(name).reduced()

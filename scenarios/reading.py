@@ -28,7 +28,7 @@ from scenarios.verbs import VERBS
 
 _LENGTH_S_MAX: Final = 30 * 3_600.0  # the cast's operational keys live for 40 h
 _TOP: Final = {
-    *{"title", "about", "length_s", "seeds", "ci", "nodes", "cluster"},
+    *{"title", "about", "beyond", "length_s", "seeds", "ci", "nodes", "cluster"},
     *{"network", "costs", "story", "expect", "bars"},
 }
 
@@ -74,6 +74,7 @@ def parse(text: str, file: str) -> Scenario:
     return Scenario(
         title=top.text("title"),
         about=top.text("about", ""),
+        beyond=top.text("beyond", ""),
         nodes=nodes,
         length_s=length_s,
         seeds=top.listed("seeds", int, [1]),

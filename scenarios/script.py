@@ -157,11 +157,13 @@ class Scenario:
         nodes: How many of each role, in the order of the file.
         ci_nodes, ci_length_s: The size at which every change is tested.
         seeds: Those that every change is tested with.
+        beyond: Why Picket does not pass this yet; empty if it does.
     """
 
     title: str
     nodes: tuple[tuple[str, int], ...]
     about: str = ""
+    beyond: str = ""
     length_s: float = 60.0
     seeds: tuple[int, ...] = (1,)
     ci_nodes: int | None = None

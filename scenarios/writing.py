@@ -26,8 +26,9 @@ def write_scenario(scenario: Scenario) -> str:
 
 def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"title = {_value(scenario.title)}"
-    if scenario.about:
-        yield f"about = {_value(scenario.about)}"
+    for key in ("about", "beyond"):
+        if getattr(scenario, key):
+            yield f"{key} = {_value(getattr(scenario, key))}"
     yield f"length_s = {scenario.length_s}"
     yield f"seeds = {list(scenario.seeds)}"
     small = {"nodes": scenario.ci_nodes, "length_s": scenario.ci_length_s}

@@ -13,7 +13,6 @@ from gossip.membership.identity import Chain
 from gossip.pen import Pen
 from gossip.spread.sync import Sync
 from gossip.suite import Suite
-from scenarios import swarm
 from scenarios.evidence import ProofReader
 from scenarios.run import run
 from scenarios.script import Scenario
@@ -104,13 +103,12 @@ def test_a_failure_shrinks_to_what_it_takes() -> None:
 
 
 def test_failures_that_read_alike_are_one_failure() -> None:
-    scenario = attrs.evolve(
-        random_scenario(1),
-        expect=attrs.evolve(random_scenario(1).expect, bars=(("reach_max_ms", 0.0),)),
-    )
-    assert failure(scenario, 1) == failure(scenario, 2)
-    assert failure(random_scenario(1), 1) is None
-    assert swarm.random_scenario(1) == random_scenario(1)
+    scenario = random_scenario(11)
+    assert failure(scenario, 11) is None
+    strict = attrs.evolve(scenario.expect, bars=(("settled_s", -1.0),))
+    failing = attrs.evolve(scenario, expect=strict)
+    assert failure(failing, 1) == failure(failing, 2)
+    assert failure(failing, 1) is not None
 
 
 def test_the_toy_is_a_suite() -> None:

@@ -217,8 +217,8 @@ class Daemon:
             suite=self.suite,
             read_proof=ProofReader(self.roster, self.suite, self.bundles, self.names),
             observe=self._observes(),
-        )
             isolates=not config.observes("isolation"),
+        )
         self.links: Linkage = self._make_links()
         self.driver = Driver(
             engine=self.engine,
@@ -260,9 +260,6 @@ class Daemon:
             ring=self.ring,
             links=self.links,
         )
-        self.metrics.members.set(self.roster.size)
-
-    def _make_links(self) -> Linkage:
         self.response = Response(
             justice=self.justice,
             config=config.response,
@@ -300,6 +297,8 @@ class Daemon:
         return me
 
     def _observes(self) -> bool:
+        if "quarantine" in self.config.modes:
+            return self.config.observes("quarantine")
         if self.config.mode != "auto":
             return self.config.mode == "observe"
         return self.clock.unix_ms() < self._enforces_from_ms()
@@ -307,8 +306,6 @@ class Daemon:
     def _enforces_from_ms(self) -> int:
         born = self.store.meta(_BORN)
         if born is None:
-        if "quarantine" in self.config.modes:
-            return self.config.observes("quarantine")
             return self.clock.unix_ms() + DAY_MS
         return int.from_bytes(born, "big") + DAY_MS
 
@@ -317,20 +314,20 @@ class Daemon:
     async def _start_cores(self, nursery: trio.Nursery) -> None:
         held = self.driver.restore()
         self.justice.restored()
+        self.response.restored()
         now = self.clock.unix_ms()
         if self.store.meta(_BORN) is None:
             self.store.submit(PutMeta(_BORN, now.to_bytes(8, "big")))
         nursery.start_soon(self.driver.run)
         nursery.start_soon(self.justice.run)
+        nursery.start_soon(self.response.run)
         await nursery.start(self.links.run)
         incarnation = Incarnation(self.suite.random(INCARNATION_BYTES))
-        self.response.restored()
         self.driver.handle(events.Opened(incarnation, self.ring.current.chain))
         self._say_policy()
         nursery.start_soon(self._rotate_forever)
         nursery.start_soon(self._end_observing)
         nursery.start_soon(self.metrics.watch_loop)
-        nursery.start_soon(self.response.run)
         nursery.start_soon(self._manager.feed_watchdog)
         self.log.debug("read the feeds back", batches=held)
 

@@ -25,9 +25,16 @@ from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
-LAZY_MS: Final = 40
-GRAFT_MS: Final = 120
-"""How long an announced batch may take by the tree before it is asked for."""
+LAZY_MS: Final = 100
+"""Ids wait for company: a frame costs far more than an id."""
+GRAFT_MS: Final = 100
+"""How long an announced batch may take by the tree before it is asked for, at first.
+
+Twice as long, up to `GRAFT_MS_MAX`, whenever it turns out to have been on its way:
+where machines are busy, asking too early makes them busier."""
+GRAFT_MS_MAX: Final = 800
+GRAFT_CALMS: Final = 0.95
+"""What each batch that came in time leaves of a longer patience."""
 RECENT_MAX: Final = 65_536
 ANNOUNCED_PER_PEER_MAX: Final = 4_096
 
@@ -65,6 +72,8 @@ class Plumtree:
         init=False, factory=OrderedDict
     )
     _flush_ms: int | None = attrs.field(init=False, default=None)
+    _patience_ms: float = attrs.field(init=False, default=GRAFT_MS)
+    _grafted: OrderedDict[bytes, None] = attrs.field(init=False, factory=OrderedDict)
 
     def link_up(self, peer: NodeId) -> None:
         """A new link begins eager; the first duplicate prunes it."""
@@ -113,8 +122,11 @@ class Plumtree:
         if len(self._recent) > RECENT_MAX:
             self._recent.popitem(last=False)
         wanted = self._missing.pop(batch.id, None)
-        if wanted is not None and wanted.first in self._branches:
-            self._branches[wanted.first].announced -= 1
+        if wanted is not None:
+            if wanted.first in self._branches:
+                self._branches[wanted.first].announced -= 1
+            if batch.id not in self._grafted:
+                self._patience_ms = max(GRAFT_MS, GRAFT_CALMS * self._patience_ms)
         if live and source in self._branches:
             self._branches[source].eager = True
         frame = frames.push(batch.encoded) if live else b""
@@ -138,6 +150,12 @@ class Plumtree:
             return []
         branch.eager = False
         return [Send(peer, frames.prune())]
+
+    def on_known(self, batch_id: bytes) -> None:
+        """A batch came a second time: had we asked for it, it was too early."""
+        if batch_id in self._grafted:
+            del self._grafted[batch_id]
+            self._patience_ms = min(GRAFT_MS_MAX, 2 * self._patience_ms)
 
     def on_prune(self, peer: NodeId) -> list[Send]:
         """A peer has a better branch. Refused if we have too few ourselves."""
@@ -163,7 +181,9 @@ class Plumtree:
                     wanted.sources.append(peer)
             elif branch.announced < ANNOUNCED_PER_PEER_MAX:
                 branch.announced += 1
-                self._missing[batch_id] = _Missing(now + GRAFT_MS, [peer], peer)
+                self._missing[batch_id] = _Missing(
+                    now + int(self._patience_ms), [peer], peer
+                )
 
     def on_graft(self, peer: NodeId, ids: tuple[bytes, ...]) -> list[SendStored]:
         """A peer asks to be pushed to, and for what it missed."""
@@ -206,7 +226,10 @@ class Plumtree:
                     self._branches[wanted.first].announced -= 1
                 continue
             asked.setdefault(wanted.sources.pop(0), []).append(batch_id)
-            wanted.due_ms = now + GRAFT_MS
+            self._grafted[batch_id] = None
+            if len(self._grafted) > ANNOUNCED_PER_PEER_MAX:
+                self._grafted.popitem(last=False)
+            wanted.due_ms = now + int(self._patience_ms)
             self._missing.move_to_end(batch_id)
         sends = []
         for peer, ids in sorted(asked.items()):

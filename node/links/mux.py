@@ -206,6 +206,8 @@ class LinkMux(Yamux):
                 self.fail(LinkEnd.SILENT)
                 return
             await trio.sleep(min(PING_EVERY_S, left))
+            if trio.current_time() - self._heard_at < PING_EVERY_S / 2:
+                continue  # Whoever talks is alive.
             nonce = (nonce + 1) % 2**32
             self.post(frame_header(PING, SYN, 0, nonce))
 

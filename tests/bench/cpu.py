@@ -9,6 +9,7 @@ when nothing is said is measured first and printed beside it.
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import trio
 
 from enforcement.decide.court import Court
 from gossip import events
+from gossip.domains import Domain
 from gossip.engine import Engine
 from gossip.errors import UserError
 from gossip.ledger.entries import (
@@ -47,6 +49,7 @@ CLOCK = SystemClock()
 IDLE_S = 5.0
 DRAIN_S = 20.0
 PATIENCE_S = 120.0
+VERIFIES = 200
 
 
 @attrs.define
@@ -112,8 +115,6 @@ def _make_one(
                 node.driver.handle(events.LinkUp(chain))
             case LinkDown(peer):
                 node.driver.handle(events.LinkDown(peer))
-            case _:
-                sys.stderr.write(f"{event}\n")
 
     def hear(entry: Entry) -> None:
         node.hear(entry)
@@ -230,12 +231,23 @@ async def run(
         "duplicates_per_node_and_report": round(busy.known / received, 3),
         "bytes_sent_per_delivery": round(busy.sent_bytes / busy.heard),
         "cpu_of_a_core": round(busy.cpu_s / busy.wall_s, 3),
+        "bare_verify_ms_now": round(bare_verify_ms(suite, nodes[0].who), 3),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
 def knows_all(node: Node, count: int) -> bool:
     """Whether every member's keys arrived: its first batch did."""
     return len(node.driver.engine.ledger.heads()) >= count
+
+
+def bare_verify_ms(suite: SuiteWithKeys, who: Member) -> float:
+    """CPU of one signature in this run: a busy machine makes everything dearer."""
+    signature = who.key.sign(bytes(300), Domain.BATCH)
+    began = process_time()
+    for _ in range(VERIFIES):
+        suite.verify(who.chain.operational, bytes(300), signature, Domain.BATCH)
+    return 1_000 * (process_time() - began) / VERIFIES
 
 
 async def rest() -> None:

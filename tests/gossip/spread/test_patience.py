@@ -1,0 +1,83 @@
+"""How long an announced batch is waited for, where machines are busy."""
+
+from gossip.ledger.batch import Batch
+from gossip.spread import frames
+from gossip.spread.plumtree import GRAFT_MS, GRAFT_MS_MAX, Plumtree
+from gossip.units import (
+    ClusterId,
+    Incarnation,
+    KeyId,
+    NodeId,
+    UnixMs,
+)
+
+TREE, BESIDE = NodeId(b"t" * 32), NodeId(b"b" * 32)
+
+
+def batch(number: int) -> Batch:
+    return Batch(
+        id=number.to_bytes(32, "big"),
+        cluster=ClusterId(bytes(32)),
+        author=NodeId(bytes(32)),
+        incarnation=Incarnation(bytes(16)),
+        number=number,
+        previous=bytes(32),
+        issued_at_ms=UnixMs(0),
+        key=KeyId(bytes(32)),
+        entries=(),
+        header=b"",
+        signature=b"",
+        encoded=b"batch",
+    )
+
+
+def tree() -> Plumtree:
+    made = Plumtree()
+    for peer in (TREE, BESIDE):
+        made.link_up(peer)
+    return made
+
+
+def waits_ms(made: Plumtree, number: int, late_by_ms: int) -> int:
+    """Announce a batch that the tree brings late; for how long it was waited for."""
+    at = UnixMs(number * 100_000)
+    made.on_ihave(BESIDE, (batch(number).id,), at)
+    due = made.due_ms
+    assert due is not None
+    arrives = UnixMs(at + late_by_ms)
+    if due < arrives:
+        asked = [s for s in made.wake(UnixMs(due)) if s.peer == BESIDE]
+        assert [s.frame for s in asked] == [frames.graft([batch(number).id])]
+    made.spread(batch(number), TREE, arrives)
+    if due < arrives:
+        made.on_known(batch(number).id)  # what was asked for comes, too
+    made.wake(UnixMs(arrives + 1_000))
+    return due - at
+
+
+def test_asking_too_early_makes_patient_and_what_comes_in_time_less_so() -> None:
+    made = tree()
+    slow = [waits_ms(made, number, 350) for number in range(1, 10)]
+    assert slow[0] == GRAFT_MS
+    assert slow[-1] >= 350 > slow[1]
+
+    calm = [waits_ms(made, number, 10) for number in range(10, 100)]
+    assert calm == sorted(calm, reverse=True)
+    assert calm[-1] == GRAFT_MS
+
+
+def test_patience_has_an_end() -> None:
+    made = tree()
+    waited = [waits_ms(made, number, 10_000) for number in range(1, 20)]
+    assert max(waited) == GRAFT_MS_MAX
+
+
+def test_a_branch_that_is_really_broken_makes_nobody_patient() -> None:
+    made = tree()
+    for number in range(1, 20):
+        at = UnixMs(number * 100_000)
+        made.on_ihave(BESIDE, (batch(number).id,), at)
+        assert made.due_ms == at + GRAFT_MS
+        made.wake(UnixMs(at + GRAFT_MS))
+        made.spread(batch(number), BESIDE, UnixMs(at + GRAFT_MS + 5), live=False)
+        made.wake(UnixMs(at + 10_000))

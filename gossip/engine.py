@@ -22,6 +22,7 @@ from gossip.ledger.entries import EntryKind
 from gossip.ledger.feed import Ledger
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
+from gossip.opening import Opening, closing_of
 from gossip.pen import Pen
 from gossip.spread import frames
 from gossip.spread.conduct import DEMOTE_AT, PART_AT, Conduct
@@ -51,6 +52,7 @@ class Engine:
     _view: View = attrs.field(init=False)
     _pen: Pen = attrs.field(init=False)
     _intake: Intake = attrs.field(init=False)
+    _opening: Opening = attrs.field(init=False)
     _conduct: Conduct = attrs.field(init=False, factory=Conduct)
     _seeking: frozenset[NodeId] = attrs.field(init=False, default=frozenset())
     _wake_ms: int | None = attrs.field(init=False, default=None)
@@ -60,6 +62,8 @@ class Engine:
         self._view = View(self.me, members, self.suite)
         self._sync = Sync(self.me, self.ledger, self.suite)
         self._pen = Pen(self.me, self.roster, self.ledger)
+        needed = min(self.roster.colluders + 1, len(members) - 1)
+        self._opening = Opening(self.me, self.ledger, needed)
         self._intake = Intake(
             self.roster, self.suite, self.ledger, self._tree, self._sync
         )
@@ -72,6 +76,8 @@ class Engine:
                 effect that was never asked for. Peers cannot cause it.
         """
         effects = self._dispatch(event, now)
+        if (ready := self._opening.ready(now)) is not None:
+            effects += self._pen.open(*ready, now)
         if self._view.sought != self._seeking:
             self._seeking = self._view.sought
             effects.append(Seek(self._seeking))
@@ -123,7 +129,8 @@ class Engine:
                 return self._intake.restore(event.batch)
             case events.Opened():
                 self._view.review(now)
-                return [*self._pen.open(event.incarnation, event.chain, now)]
+                self._opening.begin(event, now)
+                return []
             case events.Rotated():
                 return [*self._pen.rotate(event.chain, now)]
 
@@ -168,6 +175,12 @@ class Engine:
             case frames.Full():
                 self._view.full(peer, now)
                 return self._part_with(peer, now)
+            case frames.Ask():
+                latest = self.ledger.latest(peer)
+                return [Send(peer, frames.tell(closing_of(latest)))]
+            case frames.Tell():
+                self._opening.hear(peer, frame.latest)
+                return []
 
     # --- links and time -------------------------------------------------------
 
@@ -178,7 +191,8 @@ class Engine:
             self._view.link_down(peer, now)
             return [Send(peer, frames.full())]
         self._tree.link_up(peer)
-        return [*self._sync.link_up(peer, now), *self._intake.unpark(now)]
+        asks = [Send(peer, frames.ask())] if self._opening.asking else []
+        return [*asks, *self._sync.link_up(peer, now), *self._intake.unpark(now)]
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
         self._tree.link_down(peer)
@@ -215,5 +229,12 @@ class Engine:
 
     def _due_ms(self) -> int | None:
         """When the first timer of any part rings."""
-        parts = (self._pen, self._tree, self._sync, self._intake, self._view)
+        parts = (
+            self._pen,
+            self._opening,
+            self._tree,
+            self._sync,
+            self._intake,
+            self._view,
+        )
         return min((p.due_ms for p in parts if p.due_ms is not None), default=None)

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from gossip import limits
+from gossip import events, limits
 from gossip.domains import Domain
 from gossip.effects import Sign, Store
 from gossip.errors import LocalError
@@ -55,23 +55,18 @@ class Pen:
     _storing: Batch | None = attrs.field(init=False, default=None)
     _last_left_ms: int = attrs.field(init=False, default=-BATCHING_MS)
 
-    def open(self, incarnation: Incarnation, chain: Chain, now: UnixMs) -> list[Sign]:
-        """Begin a fresh incarnation, saying where the last known one ended.
+    def open(
+        self, opened: events.Opened, closes: Closing | None, now: UnixMs
+    ) -> list[Sign]:
+        """Begin a fresh incarnation, saying where the one before it ended.
 
         Raises:
             LocalError: opened twice, or with another node's chain.
         """
         if self._incarnation is not None:
             raise LocalError("an engine is opened once")
-        before = self.ledger.latest(self.me)
-        closes = None
-        if before is not None:
-            (_, ended), feed = before
-            closes = Closing(
-                incarnation=ended, next_number=feed.next_number, head=feed.head
-            )
-        self._incarnation = incarnation
-        return self._introduce(chain, closes, now)
+        self._incarnation = opened.incarnation
+        return self._introduce(opened.chain, closes, now)
 
     def rotate(self, chain: Chain, now: UnixMs) -> list[Sign]:
         """Sign with another operational key from the next batch on."""
@@ -79,12 +74,11 @@ class Pen:
         return self._introduce(chain, None, now)
 
     def say(self, kind: int, body: bytes, now: UnixMs) -> list[Sign]:
-        """Append an entry; it leaves as soon as it may.
+        """Append an entry; it leaves as soon as it may, and not before `open`.
 
         Raises:
-            LocalError: not opened yet, or too long.
+            LocalError: too long.
         """
-        self._opened()
         if len(body) > limits.ENTRY_BODY_BYTES_MAX:
             raise LocalError(f"an entry of {len(body)} bytes")
         self._waiting.append((kind, body))

@@ -143,17 +143,34 @@ class Keys:
     closes: Closing | None
 
 
+def write_closing(closes: Closing | None) -> Value:
+    """A closing as part of something larger."""
+    if closes is None:
+        return None
+    return [closes.incarnation, closes.next_number, closes.head]
+
+
+def read_closing_untrusted(value: Value) -> Closing | None:
+    """Read what `write_closing` wrote.
+
+    Raises:
+        PeerError: malformed.
+    """
+    if value is None:
+        return None
+    parts = take_list(value, 3, 3)
+    return Closing(
+        incarnation=Incarnation(
+            take_bytes(parts[0], INCARNATION_BYTES, INCARNATION_BYTES)
+        ),
+        next_number=take_int(parts[1], 0, UNIX_MS_MAX),
+        head=take_bytes(parts[2], ID_BYTES, ID_BYTES),
+    )
+
+
 def write_keys(keys: Keys) -> bytes:
     """The body of a keys entry."""
-    closes = keys.closes
-    return pack(
-        [
-            keys.chain,
-            None
-            if closes is None
-            else [closes.incarnation, closes.next_number, closes.head],
-        ]
-    )
+    return pack([keys.chain, write_closing(keys.closes)])
 
 
 def read_keys_untrusted(body: bytes) -> Keys:
@@ -165,17 +182,10 @@ def read_keys_untrusted(body: bytes) -> Keys:
     chain, closing = take_list(
         unpack_untrusted(body, limits.ENTRY_BODY_BYTES_MAX), 2, 2
     )
-    closes = None
-    if closing is not None:
-        parts = take_list(closing, 3, 3)
-        closes = Closing(
-            incarnation=Incarnation(
-                take_bytes(parts[0], INCARNATION_BYTES, INCARNATION_BYTES)
-            ),
-            next_number=take_int(parts[1], 0, UNIX_MS_MAX),
-            head=take_bytes(parts[2], ID_BYTES, ID_BYTES),
-        )
-    return Keys(chain=take_bytes(chain, 1, limits.CHAIN_BYTES_MAX), closes=closes)
+    return Keys(
+        chain=take_bytes(chain, 1, limits.CHAIN_BYTES_MAX),
+        closes=read_closing_untrusted(closing),
+    )
 
 
 # --- reports ------------------------------------------------------------------

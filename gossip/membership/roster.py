@@ -38,6 +38,13 @@ class Roster:
         return len(self._members)
 
     @property
+    def colluders(self) -> int:
+        """f: how many members may lie together; floor((N-1)/3) unless the
+        operators said otherwise."""
+        told = self.founders.colluders
+        return (self.size - 1) // 3 if told is None else told
+
+    @property
     def author_bytes_max(self) -> int:
         """Each author's share of what a node keeps; what is beyond it waits until
         the author prunes, so nobody can crowd out anybody else's entries."""

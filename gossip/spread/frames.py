@@ -7,6 +7,7 @@ import attrs
 
 from gossip import limits
 from gossip.ledger.batch import FeedId
+from gossip.ledger.entries import Closing, read_closing_untrusted, write_closing
 from gossip.units import (
     ID_BYTES,
     INCARNATION_BYTES,
@@ -42,7 +43,9 @@ WANT_MAX = 256
     _HEADS,
     _WANT,
     _FULL,
-) = range(1, 11)
+    _ASK,
+    _TELL,
+) = range(1, 13)
 
 
 @attrs.frozen
@@ -127,8 +130,31 @@ class Full:
     """I have links enough: seek somebody else."""
 
 
+@attrs.frozen
+class Ask:
+    """I am starting: which is the last of my batches that you hold?"""
+
+
+@attrs.frozen
+class Tell:
+    """The head of your last feed, as far as I hold it; None: I hold nothing."""
+
+    latest: Closing | None
+
+
 Frame: TypeAlias = (
-    Push | Give | IHave | Graft | Prune | Root | Buckets | Heads | Want | Full
+    Push
+    | Give
+    | IHave
+    | Graft
+    | Prune
+    | Root
+    | Buckets
+    | Heads
+    | Want
+    | Full
+    | Ask
+    | Tell
 )
 
 
@@ -184,6 +210,16 @@ def full() -> bytes:
     return pack([_FULL])
 
 
+def ask() -> bytes:
+    """Encode an `Ask`."""
+    return pack([_ASK])
+
+
+def tell(latest: Closing | None) -> bytes:
+    """Encode a `Tell`."""
+    return pack([_TELL, write_closing(latest)])
+
+
 def read_frame_untrusted(data: bytes) -> Frame:
     """Read what a peer sent.
 
@@ -191,7 +227,7 @@ def read_frame_untrusted(data: bytes) -> Frame:
         PeerError: malformed or over a limit.
     """
     fields = take_list(unpack_untrusted(data, limits.FRAME_BYTES_MAX), 1, 5)
-    kind = take_int(fields[0], _PUSH, _FULL)
+    kind = take_int(fields[0], _PUSH, _TELL)
     take_list(fields, _LENGTHS[kind], _LENGTHS[kind])
     if kind in (_PUSH, _GIVE):
         batch = take_bytes(fields[1], 1, limits.BATCH_BYTES_MAX)
@@ -206,6 +242,10 @@ def read_frame_untrusted(data: bytes) -> Frame:
         return Prune()
     if kind == _FULL:
         return Full()
+    if kind == _ASK:
+        return Ask()
+    if kind == _TELL:
+        return Tell(read_closing_untrusted(fields[1]))
     if kind == _ROOT:
         return Root(take_bytes(fields[1], ID_BYTES, ID_BYTES))
     if kind == _BUCKETS:
@@ -224,6 +264,8 @@ _LENGTHS = {
     _GRAFT: 2,
     _PRUNE: 1,
     _FULL: 1,
+    _ASK: 1,
+    _TELL: 2,
     _ROOT: 2,
     _BUCKETS: 2,
     _HEADS: 4,

@@ -11,6 +11,7 @@ from gossip.engine import Engine
 from gossip.ledger.batch import Batch, draft_batch
 from gossip.ledger.entries import Entry, EntryKind
 from gossip.membership.roster import Roster
+from gossip.opening import PATIENCE_MS
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId, UnixMs
 from tests.support.members import NOW, KeySuite, Member, founders, member
@@ -60,8 +61,14 @@ class Town:
     def __getitem__(self, name: str) -> Citizen:
         return self.citizens[member(self.suite, name).node]
 
-    def start(self, name: str, stored: list[Batch] | None = None) -> Citizen:
-        """Start (again) a node, from what its disk holds."""
+    def start(
+        self, name: str, stored: list[Batch] | None = None, *, waiting: bool = True
+    ) -> Citizen:
+        """Start (again) a node, from what its disk holds.
+
+        Args:
+            waiting: Until it may speak although nobody is linked.
+        """
         who = member(self.suite, name)
         roster = Roster(founders(self.suite, self.names))
         citizen = Citizen(who, Engine(who.node, roster, self.suite))
@@ -72,7 +79,8 @@ class Town:
         self._incarnations += 1
         fresh = Incarnation(self._incarnations.to_bytes(16, "big"))
         self.post(who.node, events.Opened(fresh, who.chain))
-        self.settle()
+        if waiting:
+            self.pass_time(PATIENCE_MS)
         return citizen
 
     def link(self, a: str, b: str) -> None:

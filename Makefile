@@ -99,6 +99,10 @@ bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench
 bench-%: setup ## Run one measurement of tests/bench (ARGS goes to it)
 	@$(PY) -m tests.bench.$* $(ARGS)
 
+.PHONY: conformance
+conformance: setup ## Run the official MCP suites, direct and through Picket (needs npm; ARGS)
+	@$(PY) -m tests.conformance $(ARGS)
+
 .PHONY: liboqs
 liboqs: setup ## Build the liboqs library, the faster provider of suite 1
 	@bash node/keys/liboqs/build.sh $(ARGS)

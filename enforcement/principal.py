@@ -1,10 +1,17 @@
 """On whose behalf a session runs: an agent, its node, and its granted roles."""
 
+from typing import Final
+
 import attrs
 
 from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.membership.identity import AgentCert, Chain, read_agent_cert_untrusted
+from gossip.membership.identity import (
+    AgentCert,
+    Chain,
+    read_agent_cert_untrusted,
+    read_chain_untrusted,
+)
 from gossip.membership.roster import Roster
 from gossip.suite import Suite, digest
 from gossip.units import AgentId, NodeId
@@ -60,9 +67,55 @@ def read_principal_untrusted(
             member, or it certified a role that the founders' file does not let
             it grant.
     """
-    member = roster.member(chain.node)
+    roster.member(chain.node)
     agent_cert = read_agent_cert_untrusted(cert, suite, chain)
-    for role in agent_cert.roles:
+    name = check_granted(agent_cert, chain, roster)
+    return Principal(cert=agent_cert, chain=chain, node_name=name)
+
+
+def check_granted(cert: AgentCert, chain: Chain, roster: Roster) -> str:
+    """Check that a member certified only roles it may grant; its name.
+
+    Raises:
+        PeerError: it is no member, or granted more.
+    """
+    member = roster.member(chain.node)
+    for role in cert.roles:
         if role not in member.grants:
             raise PeerError(f"node `{member.name}` may not grant the role `{role}`")
-    return Principal(cert=agent_cert, chain=chain, node_name=member.name)
+    return member.name
+
+
+KNOWN_MAX: Final = 1_024
+
+
+@attrs.define
+class Principals:
+    """Principals verified before, so that an attacker's next request costs less.
+
+    The same bytes prove the same thing again; whether the node is still a member
+    and may grant the roles is asked each time.
+    """
+
+    roster: Roster
+    suite: Suite
+    _known: dict[tuple[bytes, bytes], Principal] = attrs.field(init=False, factory=dict)
+
+    def read_untrusted(self, chain: bytes, cert: bytes) -> Principal:
+        """Read a chain and an agent's certificate under it.
+
+        Raises:
+            PeerError: see `read_chain_untrusted` and `read_principal_untrusted`.
+        """
+        known = self._known.pop((chain, cert), None)
+        if known is None:
+            read = read_chain_untrusted(chain, self.suite)
+            known = read_principal_untrusted(
+                cert, chain=read, roster=self.roster, suite=self.suite
+            )
+        else:
+            check_granted(known.cert, known.chain, self.roster)
+        self._known[chain, cert] = known
+        if len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+        return known

@@ -23,7 +23,7 @@ from enforcement.detect.pins import Pins
 from enforcement.effects import Position
 from enforcement.gate import Gate
 from enforcement.judging import Post
-from enforcement.principal import Principal
+from enforcement.principal import Principal, Principals
 from gossip.errors import UserError
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.roster import Roster
@@ -85,7 +85,7 @@ def rates(config: Config) -> dict[str, Rate]:
     }
 
 
-@attrs.frozen
+@attrs.define
 class ProofReader:
     """Judges proofs for the court; see `enforcement.decide.court.ReadProof`."""
 
@@ -93,6 +93,10 @@ class ProofReader:
     suite: Suite
     bundles: Bundles
     names: Names
+    _known: Principals = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._known = Principals(self.roster, self.suite)
 
     def __call__(self, data: bytes) -> Offence | None:
         """What a proof proves; None if its bundle is not known here.
@@ -101,7 +105,11 @@ class ProofReader:
             PeerError: it proves nothing.
         """
         proven = read_proof_untrusted(
-            data, roster=self.roster, suite=self.suite, policies=self.bundles.find
+            data,
+            roster=self.roster,
+            suite=self.suite,
+            policies=self.bundles.find,
+            known=self._known,
         )
         if proven is None:
             return None

@@ -30,10 +30,10 @@ from enforcement.mcp.signing import (
     read_body_untrusted,
 )
 from enforcement.mcp.strictjson import Json
-from enforcement.principal import Principal, read_principal_untrusted
+from enforcement.principal import Principal, Principals
 from gossip.errors import PeerError
 from gossip.limits import CHAIN_BYTES_MAX
-from gossip.membership.identity import Chain, read_chain_untrusted
+from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
 from gossip.suite import SIGNATURE_BYTES, Suite
 from gossip.units import ID_BYTES, AgentId, NodeId, UnixMs
@@ -159,9 +159,16 @@ class _Disclosure:
 
 
 def read_proof_untrusted(
-    data: bytes, *, roster: Roster, suite: Suite, policies: FindPolicy
+    data: bytes,
+    *,
+    roster: Roster,
+    suite: Suite,
+    policies: FindPolicy,
+    known: Principals | None = None,
 ) -> DeniedRequest | None:
     """Judge a proof, alone.
+
+    ``known`` are principals verified before with this roster and suite.
 
     Returns:
         What it proves; None if all signatures hold but this node does not have
@@ -173,12 +180,9 @@ def read_proof_untrusted(
     """
     fields = take_list(unpack_untrusted(data, limits.PROOF_BYTES_MAX), 10, 10)
     take_int(fields[0], _VERSION, _VERSION)
-    chain = read_chain_untrusted(take_bytes(fields[1], 1, CHAIN_BYTES_MAX), suite)
-    principal = read_principal_untrusted(
+    principal = (known or Principals(roster, suite)).read_untrusted(
+        take_bytes(fields[1], 1, CHAIN_BYTES_MAX),
         take_bytes(fields[2], 1, limits.ENVELOPE_BYTES_MAX),
-        chain=chain,
-        roster=roster,
-        suite=suite,
     )
     encoded = take_bytes(fields[3], 1, limits.ENVELOPE_BYTES_MAX)
     body = read_body_untrusted(encoded)
@@ -201,7 +205,7 @@ def read_proof_untrusted(
         severity=rule.severity,
         issued_at_ms=body.issued_at_ms,
         request_id=body.request_id,
-        chain=chain,
+        chain=principal.chain,
     )
 
 

@@ -80,6 +80,8 @@ class Census:
 
     def at(self, at_ms: int) -> Rules:
         """The rules in force: of the largest N of the last two hours."""
+        if len(self.changes) == 1:
+            return self._rules[self.changes[0][1]]
         first = max(0, bisect_right(self.changes, at_ms - FALL_MS, key=_since) - 1)
         last = max(1, bisect_right(self.changes, at_ms, key=_since))
         members = max(count for _, count in self.changes[first:last])

@@ -14,7 +14,7 @@ is worse than none, since without the daemon every call is denied.
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -44,6 +44,7 @@ from node.linkage import Linkage, NoLinks
 from node.log import Log
 from node.metrics import Metrics
 from node.names import Names
+from node.policing import ClusterPolicy
 from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
@@ -52,6 +53,7 @@ from node.signer import KeyRing
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
 from node.tables import Address, show_address
+from node.tools import recall_pins, recall_requests
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -119,7 +121,7 @@ class Daemon:
             UserError: something in them is wrong.
         """
         config = load_config(self.config.file)
-        texts = policy_files(config.policy)
+        texts = self.policing.texts or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
         self.ring.admit(config.agents)
@@ -129,8 +131,7 @@ class Daemon:
         self.proxies.change(config)
         self.config = config
         if self.policy_digest != before:
-            remember(self.store, texts)
-            self._say_policy()
+            self._policy_changed(texts)
         self.log.info("read the configuration again", policy=self.policy_digest)
 
     async def run(
@@ -210,6 +211,9 @@ class Daemon:
         self.bundles = recall(self.store, policy, self.clock.unix_ms())
         remember(self.store, texts)
         self.names = Names()
+        self.policing = ClusterPolicy(
+            self.roster, self.suite, self.bundles, self.clock, self.log
+        )
         self.engine = Engine(self.me, self.roster, self.suite)
         self.court = Court(
             me=self.me,
@@ -247,6 +251,8 @@ class Daemon:
             court=self.court,
             clock=self.clock,
             names=self.names,
+            pins=recall_pins(self.store, config.servers, self.roster),
+            replay=recall_requests(self.store, self.clock.unix_ms()),
         )
         self.proxies = Proxies.of(
             config=config,
@@ -256,7 +262,7 @@ class Daemon:
             clock=self.clock,
             log=self.log,
             guard=self.guard,
-            clerk=Clerk(self.store, self.justice, self.metrics),
+            clerk=Clerk(self.store, self.justice, self.metrics, self.log.warn),
             ring=self.ring,
             links=self.links,
         )
@@ -325,6 +331,7 @@ class Daemon:
         incarnation = Incarnation(self.suite.random(INCARNATION_BYTES))
         self.driver.handle(events.Opened(incarnation, self.ring.current.chain))
         self._say_policy()
+        self.policing.on_change = self._policy_changed
         nursery.start_soon(self._rotate_forever)
         nursery.start_soon(self._end_observing)
         nursery.start_soon(self.metrics.watch_loop)
@@ -370,6 +377,7 @@ class Daemon:
 
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
+        self.policing.hear(entry)
 
     def _on_link(
         self, event: events.LinkUp | events.LinkDown | events.Barred | events.Frame
@@ -379,6 +387,10 @@ class Daemon:
             return
         self.driver.handle(event)
         self.metrics.links.set(len(self.engine.linked()))
+
+    def _policy_changed(self, texts: Mapping[str, str]) -> None:
+        remember(self.store, texts)
+        self._say_policy()
 
     def _say_policy(self) -> None:
         said = write_policy(self.policy_digest)

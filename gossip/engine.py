@@ -58,11 +58,10 @@ class Engine:
     _wake_ms: int | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        members = tuple(founder.node for founder in self.roster.members())
-        self._view = View(self.me, members, self.suite)
+        self._view = View(self.me, self.roster.groups, self.suite)
         self._sync = Sync(self.me, self.ledger, self.suite)
         self._pen = Pen(self.me, self.roster, self.ledger)
-        needed = min(self.roster.colluders + 1, len(members) - 1)
+        needed = min(self.roster.colluders + 1, self.roster.size - 1)
         self._opening = Opening(self.me, self.ledger, needed)
         self._intake = Intake(
             self.roster, self.suite, self.ledger, self._tree, self._sync
@@ -200,6 +199,8 @@ class Engine:
 
     def _on_stored(self, batch_id: bytes, now: UnixMs) -> list[Effect]:
         batch = self._pen.stored(batch_id)
+        if batch is None:
+            return []
         return [
             *self._tree.spread(batch, None, now),
             *self._intake.admit(batch),
@@ -225,6 +226,7 @@ class Engine:
                 effects.append(CloseLink(peer, "it offers what it does not deliver"))
             elif sins >= DEMOTE_AT:
                 effects += self._tree.demote(peer)
+                self._view.exchange(peer, now)
         return effects
 
     def _due_ms(self) -> int | None:

@@ -32,7 +32,7 @@ from gossip.ledger.entries import (
     write_checkpoint,
     write_keys,
 )
-from gossip.ledger.feed import Ledger
+from gossip.ledger.feed import Ledger, Place
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
 from gossip.units import Incarnation, NodeId, UnixMs
@@ -133,8 +133,13 @@ class Pen:
         self._storing = read_batch_untrusted(draft.join(signature))
         return [Store(self._storing, own=True)]
 
-    def stored(self, batch_id: bytes) -> Batch:
+    def stored(self, batch_id: bytes) -> Batch | None:
         """The batch is durable: it is part of the feed now.
+
+        Returns:
+            None if meanwhile our own feed was frozen at a proven fork: some copy
+            of us spoke under this incarnation too. Nobody would hear more of it;
+            the next start opens another.
 
         Raises:
             LocalError: it was not under way.
@@ -142,6 +147,10 @@ class Pen:
         batch, self._storing = self._storing, None
         if batch is None or batch.id != batch_id:
             raise LocalError("a batch was stored that was not under way")
+        if self.ledger.place(batch) is not Place.NEW:
+            self._chain = None
+            self._waiting.clear()
+            return None
         self.ledger.add(batch)
         return batch
 

@@ -3,7 +3,6 @@
 All of them are founders. Nothing here is secret, and nothing is random.
 """
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -89,17 +88,6 @@ def found(
             colluders=colluders,
         )
     )
-
-
-def twin(roster: Roster) -> Roster:
-    """A roster of the same members that has seen nobody's chain.
-
-    Shares what never changes: ten thousand rosters of ten thousand members each
-    would not fit into memory.
-    """
-    other = copy.copy(roster)
-    other._chains = {}
-    return other
 
 
 def act(suite: KeySuite, roster: Roster, at_ms: UnixMs, payload: Value) -> bytes:

@@ -28,7 +28,7 @@ from scenarios.citizen import Citizen, LocalClock
 from scenarios.evidence import ProofReader
 from scenarios.network import Link, Network
 from scenarios.onlooker import Onlooker
-from scenarios.people import KeySuite, Person, found, person, twin
+from scenarios.people import KeySuite, Person, found, person
 from scenarios.script import Scenario
 
 BOOT_US: Final = 100_000
@@ -106,7 +106,7 @@ class World:
     def start(self, citizen: Citizen) -> None:
         """Start a node, from what its disk holds."""
         assert not citizen.is_up
-        roster = twin(self.roster)
+        roster = self.roster.twin()
         citizen.engine = Engine(citizen.node, roster, self.suite)
         citizen.court = Court(
             citizen.node,

@@ -229,6 +229,10 @@ class Ledger:
         """Every feed in one order, so that equal ledgers list alike."""
         return sorted(self._feeds.items(), key=lambda item: item[0])
 
+    def buckets(self) -> list[int]:
+        """The first bytes that authors' ids of held feeds have, sorted."""
+        return sorted(self._buckets)
+
     def bucket(self, first_byte: int) -> list[tuple[FeedId, Feed]]:
         """The feeds whose author's id begins with this byte, in order."""
         return [(f, self._feeds[f]) for f in self._buckets.get(first_byte, ())]

@@ -12,6 +12,7 @@ import binascii
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 
 import attrs
 
@@ -78,7 +79,7 @@ class Founders:
     colluders: int | None
     """How many colluding nodes to tolerate; None means floor((N-1)/3)."""
 
-    @property
+    @cached_property
     def cluster(self) -> ClusterId:
         """Digest of everything but the addresses."""
         return ClusterId(

@@ -4,11 +4,14 @@ Built from the founders' file. A key enters it only inside a verified chain, so
 holding the roster is all that is needed to read a batch or a request.
 """
 
+import copy
+
 import attrs
 
 from gossip import limits
 from gossip.errors import PeerError
 from gossip.membership.founders import Founder, Founders
+from gossip.membership.groups import Groups
 from gossip.membership.identity import Chain
 from gossip.units import ClusterId, KeyId, NodeId
 
@@ -21,6 +24,7 @@ class Roster:
 
     founders: Founders
     cluster: ClusterId = attrs.field(init=False, repr=bytes.hex)
+    groups: Groups = attrs.field(init=False, repr=False)
     _members: dict[NodeId, Founder] = attrs.field(init=False)
     _names: dict[str, NodeId] = attrs.field(init=False)
     _providers: dict[str, NodeId] = attrs.field(init=False)
@@ -28,6 +32,7 @@ class Roster:
 
     def __attrs_post_init__(self) -> None:
         self.cluster = self.founders.cluster
+        self.groups = Groups(tuple(n.node for n in self.founders.nodes))
         self._members = {n.node: n for n in self.founders.nodes}
         self._names = {n.name: n.node for n in self.founders.nodes}
         self._providers = {s: n.node for n in self.founders.nodes for s in n.servers}
@@ -50,6 +55,15 @@ class Roster:
         the author prunes, so nobody can crowd out anybody else's entries."""
         share = limits.RETENTION_BYTES // max(1, self.size)
         return max(limits.AUTHOR_BYTES_MIN, share)
+
+    def twin(self) -> "Roster":
+        """A roster of the same members that has seen nobody's chain.
+
+        Shares what never changes, so that many nodes fit into one simulation.
+        """
+        other = copy.copy(self)
+        other._chains = {}
+        return other
 
     def members(self) -> tuple[Founder, ...]:
         """All members, in the order of the founders' file."""

@@ -275,9 +275,8 @@ class Sync:
 
     def _bucket_digests(self) -> dict[int, bytes]:
         return {
-            bucket: _bucket_digest(held)
-            for bucket in range(frames.BUCKETS)
-            if (held := self.ledger.bucket(bucket))
+            bucket: _bucket_digest(self.ledger.bucket(bucket))
+            for bucket in self.ledger.buckets()
         }
 
 

@@ -7,11 +7,11 @@ our links: that is what an eclipse would take. The draw goes round the admission
 groups, since members whom one sponsor brought in may all be one adversary.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import attrs
 
+from gossip.membership.groups import Groups
 from gossip.suite import Suite
 from gossip.units import NodeId, UnixMs
 
@@ -20,10 +20,19 @@ LINKS: Final = 8
 LINKS_MAX: Final = 12
 DIALLED: Final = 4
 """Others dial as many, so a node has about twice that many links."""
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 6_000
 """A peer that could not be linked for this long is exchanged for another."""
+HOPE_MS: Final = 1_500
+"""So long a call under way counts as if it were a link."""
 SHUN_MS: Final = 600_000
-"""For how long a peer that had no room, or no life, is not tried again."""
+"""For how long a peer that had no room for us is not tried again."""
+ABSENT_MS: Final = 60_000
+"""For how long one that could not be reached is not tried again."""
+TRIES: Final = 16
+WANDER_MS: Final = 30_000
+"""So often one of those we dial is exchanged for a stranger. Two halves of a
+parted cluster that each have links enough find each other again by this, and so
+does a node whose neighbours all stay silent."""
 
 
 @attrs.define
@@ -31,20 +40,20 @@ class View:
     """Whom one node seeks and is linked to."""
 
     me: NodeId = attrs.field(repr=bytes.hex)
-    members: tuple[NodeId, ...]
+    groups: Groups
     suite: Suite
-    group_of: Callable[[NodeId], bytes] = lambda _node: b"founders"
     _linked: set[NodeId] = attrs.field(init=False, factory=set)
     _sought: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """Whom we dial, and since when without a link."""
     _shunned: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _barred: set[NodeId] = attrs.field(init=False, factory=set)
     _due_ms: int | None = attrs.field(init=False, default=None)
+    _wander_ms: int | None = attrs.field(init=False, default=None)
 
     @property
     def small(self) -> bool:
         """Whether everybody is linked to everybody."""
-        return len(self.members) - 1 <= LINKS_MAX
+        return len(self.groups.everybody) - 1 <= LINKS_MAX
 
     @property
     def sought(self) -> frozenset[NodeId]:
@@ -68,6 +77,15 @@ class View:
         self._linked.discard(peer)
         if peer in self._sought:
             self._sought[peer] = now
+        if not self.small:
+            self.review(now)
+
+    def exchange(self, peer: NodeId, now: UnixMs) -> None:
+        """A peer is of no use: seek another in its place."""
+        if not self.small and peer in self._sought:
+            del self._sought[peer]
+            self._shunned[peer] = now + ABSENT_MS
+            self.review(now)
 
     def full(self, peer: NodeId, now: UnixMs) -> None:
         """A peer has no room for us: seek elsewhere."""
@@ -87,9 +105,12 @@ class View:
 
     def review(self, now: UnixMs) -> None:
         """Seek whom we lack: everybody, or enough, drawn at random."""
-        others = [n for n in self.members if n != self.me and n not in self._barred]
         if self.small:
-            self._sought = {n: self._sought.get(n, now) for n in others}
+            self._sought = {
+                n: self._sought.get(n, now)
+                for n in self.groups.everybody
+                if n != self.me and n not in self._barred
+            }
             self._due_ms = None
             return
         self._due_ms = now + PATIENCE_MS // 4
@@ -97,40 +118,61 @@ class View:
         for peer, since in list(self._sought.items()):
             if peer not in self._linked and now - since >= PATIENCE_MS:
                 del self._sought[peer]
-                self._shunned[peer] = now + SHUN_MS
-        candidates = [
-            n
-            for n in others
-            if n not in self._linked
-            and n not in self._sought
-            and n not in self._shunned
-        ]
-        for peer in self._draw(candidates, self._lacking()):
+                self._shunned[peer] = now + ABSENT_MS
+        self._wander(now)
+        for peer in self._draw(self._lacking(now)):
             self._sought[peer] = now
 
-    def _lacking(self) -> int:
+    def _wander(self, now: UnixMs) -> None:
+        """Now and then let go of whom we dialled first, and seek a stranger."""
+        if self._wander_ms is None:
+            # Not all nodes at once: somewhere within the first period.
+            share = int.from_bytes(self.suite.random(2), "big") % 1_000
+            self._wander_ms = now + WANDER_MS * share // 1_000
+        if now < self._wander_ms:
+            return
+        self._wander_ms = now + WANDER_MS
+        settled = [peer for peer in self._sought if peer in self._linked]
+        if len(settled) >= DIALLED:
+            del self._sought[settled[0]]
+
+    def _lacking(self, now: UnixMs) -> int:
         """How many more to dial: our own share, or up to the usual number."""
         own = DIALLED - len(self._sought)
-        trying = sum(peer not in self._linked for peer in self._sought)
-        short = LINKS_MIN - len(self._linked) - trying
+        hoped = sum(
+            peer not in self._linked and now - since < HOPE_MS
+            for peer, since in self._sought.items()
+        )
+        short = LINKS_MIN - len(self._linked) - hoped
         return max(0, own, short)
 
-    def _draw(self, candidates: list[NodeId], count: int) -> list[NodeId]:
-        """Draw at random, one from each group in turn, the rarest groups first."""
-        groups: dict[bytes, list[NodeId]] = {}
-        for node in sorted(candidates):
-            groups.setdefault(self.group_of(node), []).append(node)
+    def _suits(self, node: NodeId) -> bool:
+        return (
+            node != self.me
+            and node not in self._linked
+            and node not in self._sought
+            and node not in self._shunned
+            and node not in self._barred
+        )
+
+    def _draw(self, count: int) -> list[NodeId]:
+        """Draw at random, one from each admission group in turn.
+
+        From a group by index, so that a draw costs no walk over all members.
+        """
         held: dict[bytes, int] = {}
-        for node in [*self._sought, *sorted(self._linked - self._sought.keys())]:
-            group = self.group_of(node)
+        for node in [*self._sought, *(self._linked - self._sought.keys())]:
+            group = self.groups.of(node)
             held[group] = held.get(group, 0) + 1
         drawn: list[NodeId] = []
-        while groups and len(drawn) < count:
-            group = min(groups, key=lambda g: (held.get(g, 0), g))
-            pool = groups[group]
-            index = int.from_bytes(self.suite.random(4), "big") % len(pool)
-            drawn.append(pool.pop(index))
+        for _ in range(TRIES * count):
+            if len(drawn) == count:
+                break
+            group = min(self.groups.names, key=lambda g: (held.get(g, 0), g))
+            pool = self.groups.members(group)
+            node = pool[int.from_bytes(self.suite.random(4), "big") % len(pool)]
+            # A group that offers nobody is passed over more and more often.
             held[group] = held.get(group, 0) + 1
-            if not pool:
-                del groups[group]
+            if node not in drawn and self._suits(node):
+                drawn.append(node)
         return drawn

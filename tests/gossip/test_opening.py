@@ -108,3 +108,21 @@ def test_a_liar_about_our_head_only_names_a_feed_that_stays_closed() -> None:
 
     assert any(e.body == b"and yet it speaks" for e in cluster["ash"].admitted)
     assert not any(citizen.closed for citizen in cluster.citizens.values())
+
+
+def test_a_copy_that_spoke_under_our_incarnation_silences_us_without_a_crash() -> None:
+    """Until the next start: nobody would hear more of a frozen feed anyway."""
+    cluster = town()
+    fir = cluster["fir"]
+    latest = fir.engine.ledger.latest(fir.who.node)
+    assert latest is not None
+    feed, held = latest
+    fir.engine.ledger.freeze(feed, held.next_number)
+
+    cluster.say("fir", KIND, b"into the void")
+    cluster.say("fir", KIND, b"and again")
+
+    assert not any(e.body == b"into the void" for e in cluster["ash"].admitted)
+    again = cluster.start("fir", stored=list(fir.stored))
+    cluster.say("fir", KIND, b"a new beginning")
+    assert any(e.body == b"a new beginning" for e in again.admitted)

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossip.membership.groups import Groups
 from gossip.spread.view import (
     DIALLED,
     LINKS_MAX,
@@ -23,7 +24,8 @@ def node(n: int, group: int = 0) -> NodeId:
 def view(size: int, seed: int = 0, sybils: int = 0) -> View:
     members = tuple(node(n) for n in range(size))
     members += tuple(node(n, group=1) for n in range(sybils))
-    return View(node(0), members, ToySuite(seed), group_of=lambda n: n[:1])
+    sponsors = {node(n, group=1): b"one sponsor" for n in range(sybils)}
+    return View(node(0), Groups(members, sponsors), ToySuite(seed))
 
 
 def test_in_a_small_cluster_everybody_is_sought() -> None:
@@ -99,3 +101,33 @@ def test_one_sponsors_newcomers_cannot_fill_a_nodes_links(seed: int) -> None:
 
     honest = [n for n in crowded.sought if n[:1] == b"\0"]
     assert len(honest) >= DIALLED // 2
+
+
+def test_two_halves_with_links_enough_meet_again() -> None:
+    """Somebody of the other half is sought within a few periods of wandering."""
+    large = view(40)
+    now = NOW
+    met: set[NodeId] = set()
+    for step in range(60):
+        now = UnixMs(NOW + step * 5_000)
+        large.review(now)
+        for peer in large.sought:
+            near = int.from_bytes(peer[1:], "big") < 20
+            if near:
+                large.link_up(peer)
+            else:
+                met.add(peer)
+
+    assert len(met) >= 3
+
+
+def test_a_peer_that_is_of_no_use_is_exchanged() -> None:
+    large = view(50)
+    large.review(NOW)
+    (useless, *_) = sorted(large.sought)
+    large.link_up(useless)
+
+    large.exchange(useless, NOW)
+
+    assert useless not in large.sought
+    assert len(large.sought) >= DIALLED

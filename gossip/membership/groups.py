@@ -1,0 +1,39 @@
+"""Admission groups: members by the sponsor who brought them in."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+from gossip.units import NodeId
+
+FOUNDERS: Final = b"founders"
+
+
+@attrs.frozen
+class Groups:
+    """All members, by the sponsor who brought them in. Made once, shared by all."""
+
+    everybody: tuple[NodeId, ...]
+    sponsors: Mapping[NodeId, bytes] = attrs.field(factory=dict)
+    """Who brought each in; the founders are a group of their own."""
+    _pools: dict[bytes, tuple[NodeId, ...]] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        pools: dict[bytes, list[NodeId]] = {}
+        for node in self.everybody:
+            pools.setdefault(self.of(node), []).append(node)
+        self._pools.update({name: tuple(pool) for name, pool in pools.items()})
+
+    @property
+    def names(self) -> Iterable[bytes]:
+        """Every group."""
+        return self._pools
+
+    def of(self, node: NodeId) -> bytes:
+        """The group of a node."""
+        return self.sponsors.get(node, FOUNDERS)
+
+    def members(self, name: bytes) -> tuple[NodeId, ...]:
+        """Who belongs to a group."""
+        return self._pools[name]

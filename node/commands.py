@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from enforcement.decide.court import Heard
 from enforcement.decide.story import tell
+from enforcement.decide.taxonomy import find_category
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
     EntryKind,
@@ -110,6 +111,7 @@ def _show_report(daemon: "Daemon", heard: Heard) -> Json:
         "subject": str(report.subject),
         "name": daemon.names.tell(court, report.subject),
         "category": report.category,
+        "ids": _ids(report.category),
         "severity": report.severity,
         "class": "proof" if isinstance(report.evidence, Proof) else "witness",
         "proven": heard.proven,
@@ -117,6 +119,12 @@ def _show_report(daemon: "Daemon", heard: Heard) -> Json:
     if isinstance(report.evidence, Witness):
         shown["count"] = report.evidence.count
     return shown
+
+
+def _ids(name: str) -> Json:
+    """What other catalogues call a category."""
+    known = find_category(name)
+    return [*known.atlas, *known.attack, *known.owasp, *known.safe]
 
 
 async def _report(daemon: "Daemon", args: Args) -> Json:

@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "bench": ("node.cli.bench", "bench", "Measure this machine."),
     "tools": ("node.cli.tools", "tools", "List, show and accept pinned tools."),
     "approve": ("node.cli.tools", "approve", "Vouch for an agent or a call."),
+    "openapi": ("node.cli.openapi", "openapi", "Serve an OpenAPI document as tools."),
     "doctor": ("node.cli.doctor", "doctor", "Examine this machine and this node."),
 }
 

@@ -359,8 +359,11 @@ class Case:
                 self._convict_by_voices(track, end)
 
     def _convict_by_voices(self, track: _Track, at: int) -> None:
-        rules, total = self.census.at(at), self._sum(track, at)
-        if rules.voices_convict and total > rules.threshold:
+        rules = self.census.at(at)
+        if not rules.voices_convict or len(track.live) * MICRO <= rules.threshold:
+            return  # No voice is worth more than one: no need to weigh them.
+        total = self._sum(track, at)
+        if total > rules.threshold:
             self._begin(track, Basis.VOICES, at)
             track.peak_micro = total
 

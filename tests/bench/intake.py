@@ -48,6 +48,7 @@ from tests.support.members import Member, founders, member
 AUTHORS = 32
 SUBJECTS = 2_000
 LAG_EVERY_S = 0.001
+BATCH_EVERY_MS = 50
 
 
 class NoLinks:
@@ -79,7 +80,7 @@ def body(number: int, now: int) -> bytes:
 def write_feed(
     roster: Roster, author: Member, batches: int, each: int, now: int
 ) -> list[bytes]:
-    """One author's frames, signed for real."""
+    """One author's frames, signed for real; the last of them written at ``now``."""
     written: list[bytes] = []
     previous = bytes(32)
     for number in range(batches):
@@ -95,7 +96,7 @@ def write_feed(
             incarnation=Incarnation(bytes(16)),
             number=number,
             previous=previous,
-            issued_at_ms=UnixMs(now),
+            issued_at_ms=UnixMs(now - (batches - number) * BATCH_EVERY_MS),
             key=author.chain.key,
             entries=said,
         )
@@ -115,7 +116,9 @@ async def take_in(
     roster = Roster(founders(suite, names))
     me, *authors = (member(suite, name, at=now) for name in names)
     batches = max(1, reports // each // AUTHORS)
-    feeds = [write_feed(roster, a, batches, each, now) for a in authors]
+    feeds = [
+        write_feed(roster, a, batches, each, now + i) for i, a in enumerate(authors)
+    ]
     arriving = [frame for turn in zip(*feeds, strict=True) for frame in turn]
     court = Court(me.node, roster, suite, lambda _proof: None)
     heard = 0

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Mapping
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enforcement.defend.policy import Policy
@@ -111,9 +112,7 @@ def bend(text: str, changes: list[tuple[str, str]]) -> str:
 messages = st.builds(bend, spoken, st.lists(respelled | doubled, max_size=2))
 
 
-@settings(max_examples=800, deadline=None)
-@given(messages)
-def test_no_reader_sees_another_call_than_the_gate(text: str) -> None:
+def _check_one(text: str) -> None:
     guard = gate(Position.LOCAL, TOWN, AGENT, POST)
     NOWS[0] = UnixMs(NOWS[0] + 100)
     effects = guard.handle(ClientMessage(text.encode(errors="surrogatepass")), NOWS[0])
@@ -121,6 +120,25 @@ def test_no_reader_sees_another_call_than_the_gate(text: str) -> None:
         (audit,) = of(effects, Audit)
         for reader in READERS:
             _check_read_alike(sent.data, reader, audit)
+
+
+@settings(max_examples=800, deadline=None)
+@given(messages)
+def test_no_reader_sees_another_call_than_the_gate(text: str) -> None:
+    _check_one(text)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+@settings(
+    max_examples=100_000,
+    deadline=None,
+    suppress_health_check=[*HealthCheck],
+    database=None,
+)
+@given(messages)
+def test_in_a_hundred_thousand_messages_no_reader_sees_another_call(text: str) -> None:
+    _check_one(text)
 
 
 NOWS = [NOW]

@@ -1,0 +1,88 @@
+"""What people do about policy and tools on running nodes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.live.test_daemon_guard import add_agent, bank
+from tests.support.callers import SERVER, endpoint, query
+from tests.support.daemons import picket, until
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(not SERVER.exists(), reason="`make servers` was not run"),
+]
+
+NO_READING = """
+@id("everything-else")
+permit(principal, action, resource);
+@id("no-reading") @advice("ask an operator")
+forbid(principal, action == Action::"tools/call", resource == Tool::"sql/read_query")
+unless { context.approved };
+"""
+READ = ("read_query", "SELECT name FROM customers")
+
+
+async def test_operators_change_the_policy_of_all_and_a_person_approves(
+    tmp_path: Path,
+) -> None:
+    async with bank(tmp_path, "ledger", "branch") as made:
+        ledger, branch = made["ledger"], made["branch"]
+        bot = add_agent(branch, "bot", "retail")
+        made.start()
+        url = endpoint(branch)
+        assert "a customer" in await query(url, bot, *READ)
+
+        folder = tmp_path / "next"
+        folder.mkdir()
+        (folder / "rules.cedar").write_text(NO_READING)
+        at = ("-c", str(branch.home))
+        picket("policy", "trial", str(folder), *at)
+        assert "a customer" in await query(url, bot, *READ)
+        told = json.loads(picket("policy", "trial", "--json", *at).stdout)
+        assert [row["tried"] for row in told["differ"]] == ["denied: no-reading"]
+
+        picket("policy", "push", str(folder), "--operator-key", str(made.operator), *at)
+        digests = {
+            node.name: until(lambda node=node: _pushed(node.ask("policy.show")))  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            for node in made.nodes
+        }
+        assert len(set(digests.values())) == 1
+        assert await query(url, bot, *READ) == "denied: rule no-reading"
+
+        picket("approve", "bot", "sql/read_query", *at)
+        said = await query(url, bot, *READ)
+        assert said == "denied: rule no-reading", (
+            "the provider's people must say so too"
+        )
+        rows = branch.ask("audit", last=1)
+        assert isinstance(rows, list)
+        assert isinstance(rows[-1], dict)
+        agent = str(rows[-1]["agent"])
+        picket("approve", agent, "sql/read_query", "-c", str(ledger.home))
+        assert "a customer" in await query(url, bot, *READ)
+
+        pulled = tmp_path / "pulled"
+        picket("policy", "pull", str(pulled), "-c", str(ledger.home))
+        assert (pulled / "rules.cedar").read_text() == NO_READING
+        draft = tmp_path / "learnt.draft"
+        picket("policy", "learn", str(draft), *at)
+        assert "sql/read_query" in draft.read_text()
+
+        for node in made.nodes:
+            tools = node.ask("tools.list")
+            assert isinstance(tools, list)
+            pinned = {str(t["tool"]) for t in tools if isinstance(t, dict)}
+            assert node is branch or "read_query" in pinned
+            assert node.reports() == [], "nobody is reported for what others sense"
+
+        assert ledger.end() == 0
+        ledger.start()
+        ledger.wait_ready()
+        assert _pushed(ledger.ask("policy.show")) == digests["branch"]
+
+
+def _pushed(answer: object) -> str:
+    assert isinstance(answer, dict)
+    return str(answer["digest"]) if answer["version"] else ""

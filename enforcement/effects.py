@@ -29,11 +29,13 @@ class SubjectKind(StrEnum):
 
     NODE = "node"
     AGENT = "agent"
+    ARTEFACT = "artefact"
+    """A tool, by the digest of its manifest."""
 
 
 @attrs.frozen
 class Subject:
-    """Of whom something is said; ``id`` is a `NodeId` or an `AgentId`."""
+    """Of whom something is said; ``id`` is a `NodeId`, an `AgentId` or a digest."""
 
     kind: SubjectKind
     id: bytes = attrs.field(repr=bytes.hex)

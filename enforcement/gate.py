@@ -106,6 +106,7 @@ class Gate:
         if self.post.pins is not None:
             asks = self.position is not Position.EGRESS
             self._tooling = Tooling(server=self.server, pins=self.post.pins, asks=asks)
+            self._tooling.is_refused = self.post.is_refused
         self._waiting = Antechamber(
             post=self.post,
             position=self.position,

@@ -237,7 +237,7 @@ class Judge:
         if verified is not None and verified.policy is not current:
             named = verified.policy.decide(call)
             decision = decision if named.allow else named
-        if decision.allow:
+        if decision.allow or self._spares(principal, decision):
             return
         if verified is None:
             evidence = self._of_own_agent(principal, decision, seen, now_ms)
@@ -252,6 +252,13 @@ class Judge:
             advice=decision.advice,
             evidence=evidence,
         )
+
+    def _spares(self, principal: Principal, decision: Decision) -> bool:
+        """Whether gates only observe. What would convict us is denied all the same,
+        and so is what policy could not decide."""
+        if decision.hostile or decision.reason not in (Reason.RULE, Reason.NO_PERMIT):
+            return False
+        return self.post.spares(principal.agent, decision.rule or decision.reason)
 
     def _of_own_agent(
         self, principal: Principal, decision: Decision, seen: bytes, now_ms: UnixMs
@@ -313,6 +320,8 @@ class Judge:
             self._screen.check_rate(call, now_ms)
         except DeniedError as denied:
             principal = call.principal
+            if self.post.spares(principal.agent, denied.reason):
+                return
             ingress = self.position is Position.INGRESS
             subject = Subject(SubjectKind.AGENT, principal.agent)
             if ingress:  # its own node should have held it back

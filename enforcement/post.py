@@ -14,7 +14,12 @@ from enforcement.detect.pins import Pins
 from enforcement.effects import Effect, Subject
 from enforcement.mcp.jsonrpc import Reason
 from gossip.suite import Suite
-from gossip.units import ClusterId
+from gossip.units import AgentId, ClusterId
+
+
+def _never(agent: AgentId, rule: str) -> bool:
+    del agent, rule
+    return False
 
 
 @attrs.define(kw_only=True)
@@ -23,6 +28,8 @@ class Post:
 
     Attributes:
         is_refused: Whether the calls of a subject are cut off now.
+        spares: Whether gates only observe: then a denial of an agent, by a rule or
+            for a reason, is counted by this very question, and does not happen.
         pins: The tools of all servers; None: any tool may be called.
         trust: None: all agents are trusted fully.
         trial: A policy on trial beside the live one, if any.
@@ -36,6 +43,7 @@ class Post:
     replay: ReplayWindow
     witnesses: WitnessBudget
     is_refused: Callable[[Subject], bool]
+    spares: Callable[[AgentId, str], bool] = _never
     pins: Pins | None = None
     trust: TrustBook | None = None
     approvals: Approvals = attrs.field(factory=Approvals)

@@ -9,7 +9,7 @@ from enforcement.defend.policy import REVEAL, Call, Policy
 from enforcement.defend.provable import find_unprovable
 from enforcement.defend.session import CHALLENGED_BELOW, FULL
 from enforcement.detect.pins import Manifest
-from enforcement.effects import Position
+from enforcement.effects import Position, Subject, SubjectKind
 from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.signing import NO_MANIFEST
 from enforcement.post import DeniedError, Post
@@ -92,6 +92,13 @@ class Screen:
                 f"the tool `{request.tool}` of `{self.server}` is not what it was",
                 advice=f"have an operator look: `picket tools show {self.server}"
                 f" {request.tool}`",
+            )
+        artefact = Subject(SubjectKind.ARTEFACT, manifest.digest)
+        if self.post.is_refused(artefact):
+            raise DeniedError(
+                Reason.QUARANTINED,
+                f"the tool `{request.tool}` of `{self.server}` is quarantined",
+                advice=f"run `picket quarantine why artefact:{manifest.digest.hex()}`",
             )
         fault = manifest.fault
         if manifest.schema is not None:

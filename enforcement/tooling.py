@@ -7,6 +7,7 @@ the provider's gate does this.
 """
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -14,7 +15,7 @@ import attrs
 from enforcement import limits
 from enforcement.defend.compliance import Tags, redact
 from enforcement.detect.pins import Manifest, Pins, Sighting, read_manifest_untrusted
-from enforcement.effects import Effect, ToolSeen
+from enforcement.effects import Effect, Subject, SubjectKind, ToolSeen
 from enforcement.mcp.jsonrpc import Request, Response
 from enforcement.mcp.strictjson import (
     Json,
@@ -45,6 +46,8 @@ class Tooling:
     pins: Pins
     asks: bool
     """Whether this gate lists tools by itself."""
+    is_refused: Callable[[Subject], bool] = lambda _subject: False
+    """Whether a tool is quarantined: then it is not shown."""
     _complete: bool = attrs.field(init=False, default=False)
     _asking: str | None = attrs.field(init=False, default=None)
     _pages: int = attrs.field(init=False, default=0)
@@ -200,7 +203,8 @@ class Tooling:
                 at_ms=now_ms,
             )
             news = None if sighting is Sighting.SAME else seen
-            learnt.append((sighting is not Sighting.CHANGED, news))
+            refused = self.is_refused(Subject(SubjectKind.ARTEFACT, manifest.digest))
+            learnt.append((sighting is not Sighting.CHANGED and not refused, news))
         return learnt
 
 

@@ -242,6 +242,7 @@ class Daemon:
             log=self.log,
             metrics=self.metrics,
             publish=self.driver.report,
+            observes_gate=config.observes("gate"),
         )
         self.guard = Guard.of(
             config=config,
@@ -253,6 +254,7 @@ class Daemon:
             names=self.names,
             pins=recall_pins(self.store, config.servers, self.roster),
             replay=recall_requests(self.store, self.clock.unix_ms()),
+            spares=self.justice.spares,
         )
         self.proxies = Proxies.of(
             config=config,
@@ -270,6 +272,7 @@ class Daemon:
             justice=self.justice,
             config=config.response,
             sessions=self.proxies.desk.sessions,
+            observes_tools=config.observes("tools"),
         )
         self.metrics.members.set(self.roster.size)
 

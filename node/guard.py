@@ -4,7 +4,7 @@ One policy, one set of rates, one memory of requests seen: an agent that opens
 many sessions is one agent still.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ from gossip.errors import UserError
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
-from gossip.units import NodeId
+from gossip.units import AgentId, NodeId
 from node.clock import Clock
 from node.config import Config, read_text
 from node.names import Names
@@ -146,6 +146,7 @@ class Guard:
         names: Names,
         pins: Pins,
         replay: ReplayWindow,
+        spares: Callable[[AgentId, str], bool],
     ) -> "Guard":
         """The guard of a node whose court says who is cut off."""
 
@@ -166,6 +167,7 @@ class Guard:
                 replay=replay,
                 witnesses=WitnessBudget(),
                 is_refused=is_refused,
+                spares=spares,
                 pins=pins,
                 trust=TrustBook(),
                 proves=True,
@@ -200,4 +202,5 @@ class Guard:
 KINDS: Final = {
     gate.SubjectKind.NODE: SubjectKind.NODE,
     gate.SubjectKind.AGENT: SubjectKind.AGENT,
+    gate.SubjectKind.ARTEFACT: SubjectKind.ARTEFACT,
 }

@@ -24,7 +24,7 @@ from gossip.ledger.entries import (
     Witness,
     read_report_untrusted,
 )
-from gossip.units import NodeId
+from gossip.units import AgentId, NodeId
 from node.clock import Clock
 from node.driver import Alarm
 from node.guard import KINDS
@@ -63,6 +63,7 @@ class Justice:
     metrics: Metrics
     publish: Callable[[Report], None]
     observations: Observations = attrs.field(factory=Observations)
+    observes_gate: bool = False
     on_change: Callable[[], None] = lambda: None
     on_ruling: Callable[[Ruling], None] = lambda _ruling: None
     watchers: Watchers = attrs.field(init=False)
@@ -127,6 +128,13 @@ class Justice:
         )
         self._saw(report)
 
+    def spares(self, agent: AgentId, rule: str) -> bool:
+        """Whether gates only observe; see `enforcement.post.Post.spares`."""
+        if self.observes_gate:
+            whom = self.name(Subject(SubjectKind.AGENT, agent))
+            self.observe_one("gate", rule, whom)
+        return self.observes_gate
+
     async def run(self) -> None:
         """Let the court look again when it asked to."""
         await self._alarm.run(
@@ -176,13 +184,13 @@ class Justice:
             case rulings.HeldBack(subject, withheld):
                 name = self.name(subject)
                 self._tell(f"not enforced, by {withheld}: the quarantine of {name}")
-                self._observe("quarantine", withheld, name)
+                self.observe_one("quarantine", withheld, name)
             case rulings.Spared(node, category):
                 name = self.court.roster.name(node)
                 self._tell(
                     f"not enforced, by observe mode: isolating {name} ({category})"
                 )
-                self._observe("isolation", category, name)
+                self.observe_one("isolation", category, name)
             case rulings.Found(report):
                 if not self._restoring:
                     self._saw(report)
@@ -204,7 +212,8 @@ class Justice:
                 self._alarm.set(at_ms)
         return False
 
-    def _observe(self, what: str, rule: str, whom: str) -> None:
+    def observe_one(self, what: str, rule: str, whom: str) -> None:
+        """Count what observe mode let be."""
         if not self._restoring:
             self.metrics.observed.labels(what).inc()
             self.observations.note(what, rule, whom, self.clock.unix_ms())

@@ -37,11 +37,13 @@ class Response:
 
     Args:
         sessions: The MCP sessions that are open now.
+        observes_tools: Sessions that would be ended are only counted.
     """
 
     justice: Justice
     config: ResponseConfig
     sessions: Callable[[], Iterable[Session]]
+    observes_tools: bool = False
     nft: Nftables | None = attrs.field(init=False, default=None)
     hooks: tuple[Hook, ...] = attrs.field(init=False)
     _ender: SessionEnder = attrs.field(init=False)
@@ -101,7 +103,11 @@ class Response:
             return
         match ruling:
             case rulings.Deny(subject, standing):
-                self._ender.end(subject)
+                if self.observes_tools:
+                    name = self.justice.name(subject)
+                    self.justice.observe_one("tools", "quarantined", name)
+                else:
+                    self._ender.end(subject)
                 self._block()
                 self._tell_hooks("quarantined", subject, standing)
                 self._page(subject, standing, held_back=False)

@@ -29,7 +29,7 @@ from node.store import Store
 
 PRUNE_S: Final = 600.0
 BACKLOG_REQUESTS_MAX: Final = 256
-TAKE_IN_MAX: Final = 64
+TAKE_IN_MAX: Final = 32
 """Frames handled without letting anybody else have a turn."""
 _FRAME_BYTES_USUAL: Final = 4_096
 _ENTRY_BYTES_USUAL: Final = 150

@@ -43,6 +43,7 @@ _NOT_ASKED = _HOP | {
     "origin",  # has been checked; the server would check it against itself
     "picket-token",
 }
+_OURS = _NOT_ASKED | {"authorization"}
 _NOT_ANSWERED = _HOP | {"content-length", "date", "server", "set-cookie"}
 
 
@@ -115,6 +116,10 @@ class Answer(Protocol):
         """
         ...
 
+    def rest(self) -> bool:
+        """Give back what carried it, if it is at its end and that can be used again."""
+        ...
+
     async def aclose(self) -> None:
         """Give it back; before its end this tells the server to stop."""
         ...
@@ -154,7 +159,10 @@ class Out(Protocol):
 
 def find(headers: Headers, name: str) -> str:
     """A header's value; empty without it."""
-    return next((value for key, value in headers if key == name), "")
+    for key, value in headers:
+        if key == name:
+            return value
+    return ""
 
 
 def asked(headers: Mapping[str, str], *, authorization: bool) -> Headers:
@@ -162,8 +170,8 @@ def asked(headers: Mapping[str, str], *, authorization: bool) -> Headers:
 
     ``authorization`` travels only where it is meant for the server.
     """
-    named = _named(headers.get("connection", ""))
-    dropped = _NOT_ASKED if authorization else _NOT_ASKED | {"authorization"}
+    named = _named(headers["connection"]) if "connection" in headers else frozenset()
+    dropped = _NOT_ASKED if authorization else _OURS
     return tuple(
         (k, v) for k, v in headers.items() if k not in dropped and k not in named
     )

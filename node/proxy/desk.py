@@ -161,6 +161,10 @@ class Desk:
         """All that are open now."""
         return tuple(self._sessions)
 
+    def forget(self, session: Session) -> None:
+        """End a session whose server's side needs no ending."""
+        self._sessions.discard(session)
+
     async def close(self, session: Session) -> None:
         """End a session and its server's side."""
         self._sessions.discard(session)

@@ -199,7 +199,8 @@ class McpHttp:
         here = provider == self.desk.node
         position = Position.LOCAL if here else Position.EGRESS
         visit = Visit(position, principal, server, provider, carrier)
-        headers = asked(request.headers, authorization=self._is_servers(request))
+        theirs = "authorization" in request.headers and self._bearer(request) is None
+        headers = asked(request.headers, authorization=theirs)
         ask = Ask(request.method, headers)
         if request.method == "POST":
             revision = self._passages.revision(visit, ask)
@@ -252,10 +253,6 @@ class McpHttp:
         scheme = "https" if self.tls else "http"
         origin = f"{scheme}://{request.headers.get('host', '')}"
         return Place(origin, path or request.path)
-
-    def _is_servers(self, request: Request) -> bool:
-        """Whether `Authorization` is meant for the server and not for us."""
-        return self._bearer(request) is None
 
     def _authenticate(self, request: Request) -> Principal | None:
         name = self._bearer(request)

@@ -129,6 +129,10 @@ class _Connection:
 
     async def send(self, data: bytes) -> None:
         """Send, giving up on a client that takes nothing for too long."""
+        sent = self._wire.send_now(data)
+        if sent == len(data):
+            return
+        data = data[sent:]
         waiting = self._scope.deadline
         self._scope.deadline = trio.current_time() + limits.IDLE_S
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -251,7 +251,7 @@ class MeshAnswer:
     def __init__(self, carrier: HttpMeshCarrier, frames: FrameStream) -> None:
         self._carrier = carrier
         self._frames = frames
-        self._done = False
+        self._done = self._kept = False
 
     async def read_head(self, fresh: bool) -> None:
         """Wait for status and headers. Raises `Lost`."""
@@ -285,12 +285,17 @@ class MeshAnswer:
         except PeerError as wrong:
             raise self._carrier.broke() from wrong
 
+    def rest(self) -> bool:
+        """Keep the stream for the next request, if the answer is at its end."""
+        if self._done and not self._kept:
+            self._kept = True
+            self._carrier.keep(self._frames)
+        return self._done
+
     async def aclose(self) -> None:
         """Keep the stream, or close it if the answer is not at its end."""
-        if not self._done:
+        if not self.rest():
             await self._frames.aclose()
-        else:
-            self._carrier.keep(self._frames)
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,17 @@ from enforcement.mcp.batch import (
 from enforcement.mcp.headers import MISMATCH_CODE
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE, MalformedError
-from node.proxy.carry import METADATA, Answer, Ask, Carrier, Headers, Letter, Out, Piece
+from node.proxy.carry import (
+    METADATA,
+    Answer,
+    Ask,
+    Carrier,
+    Headers,
+    Letter,
+    Out,
+    Piece,
+    find,
+)
 from node.proxy.peek import Kind, peek
 from node.proxy.session import Lost, Session
 
@@ -65,7 +75,7 @@ class Passage:
         if ask.letters and not letters:
             await self._refuse(ask, replies, out)
             return
-        passed = attrs.evolve(ask, letters=tuple(letters))
+        passed = Ask(ask.method, ask.headers, tuple(letters), ask.batch, ask.target)
         try:
             answer = await self.carrier.ask(passed)
         except Lost as lost:
@@ -84,8 +94,9 @@ class Passage:
         except Lost as lost:
             await self._lost(passed, lost, [], out)
         finally:
-            with trio.CancelScope(shield=True):
-                await answer.aclose()
+            if not answer.rest():
+                with trio.CancelScope(shield=True):
+                    await answer.aclose()
 
     async def _judge(self, ask: Ask) -> tuple[list[Letter], list[bytes]]:
         """What the gate lets through, and what it answers itself."""
@@ -147,7 +158,8 @@ class Passage:
         """An answer in one piece: JSON, nothing, or words about an error."""
         piece = await answer.next()
         body = b"" if piece is None else piece.data
-        told = await self._through(body) if body else []
+        clear = answer.status == 200 and _is_json(answer.headers)
+        told = await self._through(body, clear) if body else []
         if told is not None:
             self._note_revision(ask, told)
             told = [*replies, *told]
@@ -186,8 +198,11 @@ class Passage:
                 await out.piece(attrs.evolve(piece, data=told))
         await out.end()
 
-    async def _through(self, data: bytes) -> list[bytes] | None:
-        """What the gate passes of what the server says; None if it is no JSON."""
+    async def _through(self, data: bytes, clear: bool = False) -> list[bytes] | None:
+        """What the gate passes of what the server says; None if it is no JSON-RPC.
+
+        What is ``clear`` is the gate's to read, whatever it is.
+        """
         if self.revision == BATCH_REVISION and is_batch(data):
             try:
                 parts = split_batch_untrusted(data, gate_limits.SERVER_KEYS_MAX)
@@ -197,7 +212,7 @@ class Passage:
             for part in parts:
                 told += await self.session.server_said(part, send=self._say_back)
             return told
-        if peek(data).kind is Kind.UNREADABLE:
+        if not clear and peek(data).kind is Kind.UNREADABLE:
             return None
         return await self.session.server_said(data, send=self._say_back)
 
@@ -244,13 +259,15 @@ class Passage:
                 await self.session.client_said(text.encode(), send=nowhere)
 
     def _note_revision(self, ask: Ask, told: Sequence[bytes]) -> None:
-        if not self.revision and told and opens(ask):
+        if told and not self.revision and opens(ask):
             self.revision = read_revision(told[0])
 
 
 def opens(ask: Ask) -> bool:
     """Whether this request asks for a session."""
     if len(ask.letters) != 1 or ask.session or ask.batch:
+        return False
+    if b"initialize" not in ask.letters[0].data and b"\\" not in ask.letters[0].data:
         return False
     return peek(ask.letters[0].data).method == "initialize"
 
@@ -280,6 +297,10 @@ def read_revision(answer: bytes) -> str:
         return ""
     version = result.get("protocolVersion") if isinstance(result, dict) else None
     return version if isinstance(version, str) else ""
+
+
+def _is_json(headers: Headers) -> bool:
+    return find(headers, "content-type").startswith("application/json")
 
 
 def _without_type(headers: Headers) -> Headers:

@@ -63,10 +63,11 @@ class Passages:
         """Pass one request on; cancelled when the agent has gone."""
         who = visit.principal
         if not ask.session:
-            if opens(ask) and not self._has_room(who):
+            opening = opens(ask)
+            if opening and not self._has_room(who):
                 await refuse(out, 503, "too many sessions; end some")
-                return
-            await self._serve_lone(visit, ask, out)
+            else:
+                await self._serve_lone(visit, ask, out, opening)
             return
         key = _key(visit, ask)
         held = self._held.get(key)
@@ -87,9 +88,11 @@ class Passages:
             held.asks -= 1
             held.used_s = trio.current_time()
             if self._held.get(key) is not held and held.asks == 0:
-                await self.desk.close(session)
+                self.desk.forget(session)
 
-    async def _serve_lone(self, visit: Visit, ask: Ask, out: Out) -> None:
+    async def _serve_lone(
+        self, visit: Visit, ask: Ask, out: Out, opening: bool
+    ) -> None:
         who = visit.principal
         session = self.desk.session(
             visit.position,
@@ -102,8 +105,8 @@ class Passages:
         passage = Passage(session, visit.carrier)
 
         def on_head(answer: Answer) -> None:
-            name = find(answer.headers, SESSION_HEADER)
-            if name and answer.status == 200 and opens(ask):
+            name = find(answer.headers, SESSION_HEADER) if opening else ""
+            if name and answer.status == 200:
                 passage.lone = False
                 key = (who.node, who.agent, visit.server, name)
                 self._held[key] = _Held(passage, trio.current_time())
@@ -112,7 +115,7 @@ class Passages:
             await passage.pass_on(ask, out, on_head)
         finally:
             if passage.lone:
-                await self.desk.close(session)
+                self.desk.forget(session)
 
     def _has_room(self, who: Principal) -> bool:
         mine = sum(key[:2] == (who.node, who.agent) for key in self._held)
@@ -134,7 +137,7 @@ class Passages:
             for key, held in [*self._held.items()]:
                 if held.asks == 0 and held.used_s < unused_s:
                     del self._held[key]
-                    await self.desk.close(held.passage.session)
+                    self.desk.forget(held.passage.session)
 
 
 class NoBackend:

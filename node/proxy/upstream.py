@@ -153,7 +153,7 @@ class HttpAnswer:
 
     def __init__(self, carrier: HttpCarrier, stream: ByteStream) -> None:
         self._carrier = carrier
-        self._stream = stream
+        self._stream: ByteStream | None = stream
         self._reader = ResponseReader()
         self._pieces: deque[Piece] = deque()
 
@@ -181,21 +181,28 @@ class HttpAnswer:
         return self._pieces.popleft()
 
     async def _feed(self) -> None:
+        assert self._stream is not None, "nothing is read after its end"
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except _GONE as gone:
             raise Lost("the connection to the server broke") from gone
         self._reader.feed(data)
 
-    async def aclose(self) -> None:
-        """Give the connection back, or close it if the answer is not at its end."""
-        stream = self._stream
+    def rest(self) -> bool:
+        """Give the connection back, if it can be used again."""
         if (
-            isinstance(stream, SocketWire)
+            isinstance(self._stream, SocketWire)
             and self._reader.done
             and self._reader.keep_alive
-            and self._carrier.keep(stream)
+            and self._carrier.keep(self._stream)
         ):
+            self._stream = None
+        return self._stream is None
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if it cannot be used again."""
+        stream = self._stream
+        if stream is None or self.rest():
             return
         if isinstance(stream, SocketWire):
             stream.close()

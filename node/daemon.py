@@ -124,6 +124,7 @@ class Daemon:
         texts = self.policing.texts or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
+        self.guard.check(policy)
         self.ring.admit(config.agents)
         before = self.policy_digest
         self.bundles.install(policy, self.clock.unix_ms())

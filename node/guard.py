@@ -19,6 +19,7 @@ from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import TrustBook
 from enforcement.defend.testimony import WitnessBudget
+from enforcement.defend.typecheck import Declared, check_types, find_unread
 from enforcement.detect.pins import Pins
 from enforcement.effects import Position
 from enforcement.gate import Gate
@@ -193,6 +194,19 @@ class Guard:
         """The tools of all servers."""
         assert self.post.pins is not None, "a daemon's gates always pin"
         return self.post.pins
+
+    def check(self, policy: Policy) -> list[tuple[str, str]]:
+        """Check a policy against the pinned tools; what it reads that none declares.
+
+        Raises:
+            UserError: a rule would err at each call of one of them.
+        """
+        tools = [
+            Declared(m.server, m.tool, m.declared.get("inputSchema"))
+            for m in self.pins.tools()
+        ]
+        check_types(policy, tools)
+        return find_unread(policy, tools)
 
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""

@@ -28,6 +28,7 @@ def policy_commands(daemon: "Daemon") -> dict[str, Command]:
 
     return {
         "policy.show": command(_show),
+        "policy.check": command(_check),
         "policy.draft": command(_draft),
         "policy.trial": command(_trial),
         "tools.list": command(_tools),
@@ -52,9 +53,16 @@ def _show(daemon: "Daemon", args: Args) -> Json:
     }
 
 
+def _check(daemon: "Daemon", args: Args) -> Json:
+    """Whether a policy fits the tools pinned here; what it reads that none declares."""
+    found = daemon.guard.check(Policy.load(_texts(args)))
+    return [{"rule": rule, "parameter": name} for rule, name in found]
+
+
 def _draft(daemon: "Daemon", args: Args) -> Json:
     """What operators sign to give the cluster this policy."""
     texts = _texts(args)
+    daemon.guard.check(Policy.load(texts))
     now = daemon.clock.unix_ms()
     return {
         "draft": draft_policy(texts, daemon.roster, now).hex(),

@@ -21,11 +21,22 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--tools", is_flag=True, help="Also against the running node's tools.")
 @config_option
 @json_option
-def policy_check(folder: Path | None, config: str, as_json: bool) -> None:
+def policy_check(folder: Path | None, tools: bool, config: str, as_json: bool) -> None:
     """Load FOLDER, or the node's own policy, and list its rules."""
     loaded = _policy(folder, config)
+    if tools:
+        files = dict(policy_files(folder or read_config(config).policy))
+        asked = cast("dict[str, Json]", {"files": files})
+        rows = cast("list[dict[str, str]]", _ask(config, "policy.check", asked))
+        for row in rows:
+            click.echo(
+                f"rule `{row['rule']}` reads `{row['parameter']}`, which no pinned tool"
+                " in its scope declares",
+                err=True,
+            )
     rules = sorted(loaded.rules.values(), key=lambda rule: rule.id)
     if as_json:
         say_json(

@@ -70,6 +70,17 @@ async def test_operators_change_the_policy_of_all_and_a_person_approves(
         picket("policy", "learn", str(draft), *at)
         assert "sql/read_query" in draft.read_text()
 
+        slip = tmp_path / "slip"
+        slip.mkdir()
+        rule = "context.params has query && context.params.query > 3"
+        text = f"forbid(principal, action, resource) when {{ {rule} }};"
+        (slip / "a.cedar").write_text(text)
+        said = picket(
+            *("policy", "check", str(slip), "--tools", "-c", str(ledger.home)),
+            check=False,
+        ).stderr
+        assert "does not fit the tool `sql/" in said
+
         for node in made.nodes:
             tools = node.ask("tools.list")
             assert isinstance(tools, list)

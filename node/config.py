@@ -6,7 +6,7 @@ are mistakes: a misspelt limit must not silently be no limit.
 
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -94,6 +94,14 @@ class ResponseConfig:
 
 
 @attrs.frozen(kw_only=True)
+class TlsConfig:
+    """The listener's certificate chain and its key, in PEM."""
+
+    cert: Path
+    key: Path
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """`config.toml`, read and checked; paths are absolute."""
 
@@ -115,6 +123,9 @@ class Config:
     tag_rates: Mapping[str, RateConfig] = attrs.field(factory=dict)
     modes: Mapping[str, str] = attrs.field(factory=dict)
     response: ResponseConfig = attrs.field(factory=ResponseConfig)
+    http_agent: str | None = None
+    http_hosts: Mapping[str, str] = attrs.field(factory=dict)
+    http_tls: TlsConfig | None = None
 
     def observes(self, what: str) -> bool:
         """Whether ``what`` of `MODES_OF` is only observed, not enforced."""
@@ -214,6 +225,9 @@ def parse_config(text: str, file: Path) -> Config:
         tag_rates={name: _rate(t) for name, t in top.tables("tag_rates")},
         modes=_modes(top.table("modes")),
         response=_response(top.table("response")),
+        http_agent=_http_agent(top),
+        http_hosts=_http_hosts(top.table("http_hosts")),
+        http_tls=_tls(top.table("http_tls"), home),
     )
 
 
@@ -241,6 +255,9 @@ _TOP_KEYS: Final = (
     "listen",
     "advertise",
     "http",
+    "http_agent",
+    "http_hosts",
+    "http_tls",
     "metrics",
     "mode",
     "log",
@@ -252,6 +269,42 @@ _TOP_KEYS: Final = (
     "modes",
     "response",
 )
+
+
+def _http_agent(top: Table) -> str | None:
+    name, http = top.text("http_agent", ""), top.address("http")
+    if not name:
+        return None
+    if http is None or not _is_loopback(http[0]):
+        raise top.wrong("http_agent", "needs `http` on a loopback address")
+    if name not in dict(top.tables("agents")):
+        raise top.wrong("http_agent", "must be one of [agents]")
+    return name
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _http_hosts(table: Table) -> dict[str, str]:
+    hosts = {host.lower(): server for host, server in table.all_texts().items()}
+    for host, server in hosts.items():
+        if not is_name(server) or "/" in host:
+            raise table.wrong(host, "must be a `Host` header and name a server")
+    return hosts
+
+
+def _tls(table: Table, home: Path) -> TlsConfig | None:
+    table.only("cert", "key")
+    if not table.values:
+        return None
+    cert, key = table.text("cert", ""), table.text("key", "")
+    if not cert or not key:
+        raise table.wrong("cert", "and `key` are both needed")
+    return TlsConfig(cert=home / cert, key=home / key)
 
 
 def _agent(name: str, table: Table) -> AgentConfig:

@@ -24,6 +24,7 @@ from node.proxy.mesh import MESH_PROTOCOL
 from node.proxy.mesh_http import HTTP_PROTOCOL
 from node.proxy.provider import MeshProvider
 from node.proxy.provider_http import HttpProvider
+from node.proxy.tls import read_tls
 from node.signer import KeyRing
 
 
@@ -109,11 +110,18 @@ class Proxies:
         if http is None:
             return
         host, port = http.getsockname()[:2]
+        tls = self.config.http_tls
+        context = None if tls is None else read_tls(tls.cert, tls.key)
         self.http = McpHttp(
-            self.desk, tokens_of(self.config), Origins.of_listener(host, port)
+            self.desk,
+            tokens_of(self.config),
+            Origins.of_listener(host, port, tuple(self.config.http_hosts)),
+            anybody=self.config.http_agent,
+            tls=context is not None,
+            hosts=self.config.http_hosts,
         )
         await nursery.start(self.http.run)
-        nursery.start_soon(serve_http, http, self.http.handle, on_fault)
+        nursery.start_soon(serve_http, http, self.http.handle, on_fault, context)
 
     def change(self, config: Config) -> None:
         """Take over changed servers, agents and tokens; sessions go on."""
@@ -122,6 +130,7 @@ class Proxies:
         self.desk.agents = self.ring.principals
         if self.http is not None:
             self.http.tokens = tokens_of(config)
+            self.http.anybody = config.http_agent
 
     async def renew(self) -> None:
         """The operational key rotated: certify the sessions' agents anew."""

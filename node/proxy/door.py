@@ -28,7 +28,7 @@ class WrapDoor:
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until cancelled. Owns ``listener``; see `listen_on_path`."""
-        await serve_wires(listener, limits.SESSIONS_MAX, self._serve_one)
+        await serve_wires(listener, limits.SESSIONS_MAX, self._serve_one, SocketWire)
 
     async def _serve_one(self, wire: SocketWire) -> None:
         try:

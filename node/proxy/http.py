@@ -64,9 +64,12 @@ class Origins:
     def of_listener(
         cls, host: str, port: int, names: tuple[str, ...] = ()
     ) -> "Origins":
-        """What a listener on ``host`` and ``port`` answers to."""
-        known = {f"[{host}]" if ":" in host else host, *names, *_LOCAL_NAMES}
-        hosts = {f"{name.lower()}:{port}" for name in known}
+        """What a listener on ``host`` and ``port`` answers to.
+
+        ``names`` are whole `Host` headers, in lower case.
+        """
+        known = {f"[{host}]" if ":" in host else host, *_LOCAL_NAMES}
+        hosts = {f"{name.lower()}:{port}" for name in known} | {*names}
         if port == 80:
             hosts |= {name.lower() for name in known}
         wildcard = ipaddress.ip_address(host).is_unspecified
@@ -103,6 +106,7 @@ class McpHttp:
         tokens: Agents' names by the SHA-256 of their bearer tokens.
         anybody: The agent that everybody is who shows no token of ours.
         tls: Whether the listener speaks TLS.
+        hosts: Servers by the `Host` that means them, whatever the path.
     """
 
     desk: Desk
@@ -110,6 +114,7 @@ class McpHttp:
     origins: Origins
     anybody: str | None = None
     tls: bool = False
+    hosts: Mapping[str, str] = attrs.field(factory=dict)
     _nursery: trio.Nursery | None = attrs.field(init=False, default=None)
     _sessions: dict[str, HttpSession] = attrs.field(init=False, factory=dict)
     _passages: Passages = attrs.field(init=False)
@@ -140,8 +145,8 @@ class McpHttp:
         if request.path.startswith(WELL_KNOWN):
             await self._metadata(exchange)
             return
-        server = request.path.removeprefix(_PREFIX)
-        if not request.path.startswith(_PREFIX) or not server or "/" in server:
+        server = self._server(request)
+        if not server or "/" in server:
             await _refuse(exchange, 404, "MCP servers are at /mcp/NAME")
             return
         principal = self._authenticate(request)
@@ -163,6 +168,14 @@ class McpHttp:
             await _refuse(exchange, 415, "a message is application/json")
         else:
             await self._serve(exchange, principal, server)
+
+    def _server(self, request: Request, prefix: str = "") -> str:
+        """The server a request means, by its host or its path; empty for none."""
+        named = self.hosts.get(request.headers.get("host", "").lower())
+        if named is not None:
+            return named
+        path = request.path.removeprefix(prefix)
+        return path.removeprefix(_PREFIX) if path.startswith(_PREFIX) else ""
 
     async def _serve(
         self, exchange: Exchange, principal: Principal, server: str
@@ -234,7 +247,7 @@ class McpHttp:
     async def _metadata(self, exchange: Exchange) -> None:
         """RFC 9728: which authorization server a server behind a URL trusts."""
         request = exchange.request
-        server = request.path.removeprefix(WELL_KNOWN).removeprefix(_PREFIX)
+        server = self._server(request, WELL_KNOWN)
         someone = next(iter(self.desk.agents.values()), None)
         carrier = None
         if request.method == "GET" and "/" not in server and someone is not None:
@@ -245,14 +258,14 @@ class McpHttp:
             return
         provider = self.desk.provider(server)
         visit = Visit(Position.LOCAL, someone, server, provider, carrier)
-        place = self._place(request, _PREFIX + server)
+        place = self._place(request, request.path.removeprefix(WELL_KNOWN))
         ask = Ask("GET", (("accept", "application/json"),), target=METADATA)
         await self._start(exchange, visit, ask, HttpOut(exchange, place))
 
-    def _place(self, request: Request, path: str = "") -> Place:
+    def _place(self, request: Request, path: str | None = None) -> Place:
         scheme = "https" if self.tls else "http"
         origin = f"{scheme}://{request.headers.get('host', '')}"
-        return Place(origin, path or request.path)
+        return Place(origin, request.path if path is None else path)
 
     def _authenticate(self, request: Request) -> Principal | None:
         name = self._bearer(request)

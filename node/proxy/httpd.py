@@ -13,6 +13,7 @@ answer writes it straight to the socket: no task waits in between.
 import contextlib
 import math
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
@@ -23,6 +24,7 @@ from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.httpparse import Request, RequestParser
 from node.proxy.raw import SocketWire, serve_wires
+from node.proxy.tls import TlsWire
 
 
 @attrs.define(eq=False)
@@ -119,7 +121,7 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class _Connection:
     """One client's connection: reads requests, runs the handler, in order."""
 
-    def __init__(self, wire: SocketWire, handler: Handler) -> None:
+    def __init__(self, wire: SocketWire | TlsWire, handler: Handler) -> None:
         self._wire = wire
         self._handler = handler
         self._scope = trio.CancelScope()
@@ -227,18 +229,24 @@ def listen_on(host: str, port: int) -> socket.socket:
 
 
 async def serve_http(
-    sock: socket.socket, handler: Handler, on_fault: Callable[[BaseException], None]
+    sock: socket.socket,
+    handler: Handler,
+    on_fault: Callable[[BaseException], None],
+    tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until cancelled. Owns ``sock``.
+    """Serve until cancelled, with TLS if there is a context. Owns ``sock``.
 
     A fault of the handler ends its connection, and ``on_fault`` is told; nothing
     a client sends can end the server.
     """
 
-    async def serve(wire: SocketWire) -> None:
+    def make(accepted: socket.socket) -> SocketWire | TlsWire:
+        return SocketWire(accepted) if tls is None else TlsWire(accepted, tls)
+
+    async def serve(wire: SocketWire | TlsWire) -> None:
         try:
             await _Connection(wire, handler).run()
         except* Exception as faults:  # one connection never takes the daemon down
             on_fault(faults)
 
-    await serve_wires(sock, limits.CONNECTIONS_MAX, serve)
+    await serve_wires(sock, limits.CONNECTIONS_MAX, serve, make)

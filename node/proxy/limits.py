@@ -14,6 +14,8 @@ REQUEST_S: Final = 60.0
 LINGER_S: Final = 2.0
 EVENTS_PING_S: Final = 30.0
 CONNECT_S: Final = 5.0
+TLS_HANDSHAKE_S: Final = 10.0
+TLS_READ_BYTES: Final = 65_536
 IDLE_CONNECTIONS_MAX: Final = 64
 """To one server behind a URL, while nobody uses them."""
 

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -146,17 +147,32 @@ class SocketWire(Wire):
         self._write_fd = None
 
 
+class Closable(Protocol):
+    """What a connection becomes: a `SocketWire`, or one with TLS on it."""
+
+    def close(self) -> None:
+        """Close it at once."""
+        ...
+
+
+W = TypeVar("W", bound=Closable)
+
+
 async def serve_wires(
-    sock: socket.socket, most: int, serve: Callable[[SocketWire], Awaitable[None]]
+    sock: socket.socket,
+    most: int,
+    serve: Callable[[W], Awaitable[None]],
+    make: Callable[[socket.socket], W],
 ) -> None:
     """Accept until cancelled, ``most`` at once; who comes then is turned away.
 
-    Owns ``sock``. ``serve`` raises nothing; its wire is closed when it returns.
+    Owns ``sock``. ``serve`` raises nothing; its wire, which ``make`` makes of the
+    connection, is closed when it returns.
     """
     listener = trio.socket.from_stdlib_socket(sock)
     room = trio.CapacityLimiter(most)
 
-    async def serve_one(wire: SocketWire) -> None:
+    async def serve_one(wire: W) -> None:
         try:
             await serve(wire)
         finally:
@@ -171,7 +187,7 @@ async def serve_wires(
                 except OSError:
                     await trio.sleep(_NO_DESCRIPTORS_S)
                     continue
-                wire = SocketWire(socket.socket(fileno=accepted.detach()))
+                wire = make(socket.socket(fileno=accepted.detach()))
                 try:
                     room.acquire_on_behalf_of_nowait(wire)
                 except trio.WouldBlock:

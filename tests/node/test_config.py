@@ -21,6 +21,12 @@ http = "127.0.0.1:8080"
 metrics = "127.0.0.1:9464"
 mode = "enforce"
 log = "debug"
+http_agent = "clerk"
+[http_hosts]
+"A.example" = "far"
+[http_tls]
+cert = "cert.pem"
+key = "key.pem"
 [crypto]
 provider = "openssl"
 [agents.clerk]
@@ -47,6 +53,9 @@ def test_a_full_file_is_read() -> None:
     assert config.control_socket == Path("/etc/picket/state/control.sock")
     assert config.agents["clerk"].roles == ("agent", "teller")
     assert config.rates["far"].burst == 50
+    assert (config.http_agent, config.http_hosts) == ("clerk", {"a.example": "far"})
+    assert config.http_tls is not None
+    assert config.http_tls.key == Path("/etc/picket/key.pem")
     assert config.servers["elsewhere"].url == "http://127.0.0.1:9000/mcp"
 
 
@@ -66,6 +75,11 @@ def test_a_name_is_all_it_takes() -> None:
         ('name = "a"\nlisten = "x:1"', "`listen` must be a list"),
         ('name = "a"\nlisten = ["::1:7946"]', "is not `host:port`"),
         ('name = "a"\nhttp = "localhost:99999"', "is not `host:port`"),
+        ('name = "a"\nhttp = "0.0.0.0:1"\nhttp_agent = "b"', "on a loopback address"),
+        ('name = "a"\nhttp = "x:1"\nhttp_agent = "b"', "on a loopback address"),
+        ('name = "a"\nhttp = "[::1]:1"\nhttp_agent = "b"', "one of [agents]"),
+        ('name = "a"\n[http_hosts]\n"h:1" = "a b"', "name a server"),
+        ('name = "a"\n[http_tls]\ncert = "c"', "`key` are both needed"),
         ('name = "a"\nmode = "off"', "choose one of auto, observe, enforce"),
         ('name = "a"\ncrypto = 1', "written as [crypto]"),
         ('name = "a"\n[crypto]\nprovider = "rot13"', "`crypto.provider` is `rot13`"),

@@ -334,6 +334,7 @@ class Site:
     url: str
     port: int
     faults: list[BaseException]
+    door: McpHttp
 
 
 @asynccontextmanager
@@ -358,6 +359,6 @@ async def site(
     async with trio.open_nursery() as nursery:
         await nursery.start(door.run)
         nursery.start_soon(serve_http, sock, door.handle, faults.append)
-        yield Site(desk, f"http://127.0.0.1:{port}/mcp/{server}", port, faults)
+        yield Site(desk, f"http://127.0.0.1:{port}/mcp/{server}", port, faults, door)
         nursery.cancel_scope.cancel()
     assert faults == []

@@ -396,3 +396,34 @@ async def test_a_server_that_is_gone_is_named_in_the_answer(path: str) -> None:
             exchange._connection._wire.close()
         answer = await http.post(place.url, json=call(1))
         assert picket(answer)["reason"] == "server"
+
+
+async def test_a_host_of_its_own_means_a_server_whatever_the_path() -> None:
+    async with before("gate") as place:
+        named = f"stock.example:{place.site.port}"
+        place.site.door.hosts = {named: "vault-db"}
+        origins = place.site.door.origins
+        place.site.door.origins = attrs.evolve(origins, hosts=origins.hosts | {named})
+        root = f"http://127.0.0.1:{place.site.port}"
+        async with client(host=named) as http:
+            for path in ("/", "/mcp", "/anything/else"):
+                answer = await http.post(root + path, json=call(1))
+                assert "result" in answer.json()
+            told = await http.get(root + "/.well-known/oauth-protected-resource/mcp")
+            assert told.json()["resource"] == f"http://{named}/mcp"
+        async with client(host="other.example") as http:
+            assert (await http.post(root + "/", json=call(1))).status_code == 403
+
+
+async def test_calls_at_once_in_one_session_keep_their_answers_apart() -> None:
+    async with before("mesh") as place, opened(place) as http:
+        answers: dict[int, str] = {}
+
+        async def ask(key: int) -> None:
+            answer = await http.post(place.url, json=call(key, f"tool-{key}"))
+            answers[key] = answer.json()["result"]["echo"]
+
+        async with trio.open_nursery() as nursery:
+            for key in range(1, 31):
+                nursery.start_soon(ask, key)
+        assert answers == {key: f"tool-{key}" for key in range(1, 31)}

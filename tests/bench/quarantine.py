@@ -1,0 +1,218 @@
+"""From an attacker's first hostile request to refusal by all others; JSON.
+
+Run as ``python -m tests.bench.quarantine [--nodes 16] [--attacks 12]``. Real
+daemons on loopback, one of them compromised (`scenarios.demo.rogue`): its egress
+signs what policy forbids. An agent beside it makes one hostile call; each other
+daemon's watchers tell when its gates began to deny the node. Operators then let
+everybody go, and the attack is repeated. Needs `make servers`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+from mcp import MCPError
+
+from tests.support.callers import SERVER, endpoint, provide, session
+from tests.support.daemons import Cluster, Daemon, cluster, picket
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+P50_MS_MAX, P99_MS_MAX, HELD_MS_MAX = 50.0, 250.0, 10.0
+STEAL = "INSERT INTO financial_ledger VALUES (1)"
+READ = "SELECT name FROM customers"
+PATIENCE_S = 60.0
+
+
+@attrs.define
+class Ear:
+    """What one node tells of the attacker: by event, when it got there (Unix µs)."""
+
+    node: Daemon
+    about: str
+    told: dict[str, int] = attrs.field(factory=dict)
+    news: trio.Event = attrs.field(factory=trio.Event)
+
+    async def listen(
+        self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        stream = await trio.open_unix_socket(str(self.node.home / "control.sock"))
+        async with stream:
+            await stream.send_all(b'{"v":1,"id":1,"do":"watch","args":{}}\n')
+            rest = b""
+            async for data in stream:
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._take(json.loads(line).get("ok", {}))
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+
+    def _take(self, line: dict[str, object]) -> None:
+        event = str(line.get("event"))
+        if line.get("subject") == self.about:
+            self.told[event] = int(str(line["at_us"]))
+            self.news.set()
+
+    async def wait(self, event: str) -> int:
+        with trio.fail_after(PATIENCE_S):
+            while event not in self.told:
+                self.news = trio.Event()
+                await self.news.wait()
+        return self.told[event]
+
+
+class Hand(Protocol):
+    """Calls a tool with a query; whether it passed."""
+
+    async def __call__(self, tool: str, text: str, /) -> bool: ...
+
+
+@asynccontextmanager
+async def agent(node: Daemon, token: str) -> AsyncIterator[Hand]:
+    async with session(endpoint(node), token) as opened:
+
+        async def call(tool: str, text: str) -> bool:
+            try:
+                await opened.call_tool(tool, {"query": text})
+            except MCPError:
+                return False
+            return True
+
+        yield call
+
+
+async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> dict[str, float]:
+    async with agent(rogue, token) as call:
+        with trio.fail_after(PATIENCE_S):
+            while not await call("read_query", READ):  # noqa: ASYNC110 links come up
+                await trio.sleep(0.1)
+        for ear in ears:
+            ear.told.clear()
+        began_us = time.time_ns() // 1_000
+        passed = await call("write_query", STEAL)
+        assert not passed, "the hostile call passed"
+        denied = [await ear.wait("deny") for ear in ears]
+        held = [
+            ear.told["deny"] - ear.told["report"]
+            for ear in ears
+            if "report" in ear.told
+        ]
+    return {
+        "ms": (max(denied) - began_us) / 1_000,
+        "held_ms": max(held, default=0) / 1_000,
+    }
+
+
+async def let_go(town: Cluster, carrier: Daemon, ears: list[Ear]) -> None:
+    rows = carrier.ask("quarantine.list")
+    assert isinstance(rows, list)
+    for row in rows:
+        assert isinstance(row, dict)
+        words = ("quarantine", "release", str(row["subject"]), "--reason", "again")
+        key = ("--operator-key", str(town.operator), "-c", str(carrier.home))
+        await trio.to_thread.run_sync(picket, *words, *key)
+    for ear in ears:
+        await ear.wait("allow")
+    with trio.fail_after(PATIENCE_S):
+        while carrier.linked() < len(town.nodes) - 1:  # noqa: ASYNC110 other processes
+            await trio.sleep(0.1)
+
+
+def start_rogue(node: Daemon) -> None:
+    """The real daemon with one decision replaced."""
+    with (node.home.parent / f"{node.name}.log").open("ab") as log:
+        node.process = subprocess.Popen(
+            [sys.executable, "-m", "scenarios.demo.rogue", str(node.home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def wait_ready(node: Daemon) -> None:
+    """As `Daemon.wait_ready`, with patience for many on few cores."""
+    deadline = time.monotonic() + 2 * PATIENCE_S
+    while True:
+        try:
+            return node.wait_ready()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                sys.stderr.write(f"{node.name}: {node.log}\n")
+                raise
+
+
+async def measure(town: Cluster, token: str, attacks: int) -> list[dict[str, float]]:
+    rogue, ledger = town["rogue"], town["ledger"]
+    status = rogue.ask("status")
+    assert isinstance(status, dict)
+    about = f"node:{status['node']}"
+    found: list[dict[str, float]] = []
+    async with trio.open_nursery() as nursery:
+        ears = [Ear(node, about) for node in town.nodes if node is not rogue]
+        for ear in ears:
+            await nursery.start(ear.listen)
+        for _ in range(attacks):
+            found.append(await attack(rogue, token, ears))
+            await let_go(town, ledger, ears)
+        nursery.cancel_scope.cancel()
+    return found
+
+
+def run(nodes: int, attacks: int) -> list[dict[str, float]]:
+    names = ["ledger", "rogue", *(f"node-{i:02}" for i in range(nodes - 2))]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        grants = ["--grant", "retail", "--http", "127.0.0.1:0"]
+        init = {"ledger": [*grants, "--server", "sql"], "rogue": grants}
+        with cluster(home, names, init=init, extra={"ledger": provide(home)}) as town:
+            words = ("agent", "add", "bot", "--role", "retail", "-c")
+            token = picket(*words, str(town["rogue"].home)).stdout.strip()
+            for node in town.nodes:
+                if node.name == "rogue":
+                    start_rogue(node)
+                else:
+                    node.start()
+            for node in town.nodes:
+                wait_ready(node)
+            return trio.run(measure, town, token, attacks)
+
+
+def main() -> int:
+    """Measure, print, and fail if a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=16)
+    parser.add_argument("--attacks", type=int, default=12)
+    asked = parser.parse_args()
+    if not SERVER.exists():
+        sys.stderr.write("run `make servers` first\n")
+        return 1
+    found = run(asked.nodes, asked.attacks)
+    took = [one["ms"] for one in found]
+    result = {
+        "bench": "quarantine",
+        "nodes": asked.nodes,
+        "attacks": asked.attacks,
+        "p50_ms": round(median(took), 1),
+        "p99_ms": round(quantiles(took, n=100, method="inclusive")[98], 1),
+        "decided_ms_max": round(max(one["held_ms"] for one in found), 2),
+        "load_before": os.getloadavg()[0],
+        "bars_ms": [P50_MS_MAX, P99_MS_MAX, HELD_MS_MAX],
+    }
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    return 0 if median(took) <= P50_MS_MAX else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

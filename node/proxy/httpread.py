@@ -26,7 +26,7 @@ class ResponseReader:
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
-        self._encoded = False
+        self._encoded = self._overrun = False
         self._lines = EventReader()
 
     def feed(self, data: bytes) -> None:
@@ -45,6 +45,8 @@ class ResponseReader:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as wrong:
             raise Lost("the server does not speak HTTP/1.1") from wrong
+        if self._overrun:
+            raise Lost("the server answered more than it was asked")
         if self._encoded:
             raise Lost("the server encoded its answer though nobody asked it to")
         if self._body_bytes > limits.MESSAGE_BYTES_MAX:
@@ -69,12 +71,17 @@ class ResponseReader:
 
     # what httptools calls
 
+    def on_message_begin(self) -> None:
+        self._overrun = self.done
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_done:
             text = value.strip(b" \t").decode("latin-1")
             self.headers.append((name.decode("latin-1").lower(), text))
 
     def on_headers_complete(self) -> None:
+        if self.head_done:
+            return  # of an answer that nobody asked for
         self.status = self._parser.get_status_code()
         if self.status < 200:
             self.headers.clear()

@@ -61,6 +61,8 @@ class Server:
 
     seen: list[Exchange] = attrs.field(factory=list)
     go: trio.Event = attrs.field(factory=trio.Event)
+    flooded: int = 0
+    news: bytes = NEWS
 
     def bodies(self) -> list[object]:
         return [json.loads(e.request.body) for e in self.seen if e.request.body]
@@ -116,6 +118,12 @@ class Server:
                 await self.go.wait()
                 await exchange.event(result(key))
                 await exchange.end_events()
+            case "flood":
+                await exchange.start_events()
+                while not exchange.gone:
+                    await exchange.event(self.news)
+                    self.flooded += 65_536
+                    await trio.lowlevel.checkpoint()
             case "hang":
                 await exchange.start_events()
                 await exchange.raw_event(b"id: 1\ndata: \n\n")
@@ -189,6 +197,19 @@ async def opened(
         assert answer.status_code == 200, answer.text
         http.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
         yield http
+
+
+async def ask_and_hold(place: Place, said: object) -> trio.SocketStream:
+    """POST in the session `s1`, and read nothing."""
+    body = json.dumps(said).encode()
+    stream = await trio.open_tcp_stream("127.0.0.1", place.site.port)
+    head = (
+        f"POST /mcp/vault-db HTTP/1.1\r\nhost: 127.0.0.1:{place.site.port}\r\n"
+        f"authorization: Bearer {TOKEN}\r\nmcp-session-id: s1\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    await stream.send_all(head.encode() + body)
+    return stream
 
 
 def picket(answer: httpx.Response) -> dict[str, str]:
@@ -331,20 +352,29 @@ async def test_a_stream_is_taken_up_again_where_it_broke(path: str) -> None:
 @PATHS
 async def test_who_goes_away_ends_the_request_upstream(path: str) -> None:
     async with before(path) as place, opened(place):
-        body = json.dumps(call(1, "hang")).encode()
-        stream = await trio.open_tcp_stream("127.0.0.1", place.site.port)
-        head = (
-            f"POST /mcp/vault-db HTTP/1.1\r\nhost: 127.0.0.1:{place.site.port}\r\n"
-            f"authorization: Bearer {TOKEN}\r\nmcp-session-id: s1\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        await stream.send_all(head.encode() + body)
+        stream = await ask_and_hold(place, call(1, "hang"))
         heard = b""
         while b"id: 1" not in heard:
             heard += await stream.receive_some(4_096)
         await stream.aclose()
         await place.server.seen[-1].done.wait()
         assert place.server.seen[-1].gone
+
+
+@PATHS
+async def test_who_stops_reading_stops_only_itself_and_the_server(path: str) -> None:
+    news = NEWS[:-1] + b',"params":{"x":"%b"}}' % (b"x" * 65_536)
+    async with before(path) as place, opened(place) as http:
+        place.server.news = news
+        stream = await ask_and_hold(place, call(1, "flood"))
+        before_s = -1
+        while place.server.flooded != before_s:  # until every buffer is full
+            before_s = place.server.flooded
+            for _ in range(3):
+                answer = await http.post(place.url, json=call(2))
+                assert "result" in answer.json()
+        assert 65_536 < place.server.flooded < 32_000_000
+        await stream.aclose()
 
 
 @PATHS

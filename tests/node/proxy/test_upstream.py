@@ -159,6 +159,9 @@ async def test_a_server_that_is_not_there_is_lost_with_its_address() -> None:
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * 5_000_000,
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 1_000_000,
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nx: a\r\n  b: c\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nx: a\rb: c\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}" * 2,
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
         + b"data: x" * 1_000_000,
@@ -181,6 +184,45 @@ async def test_a_server_that_talks_nonsense_fails_that_request_only(
         carrier = HttpCarrier(read_url(f"http://127.0.0.1:{port}/"))
         with pytest.raises(Lost):
             await hear_all(carrier)
+        nursery.cancel_scope.cancel()
+
+
+async def heard(stream: trio.SocketStream) -> bytes:
+    try:
+        return bytes(await stream.receive_some(65_536))
+    except trio.BrokenResourceError:
+        return b""
+
+
+async def test_an_answer_nobody_asked_for_answers_no_later_request() -> None:
+    """A server cannot leave the answer to one agent's call on a kept connection."""
+    first = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nright"
+    asked, poisoned = list[int](), trio.Event()
+
+    async def talk(stream: trio.SocketStream) -> None:
+        async with stream:
+            while await heard(stream):
+                asked.append(id(stream))
+                await stream.send_all(first)
+                if len(asked) == 1:
+                    await stream.send_all(first.replace(b"right", b"wrong"))
+                    poisoned.set()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, talk, 0)
+        port = listeners[0].socket.getsockname()[1]
+        carrier = HttpCarrier(read_url(f"http://127.0.0.1:{port}/"))
+        for turn in range(2):
+            try:
+                answer = await carrier.ask(post(turn, b"ping"))
+                piece = await answer.next()
+                assert piece == Piece(b"right")
+                await answer.aclose()
+            except Lost:
+                assert turn == 0  # both answers came in one read
+            await poisoned.wait()
+        assert len({*asked}) == 2
+        carrier.close()
         nursery.cancel_scope.cancel()
 
 

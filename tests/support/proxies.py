@@ -15,7 +15,9 @@ from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
+from enforcement.defend.session import TrustBook
 from enforcement.defend.testimony import WitnessBudget
+from enforcement.detect.pins import Pins
 from enforcement.effects import (
     Effect,
     Position,
@@ -263,8 +265,11 @@ class RealSigner:
         return self.place.agent_key.sign(body, Domain.CHALLENGE)
 
 
-def guard(desk: Desk, place: Place, policy: Policy) -> Desk:
-    """Give ``desk`` the real gates, under ``policy``, and real signatures."""
+def guard(desk: Desk, place: Place, policy: Policy, *, strict: bool = False) -> Desk:
+    """Give ``desk`` the real gates, under ``policy``, and real signatures.
+
+    ``strict``: all that a daemon's gates do: pins, schemas, proofs, trust.
+    """
     shared = Post(
         cluster=desk.roster.cluster,
         suite=SUITE,
@@ -273,6 +278,9 @@ def guard(desk: Desk, place: Place, policy: Policy) -> Desk:
         replay=ReplayWindow(UnixMs(0)),
         witnesses=WitnessBudget(),
         is_refused=frozenset[Subject]().__contains__,
+        pins=Pins() if strict else None,
+        trust=TrustBook() if strict else None,
+        proves=strict,
     )
 
     def new_gate(

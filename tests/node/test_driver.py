@@ -12,6 +12,7 @@ from gossip.engine import Engine
 from gossip.errors import LocalError
 from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.membership.roster import Roster
+from gossip.spread import frames
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
 from node import birth
 from node.clock import SystemClock
@@ -64,6 +65,11 @@ class Node:
     def open(self) -> None:
         incarnation = Incarnation(SUITE.random(INCARNATION_BYTES))
         self.driver.handle(events.Opened(incarnation, self.keys.chain))
+        # The only other member heard nothing of us: there is nothing to wait for.
+        (other,) = [
+            n.node for n in self.driver.engine.roster.members() if n.node != self.me
+        ]
+        self.driver.handle(events.Frame(other, frames.tell(None)))
 
     def say(self, count: int) -> None:
         for number in range(count):

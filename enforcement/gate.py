@@ -107,11 +107,9 @@ class Gate:
             asks = self.position is not Position.EGRESS
             self._tooling = Tooling(server=self.server, pins=self.post.pins, asks=asks)
             self._tooling.is_refused = self.post.is_refused
+        at, tools = self.position, self._tooling
         self._waiting = Antechamber(
-            post=self.post,
-            position=self.position,
-            server=self.server,
-            tooling=self._tooling,
+            post=self.post, position=at, server=self.server, tooling=tools
         )
 
     def handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:

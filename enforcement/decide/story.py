@@ -58,6 +58,13 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
         ),
         _weighing(court, standing),
     ]
+    allowed = court.mercy.allowed_until(subject, now)
+    stood_down = court.mercy.stands_down_until(now)
+    if allowed is not None:
+        sentences.append(f"Operators allow it until {clock(allowed)}.")
+    if stood_down is not None:
+        until = clock(stood_down)
+        sentences.append(f"Operators suspended automatic quarantine until {until}.")
     if standing.level is Level.QUARANTINED:
         needed = court.roster.founders.quorum[ActKind.RELEASE]
         sentences.append(
@@ -76,6 +83,8 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             "times": standing.times,
             "enforced": standing.level is Level.QUARANTINED and not held_back,
             "held_back": held_back.value if held_back else None,
+            "allowed_until_ms": allowed,
+            "stands_down_until_ms": stood_down,
             "voices": standing.sum_micro / MICRO,
             "threshold": court.rules.threshold / MICRO,
             "remarks": [_fact(court, remark, live, now) for remark in remarks],
@@ -120,7 +129,8 @@ def _say(court: Court, remark: Remark, live: set[Order], now: int) -> str:
             )
             return (
                 f"{at} {who} reported {remark.category}, severity"
-                f" {remark.severity}; {worth}."
+                f" {remark.severity}, with weight {remark.weight_ppm / MICRO:.2f};"
+                f" {worth}."
             )
 
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from enforcement.decide.acts import FalsePositive, write_false_positive, write_release
 from enforcement.decide.case import Conviction, term_ms
 from enforcement.decide.weights import RAMP_MS, Weights, borne_out, silences
-from gossip.ledger.entries import Entry, Place, Subject, SubjectKind
+from gossip.ledger.appeals import Retraction, write_retraction
+from gossip.ledger.entries import Entry, EntryKind, Place, Subject, SubjectKind
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
 from tests.support.courts import AGENT, DAY, MINUTE, Feeds, court, node, subject
@@ -130,7 +131,18 @@ def story(feeds: Feeds) -> list[Entry]:
         owner="ops-0",
         reason="a drill",
     )
+    taken_back = feeds.accuse("cedar", AGENT, later)
+    retraction = Retraction(
+        incarnation=taken_back.incarnation,
+        number=taken_back.number,
+        index=0,
+        subject=AGENT,
+        reason="",
+    )
+    body = write_retraction(retraction)
     return [
+        taken_back,
+        feeds.say("cedar", EntryKind.RETRACTION, body, later + 1),
         wrong,
         feeds.accuse("cedar", subject("fir"), NOW - 5),
         feeds.accuse("ash", subject("fir"), NOW, proof=b"f"),
@@ -144,7 +156,7 @@ def story(feeds: Feeds) -> list[Entry]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.permutations(range(9)))
+@given(st.permutations(range(11)))
 def test_equal_sets_give_equal_weights_and_standings(order: list[int]) -> None:
     entries = story(Feeds())
     one, other = court("ash"), court("ash")

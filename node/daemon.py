@@ -12,9 +12,8 @@ is worse than none, since without the daemon every call is denied.
 """
 
 import contextlib
-import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -29,6 +28,7 @@ from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
 from node.bundles import recall, remember
+from node.catalogue import Catalogue
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
@@ -257,6 +257,9 @@ class Daemon:
             replay=recall_requests(self.store, self.clock.unix_ms()),
             spares=self.justice.spares,
         )
+        self.catalogue = Catalogue(
+            self.me, self.roster, self.suite, self.guard.pins, self.log
+        )
         self.proxies = Proxies.of(
             config=config,
             me=self.me,
@@ -336,6 +339,9 @@ class Daemon:
         self.driver.handle(events.Opened(incarnation, self.ring.current.chain))
         self._say_policy()
         self.policing.on_change = self._policy_changed
+        self.catalogue.open(
+            lambda kind, body: self.driver.handle(events.Say(kind, body))
+        )
         nursery.start_soon(self._rotate_forever)
         nursery.start_soon(self._end_observing)
         nursery.start_soon(self.metrics.watch_loop)
@@ -382,6 +388,7 @@ class Daemon:
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
         self.policing.hear(entry)
+        self.catalogue.hear(entry)
 
     def _on_link(
         self, event: events.LinkUp | events.LinkDown | events.Barred | events.Frame
@@ -415,32 +422,6 @@ class _Sockets:
     door: socket.socket
     http: socket.socket | None
     metrics: socket.socket | None
-
-
-async def serve_until_signalled(daemon: Daemon) -> None:
-    """Run; SIGTERM and SIGINT stop in order, SIGHUP reads the files again.
-
-    Raises:
-        UserError: see `Daemon.run`.
-    """
-    with trio.open_signal_receiver(
-        signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-    ) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, daemon, signals)
-            await daemon.run()
-            nursery.cancel_scope.cancel()
-
-
-async def _heed(daemon: Daemon, signals: AsyncIterator[int]) -> None:
-    async for number in signals:
-        if number != signal.SIGHUP:
-            daemon.stop()
-            continue
-        try:
-            daemon.reload()
-        except UserError as wrong:
-            daemon.log.error(f"nothing was changed: {wrong}")
 
 
 def _bound(sock: socket.socket | None) -> Address | None:

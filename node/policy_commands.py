@@ -10,6 +10,7 @@ from gossip.errors import PeerError
 from gossip.membership.founders import ActKind
 from gossip.units import AgentId, UnixMs
 from node.bundles import remembered
+from node.catalogue import draft_approval
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 from node.policing import draft_policy
@@ -34,6 +35,7 @@ def policy_commands(daemon: "Daemon") -> dict[str, Command]:
         "tools.list": command(_tools),
         "tools.show": command(_tool),
         "tools.accept": command(_accept),
+        "tools.draft": command(_draft_approval),
         "approve": command(_approve),
     }
 
@@ -146,6 +148,20 @@ def _accept(daemon: "Daemon", args: Args) -> Json:
         raise PeerError(f"the tool `{tool}` of `{server}` has not changed")
     daemon.log.warn(f"`{server}/{tool}` was accepted as it is now")
     return {"digest": accepted.digest.hex()}
+
+
+def _draft_approval(daemon: "Daemon", args: Args) -> Json:
+    """What operators sign to accept on all nodes what a tool declares now."""
+    server, tool = text_arg(args, "server"), text_arg(args, "tool")
+    held = daemon.guard.pins.held(server, tool) or daemon.guard.pins.find(server, tool)
+    if held is None:
+        raise PeerError(f"no tool `{tool}` of `{server}` was ever listed here")
+    now, roster = daemon.clock.unix_ms(), daemon.roster
+    return {
+        "draft": draft_approval(roster, server, tool, held.digest, now).hex(),
+        "digest": held.digest.hex(),
+        "needed": roster.founders.quorum[ActKind.TOOL_APPROVAL],
+    }
 
 
 def _approve(daemon: "Daemon", args: Args) -> Json:

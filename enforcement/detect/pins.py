@@ -151,6 +151,10 @@ class Pins:
         init=False, factory=dict, repr=False
     )
 
+    _approved: dict[tuple[str, str, bytes], None] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
+
     def find(self, server: str, tool: str) -> Manifest | None:
         """The tool as it was pinned."""
         return self._pinned.get(server, {}).get(tool)
@@ -178,6 +182,11 @@ class Pins:
         if pinned is not None and pinned.digest == manifest.digest:
             self._held.pop(key, None)
             return Sighting.SAME
+        if pinned is not None and (*key, manifest.digest) in self._approved:
+            self._held.pop(key, None)
+            self._pinned[manifest.server][manifest.tool] = manifest
+            self.on_pinned(manifest.server)
+            return Sighting.SAME
         if pinned is not None:
             self._held[key] = manifest
             return Sighting.CHANGED
@@ -196,6 +205,15 @@ class Pins:
             self._pinned[server][tool] = changed
             self.on_pinned(server)
         return changed
+
+    def approve(self, server: str, tool: str, digest: bytes) -> None:
+        """Operators accept this declaration on all nodes, seen already or not."""
+        self._approved[server, tool, digest] = None
+        if len(self._approved) > limits.APPROVALS_MAX:
+            del self._approved[next(iter(self._approved))]
+        held = self.held(server, tool)
+        if held is not None and held.digest == digest:
+            self.accept(server, tool)
 
     def forget(self, server: str, tool: str) -> bool:
         """An operator wants the tool pinned anew at its next sight."""

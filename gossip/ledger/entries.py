@@ -51,6 +51,8 @@ class EntryKind(IntEnum):
     """What a reporter answers to an appeal."""
     MANIFEST = 9
     """The author provides this manifest of one of its servers from here on."""
+    TOOLS = 10
+    """What tools of a server declare that the author provides; not read here."""
 
 
 class SubjectKind(IntEnum):

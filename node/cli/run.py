@@ -8,8 +8,9 @@ import trio
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
-from node.daemon import Daemon, serve_until_signalled
+from node.daemon import Daemon
 from node.keys.suites.registry import PROVIDERS
+from node.signals import serve_until_signalled
 
 
 @click.command()

@@ -51,9 +51,23 @@ def tools_show(server: str, tool: str, config: str) -> None:
 @tools.command("accept")
 @click.argument("server")
 @click.argument("tool")
+@click.option("--operator-key", "keys", multiple=True, metavar="FILE")
+@click.option("--draft", "draft_file", metavar="FILE", help="Write the draft here.")
 @config_option
-def tools_accept(server: str, tool: str, config: str) -> None:
-    """Accept what TOOL of SERVER declares now; look at it with `show` first."""
+def tools_accept(
+    server: str,
+    tool: str,
+    keys: tuple[str, ...],
+    draft_file: str | None,
+    config: str,
+) -> None:
+    """Accept what TOOL of SERVER declares now; look at it with `show` first.
+
+    At this node alone; with operators' keys, or by a draft they sign, at all nodes.
+    """
+    if keys or draft_file is not None:
+        _accept_everywhere(server, tool, keys, draft_file, config)
+        return
     answer = _ask(config, "tools.accept", {"server": server, "tool": tool})
     click.echo(f"pinned {str(cast('dict[str, Json]', answer)['digest'])[:16]}")
 
@@ -70,6 +84,25 @@ def approve(agent: str, tool: str | None, seconds: int, config: str) -> None:
     click.echo(
         f"approved {agent} for {tool}, {seconds} s" if tool else f"{agent} is trusted"
     )
+
+
+def _accept_everywhere(
+    server: str, tool: str, keys: tuple[str, ...], draft_file: str | None, config: str
+) -> None:
+    from node.cli.act import Draft, submit_draft
+
+    asked: dict[str, Json] = {"server": server, "tool": tool}
+    told = cast("dict[str, Json]", _ask(config, "tools.draft", asked))
+    signed = Draft(bytes.fromhex(str(told["draft"])), {})
+    for key in keys:
+        signed = signed.signed_by(key)
+    needed = int(str(told["needed"]))
+    if draft_file is not None and len(signed.signatures) < needed:
+        signed.write(draft_file)
+        click.echo(f"{draft_file}: {len(signed.signatures)} of {needed} signatures")
+        return
+    submit_draft(signed, config)
+    click.echo(f"accepted everywhere: {str(told['digest'])[:16]}")
 
 
 def _ask(config: str, do: str, args: dict[str, Json]) -> Json:

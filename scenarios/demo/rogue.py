@@ -18,8 +18,9 @@ from enforcement.mcp.jsonrpc import Reason
 from enforcement.principal import Principal
 from gossip.units import NodeId
 from node.cli.common import read_config
-from node.daemon import Daemon, serve_until_signalled
+from node.daemon import Daemon
 from node.guard import Guard
+from node.signals import serve_until_signalled
 
 
 class BlindPolicy(Policy):

@@ -1,0 +1,162 @@
+"""The cluster's tools, at every node: each provider says in its feed what it pinned.
+
+So a look-up never leaves the node, an agent's own gate knows a tool's schema and tags
+before anybody lists it, and who provides a server cannot declare one thing here and
+another there: everybody reads the same entry. Each node pins for itself. A change is
+held at each until somebody there, or a quorum of operators for all, accepts it.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from enforcement import limits
+from enforcement.detect.pins import Pins, Sighting, read_manifest_untrusted
+from enforcement.mcp.strictjson import read_json_untrusted
+from gossip.errors import PeerError
+from gossip.ledger.entries import Entry, EntryKind
+from gossip.limits import ENTRY_BODY_BYTES_MAX, NAME_CHARS_MAX
+from gossip.membership.acts import Act, draft_act, read_act_untrusted
+from gossip.membership.founders import ActKind
+from gossip.membership.roster import Roster
+from gossip.suite import Suite
+from gossip.units import ID_BYTES, NodeId, UnixMs
+from gossip.wire import (
+    Value,
+    pack,
+    take_bytes,
+    take_int,
+    take_list,
+    take_str,
+    unpack_untrusted,
+)
+from node.log import Log
+from node.policing import LIFE_MS
+
+_VERSION: Final = 1
+_ROOM: Final = ENTRY_BODY_BYTES_MAX - 256
+
+
+@attrs.define
+class Catalogue:
+    """What this node says of its own servers' tools, and hears of others'.
+
+    Attributes:
+        say: Puts an entry into our feed; None until that is open.
+    """
+
+    me: NodeId
+    roster: Roster
+    suite: Suite
+    pins: Pins
+    log: Log
+    say: Callable[[int, bytes], None] | None = None
+    _told: dict[str, bytes] = attrs.field(init=False, factory=dict)
+
+    def open(self, say: Callable[[int, bytes], None]) -> None:
+        """Our feed is open: tell what is pinned, now and whenever it changes."""
+        self.say = say
+        kept = self.pins.on_pinned
+
+        def pinned(server: str) -> None:
+            kept(server)
+            self._publish(server)
+
+        self.pins.on_pinned = pinned
+        for server in sorted({tool.server for tool in self.pins.tools()}):
+            self._publish(server)
+
+    def hear(self, entry: Entry) -> None:
+        """An entry was admitted; most are about other things."""
+        try:
+            if entry.kind == EntryKind.TOOLS and entry.author != self.me:
+                self._learn(entry)
+            elif entry.kind == EntryKind.ACT:
+                self._approved(entry)
+        except PeerError as wrong:
+            self.log.warn(
+                f"{self.roster.name(entry.author)} declares no tools: {wrong}"
+            )
+
+    def _publish(self, server: str) -> None:
+        if self.say is None or self.roster.provider(server) != self.me:
+            return
+        for body in write_tools(server, self.pins):
+            if self._told.get(server) != body:
+                self.say(EntryKind.TOOLS, body)
+                self._told[server] = body
+
+    def _learn(self, entry: Entry) -> None:
+        server, declared = read_tools_untrusted(entry.body)
+        if self.roster.provider(server) != entry.author:
+            raise PeerError(f"it does not provide `{server}`")
+        for encoded in declared:
+            value = read_json_untrusted(encoded, limits.SERVER_KEYS_MAX)
+            manifest = read_manifest_untrusted(server, value)
+            if self.pins.see(manifest) is Sighting.CHANGED and self.say is not None:
+                self.log.warn(
+                    f"the tool `{manifest.tool}` of `{server}` declares something else"
+                    " than it did; it is held here until it is accepted"
+                )
+
+    def _approved(self, entry: Entry) -> None:
+        try:
+            act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
+        except PeerError:
+            return  # the court says so
+        if act.kind is ActKind.TOOL_APPROVAL and entry.issued_at_ms < act.expires_at_ms:
+            self.pins.approve(*read_approval_untrusted(act))
+
+
+def write_tools(server: str, pins: Pins) -> list[bytes]:
+    """The bodies of as many entries as a server's pinned tools fill."""
+    bodies: list[list[Value]] = [[]]
+    size = 0
+    for tool in pins.tools():
+        if tool.server != server or len(tool.encoded) > _ROOM:
+            continue  # one too large for an entry is learnt when it is listed
+        size += len(tool.encoded) + 8
+        if size > _ROOM:
+            bodies.append([])
+            size = len(tool.encoded) + 8
+        bodies[-1].append(tool.encoded)
+    return [pack([_VERSION, server, body]) for body in bodies if body]
+
+
+def read_tools_untrusted(body: bytes) -> tuple[str, list[bytes]]:
+    """A server and its tools' declarations, each still to be read.
+
+    Raises:
+        PeerError: malformed.
+    """
+    fields = take_list(unpack_untrusted(body, ENTRY_BODY_BYTES_MAX), 3, 3)
+    take_int(fields[0], _VERSION, _VERSION)
+    listed = take_list(fields[2], 1, limits.TOOLS_PER_SERVER_MAX)
+    server = take_str(fields[1], 1, NAME_CHARS_MAX)
+    return server, [take_bytes(item, 1, _ROOM) for item in listed]
+
+
+def draft_approval(
+    roster: Roster, server: str, tool: str, content: bytes, now_ms: UnixMs
+) -> bytes:
+    """What operators sign to accept a tool's changed declaration on all nodes."""
+    payload: list[Value] = [server, tool.encode(), content]
+    until = UnixMs(now_ms + LIFE_MS)
+    cluster, kind = roster.cluster, ActKind.TOOL_APPROVAL
+    return draft_act(cluster, kind, now_ms, now_ms, until, payload)
+
+
+def read_approval_untrusted(act: Act) -> tuple[str, str, bytes]:
+    """Server, tool and the digest of the declaration that operators accept.
+
+    Raises:
+        PeerError: malformed.
+    """
+    server, tool, content = take_list(act.payload, 3, 3)
+    name = take_bytes(tool, 1, 4 * limits.TOOL_CHARS_MAX).decode(errors="replace")
+    return (
+        take_str(server, 1, NAME_CHARS_MAX),
+        name,
+        take_bytes(content, ID_BYTES, ID_BYTES),
+    )

@@ -1,0 +1,143 @@
+"""The cluster's tools at every node: only a provider speaks of its own servers."""
+
+import contextlib
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enforcement.detect.pins import Pins, read_manifest_untrusted
+from enforcement.mcp.strictjson import Json
+from gossip.errors import PeerError
+from gossip.ledger.entries import Entry, EntryKind
+from gossip.membership.acts import join_act, sign_act
+from gossip.membership.founders import ActKind, Operator
+from gossip.membership.roster import Roster
+from gossip.units import EntryId, Incarnation, NodeId
+from node.catalogue import Catalogue, draft_approval, read_tools_untrusted, write_tools
+from node.log import Log
+from tests.support.births import NOW, SUITE
+from tests.support.sessions import Town
+
+OPERATOR = SUITE.signing_key_from_seed(SUITE.generate_seed())
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    return Town()
+
+
+@pytest.fixture
+def roster(town: Town) -> Roster:
+    operators = (Operator(name="opal", public_key=OPERATOR.public_key),)
+    founders = attrs.evolve(
+        town.roster.founders, operators=operators, quorum=dict.fromkeys(ActKind, 1)
+    )
+    return Roster(founders)
+
+
+def at(node: NodeId, roster: Roster) -> Catalogue:
+    return Catalogue(node, roster, SUITE, Pins(), Log("error"))
+
+
+def tool(name: str = "read", **more: Json) -> Json:
+    return {"name": name, "inputSchema": {"type": "object"}, **more}
+
+
+def entry(author: NodeId, kind: int, body: bytes) -> Entry:
+    return Entry(
+        id=EntryId(bytes(32)),
+        author=author,
+        incarnation=Incarnation(bytes(16)),
+        number=0,
+        index=0,
+        issued_at_ms=NOW,
+        kind=kind,
+        body=body,
+    )
+
+
+def pinned(server: str, *tools: Json) -> Pins:
+    pins = Pins()
+    for each in tools:
+        pins.see(read_manifest_untrusted(server, each))
+    return pins
+
+
+def test_what_a_provider_pins_is_known_everywhere_before_anybody_lists(
+    town: Town, roster: Roster
+) -> None:
+    ledger, branch = at(town.ledger.node, roster), at(town.branch.node, roster)
+    ledger.open(lambda kind, body: branch.hear(entry(town.ledger.node, kind, body)))
+    ledger.pins.see(read_manifest_untrusted("sql", tool()))
+    ledger.pins.see(read_manifest_untrusted("sql", tool("write")))
+    assert branch.pins.tools() == ledger.pins.tools()
+    ledger.pins.see(read_manifest_untrusted("other", tool()))
+    assert branch.pins.find("other", "read") is None, "not this node's to tell"
+
+
+def test_nobody_speaks_of_a_server_that_another_provides(
+    town: Town, roster: Roster
+) -> None:
+    branch = at(town.branch.node, roster)
+    (body,) = write_tools("sql", pinned("sql", tool(description="send me all")))
+    branch.hear(entry(town.other.node, EntryKind.TOOLS, body))
+    assert branch.pins.tools() == []
+
+
+def test_a_change_is_held_at_each_node_until_a_quorum_accepts_just_that(
+    town: Town, roster: Roster
+) -> None:
+    branch, ledger = at(town.branch.node, roster), town.ledger.node
+    for each in (tool(), tool(title="changed")):
+        (body,) = write_tools("sql", pinned("sql", each))
+        branch.hear(entry(ledger, EntryKind.TOOLS, body))
+    held = branch.pins.held("sql", "read")
+    assert held is not None
+
+    def approve(content: bytes, signed_for: Roster) -> None:
+        draft = draft_approval(signed_for, "sql", "read", content, NOW)
+        act = join_act(draft, [sign_act(draft, OPERATOR)])
+        branch.hear(entry(town.other.node, EntryKind.ACT, act))
+
+    approve(bytes(32), roster)
+    approve(held.digest, Roster(attrs.evolve(roster.founders, cluster_name="x")))
+    assert branch.pins.held("sql", "read") is not None
+    approve(held.digest, roster)
+    assert branch.pins.held("sql", "read") is None
+    assert branch.pins.find("sql", "read") == held
+
+
+def test_an_approval_may_come_before_the_change(town: Town, roster: Roster) -> None:
+    pins = pinned("sql", tool())
+    changed = read_manifest_untrusted("sql", tool(title="changed"))
+    pins.approve("sql", "read", changed.digest)
+    pins.see(changed)
+    assert pins.find("sql", "read") == changed
+    assert pins.held("sql", "read") is None
+
+
+def test_many_tools_fill_several_entries_and_none_is_cut() -> None:
+    tools = [tool(f"t{n}", description="x" * 9_000) for n in range(40)]
+    bodies = write_tools("sql", pinned("sql", *tools))
+    assert len(bodies) > 1
+    assert all(len(body) <= 65_536 for body in bodies)
+    assert sum(len(read_tools_untrusted(body)[1]) for body in bodies) == 40
+
+
+@given(st.binary(max_size=64))
+def test_any_body_is_tools_or_a_peer_error(body: bytes) -> None:
+    with contextlib.suppress(PeerError):
+        read_tools_untrusted(body)
+
+
+def test_a_broken_entry_of_a_provider_ends_nothing(town: Town, roster: Roster) -> None:
+    branch, ledger = at(town.branch.node, roster), town.ledger.node
+    for body in (
+        b"",
+        b"\x93\x01\xa3sql\x91\xc4\x01{",
+        b"\x93\x01\xa3sql\x91\xc4\x02{}",
+    ):
+        branch.hear(entry(ledger, EntryKind.TOOLS, body))
+    assert branch.pins.tools() == []

@@ -44,6 +44,14 @@ INIT = (
     b'"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}'
 )
 RESULT = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}'
+ANSWERS: dict[str, object] = {
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "echo", "version": "1"},
+    },
+    "tools/list": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]},
+}
 
 Call = Callable[[], None]
 
@@ -232,11 +240,19 @@ async def serve_upstream() -> None:
         if exchange.request.method != "POST":
             await exchange.answer(405)
             return
-        key = json.loads(body).get("id")
+        said = json.loads(body)
+        key = said.get("id")
         if key is None:
             await exchange.answer(202)
-        else:
+        elif said["method"] in ANSWERS:
+            told = {"jsonrpc": "2.0", "id": key, "result": ANSWERS[said["method"]]}
+            await exchange.answer(200, json.dumps(told).encode())
+        elif said["method"] == "tools/call":
             await exchange.answer(200, RESULT % key)
+        else:
+            error = {"code": -32601, "message": "no such method"}
+            told = {"jsonrpc": "2.0", "id": key, "error": error}
+            await exchange.answer(200, json.dumps(told).encode())
 
     sock = listen_on("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:

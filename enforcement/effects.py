@@ -31,6 +31,8 @@ class SubjectKind(StrEnum):
     AGENT = "agent"
     ARTEFACT = "artefact"
     """A tool, by the digest of its manifest."""
+    SESSION = "session"
+    """One gate's session, by the random id that its audit records show."""
 
 
 @attrs.frozen
@@ -95,6 +97,7 @@ class Audit:
         reason: Machine-readable, see `enforcement.mcp.jsonrpc.Reason`.
         request_id: 16 random bytes of the envelope; empty without one.
         digest: Of the message's bytes, salted by this node (`Post.salt`).
+        session: 32 random bytes; see `SubjectKind.SESSION`.
     """
 
     at_ms: UnixMs
@@ -109,6 +112,7 @@ class Audit:
     reason: str
     request_id: bytes = attrs.field(repr=bytes.hex)
     digest: bytes = attrs.field(repr=bytes.hex)
+    session: bytes = attrs.field(default=b"", repr=bytes.hex)
 
 
 @attrs.frozen(kw_only=True)

@@ -83,6 +83,7 @@ class Gate:
     server: str
     audience: NodeId
     post: Post
+    session: bytes = attrs.field(init=False, repr=bytes.hex)
     _judge: Judge = attrs.field(init=False, repr=False)
     _former: Principal | None = attrs.field(init=False, default=None, repr=False)
     _asked: Exchange = attrs.field(init=False, factory=Exchange, repr=False)
@@ -94,23 +95,18 @@ class Gate:
     _lost: str | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
+        post, at, name, who = self.post, self.position, self.server, self.audience
+        self.session = post.suite.random(32)
         self._judge = Judge(
-            post=self.post,
-            position=self.position,
-            server=self.server,
-            audience=self.audience,
+            post=post, position=at, server=name, audience=who, session=self.session
         )
-        self._signatory = Signatory(
-            post=self.post, server=self.server, audience=self.audience
-        )
-        if self.post.pins is not None:
-            asks = self.position is not Position.EGRESS
-            self._tooling = Tooling(server=self.server, pins=self.post.pins, asks=asks)
-            self._tooling.is_refused = self.post.is_refused
-        at, tools = self.position, self._tooling
-        self._waiting = Antechamber(
-            post=self.post, position=at, server=self.server, tooling=tools
-        )
+        self._signatory = Signatory(post=post, server=name, audience=who)
+        if post.pins is not None:
+            asks = at is not Position.EGRESS
+            self._tooling = Tooling(server=name, pins=post.pins, asks=asks)
+            self._tooling.is_refused = post.is_refused
+        tools = self._tooling
+        self._waiting = Antechamber(post=post, position=at, server=name, tooling=tools)
 
     def handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         """Take one event; return what to do, in order. Never raises."""
@@ -425,6 +421,7 @@ class Gate:
             reason=reason.value,
             request_id=seen.request_id,
             digest=seen.digest,
+            session=self.session,
         )
 
 

@@ -45,12 +45,14 @@ class Judge:
 
     Attributes:
         audience: The node that provides the server.
+        session: What this session is called, should it be quarantined.
     """
 
     post: Post
     position: Position
     server: str
     audience: NodeId
+    session: bytes = b""
     _screen: Screen = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Judge:
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""
         for subject in (
+            Subject(SubjectKind.SESSION, self.session),
             Subject(SubjectKind.AGENT, principal.agent),
             Subject(SubjectKind.NODE, principal.node),
             Subject(SubjectKind.NODE, self.audience),
@@ -85,6 +88,8 @@ class Judge:
         name = principal.node_name
         if refused.kind is SubjectKind.AGENT:
             name = principal.name
+        elif refused.kind is SubjectKind.SESSION:
+            name = f"session:{refused.id.hex()}"
         elif refused.id != principal.node:
             name = refused.id.hex()[:16]
         raise DeniedError(

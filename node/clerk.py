@@ -78,6 +78,7 @@ def write_audit(record: Audit) -> bytes:
             "reason": record.reason,
             "request_id": record.request_id.hex(),
             "digest": record.digest.hex(),
+            "session": record.session.hex(),
         },
         separators=(",", ":"),
     ).encode()

@@ -217,4 +217,5 @@ KINDS: Final = {
     gate.SubjectKind.NODE: SubjectKind.NODE,
     gate.SubjectKind.AGENT: SubjectKind.AGENT,
     gate.SubjectKind.ARTEFACT: SubjectKind.ARTEFACT,
+    gate.SubjectKind.SESSION: SubjectKind.SESSION,
 }

@@ -78,6 +78,8 @@ class Court:
     _agenda: list[tuple[int, Subject]] = attrs.field(init=False, factory=list)
     """When to look at whom again; what `_due` does not confirm is outdated."""
     _told_ms: int | None = attrs.field(init=False, default=None)
+    _mercy_ms: int | None = attrs.field(init=False, default=None)
+    """When something that operators hold back, or allow, begins or ends."""
 
     def __attrs_post_init__(self) -> None:
         self.rules = Rules(
@@ -132,8 +134,10 @@ class Court:
             if self._due.get(subject) == at:
                 due[subject] = None
         self._told_ms = None
+        changed = self._enforcement.observe is not self.observe
         self._enforcement.observe = self.observe
-        return self._settle(due, now, everybody=True)
+        ended = self._mercy_ms is not None and now >= self._mercy_ms
+        return self._settle(due, now, everybody=changed or ended)
 
     # --- what can be asked ----------------------------------------------------
 
@@ -213,6 +217,8 @@ class Court:
                 self._forgive_isolation(subject)
         if everybody:
             changes += self._enforcement.review(now)
+        else:
+            changes += self._enforcement.let_through(now)
         rulings += self._say(changes)
         if changes or self._isolated or self._refused:
             rulings += self._links(now)
@@ -265,10 +271,11 @@ class Court:
     def _look_again(self, now: UnixMs) -> list[Ruling]:
         while self._agenda and self._due.get(self._agenda[0][1]) != self._agenda[0][0]:
             heapq.heappop(self._agenda)
+        self._mercy_ms = self.mercy.next_change(now)
         times = [
             self._agenda[0][0] if self._agenda else None,
             self._enforcement.next_ms,
-            self.mercy.next_change(now),
+            self._mercy_ms,
             min(self._isolated.values(), default=None),
         ]
         upcoming = min((at for at in times if at is not None), default=None)

@@ -200,6 +200,11 @@ class Enforcement:
             changes += self._review_other(subject, now)
         return changes
 
+    def let_through(self, now: int) -> list[Change]:
+        """Whom the valve held back until now."""
+        due = self.next_ms is not None and now >= self.next_ms
+        return self._review_nodes(now) if due else []
+
     def _review_nodes(self, now: int) -> list[Change]:
         was = self._of_nodes
         new = self._of_nodes = enforce(

@@ -9,6 +9,7 @@ from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.detect.pins import Pins, manifest_digest
 from enforcement.effects import (
+    Audit,
     Effect,
     Position,
     Proof,
@@ -150,3 +151,17 @@ def test_a_quarantined_tool_is_neither_shown_nor_called_and_the_others_are(
     refused.clear()
     assert shown(5) == ["read", "write"]
     assert of(said(tested, call("write", 6)), ToServer)
+
+
+def test_a_quarantined_session_passes_nothing_and_another_of_the_agent_does(
+    town: Town, clerk: Agent
+) -> None:
+    refused: set[Subject] = set()
+    shared = post(town, POLICY, refused)
+    one, other = (gate(Position.LOCAL, town, clerk, shared) for _ in range(2))
+    (audit,) = of(said(one, call("read")), Audit)
+    refused.add(Subject(SubjectKind.SESSION, audit.session))
+    (reply,) = of(said(one, call("read", 2)), ToClient)
+    assert told(reply.data)["reason"] == "quarantined"
+    assert f"session:{audit.session.hex()}" in told(reply.data)["advice"]
+    assert of(said(other, call("read", 2)), ToServer)

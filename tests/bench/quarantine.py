@@ -150,7 +150,7 @@ def wait_ready(node: Daemon) -> None:
                 raise
 
 
-async def measure(town: Cluster, token: str, attacks: int) -> list[dict[str, float]]:
+async def measure(town: Cluster, tokens: list[str]) -> list[dict[str, float]]:
     rogue, ledger = town["rogue"], town["ledger"]
     status = rogue.ask("status")
     assert isinstance(status, dict)
@@ -160,7 +160,7 @@ async def measure(town: Cluster, token: str, attacks: int) -> list[dict[str, flo
         ears = [Ear(node, about) for node in town.nodes if node is not rogue]
         for ear in ears:
             await nursery.start(ear.listen)
-        for _ in range(attacks):
+        for token in tokens:
             found.append(await attack(rogue, token, ears))
             await let_go(town, ledger, ears)
         nursery.cancel_scope.cancel()
@@ -174,8 +174,12 @@ def run(nodes: int, attacks: int) -> list[dict[str, float]]:
         grants = ["--grant", "retail", "--http", "127.0.0.1:0"]
         init = {"ledger": [*grants, "--server", "sql"], "rogue": grants}
         with cluster(home, names, init=init, extra={"ledger": provide(home)}) as town:
-            words = ("agent", "add", "bot", "--role", "retail", "-c")
-            token = picket(*words, str(town["rogue"].home)).stdout.strip()
+            # Another agent each time: who was denied again and again is not trusted.
+            rest = ("--role", "retail", "-c", str(town["rogue"].home))
+            tokens = [
+                picket("agent", "add", f"bot-{i}", *rest).stdout.strip()
+                for i in range(attacks)
+            ]
             for node in town.nodes:
                 if node.name == "rogue":
                     start_rogue(node)
@@ -183,7 +187,7 @@ def run(nodes: int, attacks: int) -> list[dict[str, float]]:
                     node.start()
             for node in town.nodes:
                 wait_ready(node)
-            return trio.run(measure, town, token, attacks)
+            return trio.run(measure, town, tokens)
 
 
 def main() -> int:

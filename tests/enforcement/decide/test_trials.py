@@ -7,6 +7,7 @@ severity 7 or more within a minute always do. A failure prints the seed of its
 trial. The slow run makes 10 000 trials of each size, the usual one a hundredth.
 """
 
+import faulthandler
 import random
 from collections.abc import Callable
 from typing import Final
@@ -111,6 +112,12 @@ def try_often(trial: Trial, members: int, count: int, *, out: bool) -> None:
         assert ever_out(trial(chance, members)) is out, f"seed: {members} {seed}"
 
 
+@pytest.fixture
+def long_run() -> None:
+    """Minutes of trials are no hang: nobody wants to see the stack."""
+    faulthandler.cancel_dump_traceback_later()
+
+
 @size
 def test_liars_and_the_mistaken_never_convict(members: int) -> None:
     try_often(slander, members, 100, out=False)
@@ -123,6 +130,7 @@ def test_enough_founders_always_convict(members: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
+@pytest.mark.usefixtures("long_run")
 @size
 def test_liars_and_the_mistaken_never_convict_in_ten_thousand_trials(
     members: int,
@@ -132,6 +140,7 @@ def test_liars_and_the_mistaken_never_convict_in_ten_thousand_trials(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
+@pytest.mark.usefixtures("long_run")
 @size
 def test_enough_founders_always_convict_in_ten_thousand_trials(members: int) -> None:
     try_often(witnessed, members, 10_000, out=True)

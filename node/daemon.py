@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from enforcement.decide.court import Court
+from enforcement.defend.policy import Policy
 from gossip import events
 from gossip.engine import Engine
 from gossip.errors import UserError
@@ -28,7 +29,7 @@ from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
 from node.bundles import recall, remember
-from node.catalogue import Catalogue
+from node.catalogue import Catalogue, restricted
 from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
@@ -38,6 +39,7 @@ from node.database import PutMeta
 from node.driver import Driver
 from node.guard import Guard, ProofReader, parse_policy, policy_files
 from node.justice import Justice
+from node.keys.keystore import Keystore
 from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
@@ -49,6 +51,7 @@ from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
 from node.response import Response
+from node.sealing import SealingKey
 from node.signer import KeyRing
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
@@ -121,19 +124,34 @@ class Daemon:
             UserError: something in them is wrong.
         """
         config = load_config(self.config.file)
-        texts = self.policing.texts or policy_files(config.policy)
+        pushed = self.policing.texts
+        if pushed:
+            self.log.warn(
+                f"the operators' policy {self.policing.version} is in force; the files"
+                f" in {config.policy} are not read"
+            )
+        texts = pushed or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
-        self.guard.check(policy)
+        self._warn_of_misfits(policy)
         self.ring.admit(config.agents)
         before = self.policy_digest
         self.bundles.install(policy, self.clock.unix_ms())
         self.guard.change(config)
         self.proxies.change(config)
+        self.catalogue.change(restricted(config))
         self.config = config
         if self.policy_digest != before:
             self._policy_changed(texts)
         self.log.info("read the configuration again", policy=self.policy_digest)
+
+    def _warn_of_misfits(self, policy: Policy) -> None:
+        """Say which rule would err at which tool. It does not stop a reload: a tool's
+        schema is its server's, who must not decide what policy can be enforced."""
+        try:
+            self.guard.check(policy)
+        except UserError as wrong:
+            self.log.warn(str(wrong))
 
     async def run(
         self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
@@ -253,12 +271,18 @@ class Daemon:
             court=self.court,
             clock=self.clock,
             names=self.names,
-            pins=recall_pins(self.store, config.servers, self.roster),
+            pins=recall_pins(self.store),
             replay=recall_requests(self.store, self.clock.unix_ms()),
             spares=self.justice.spares,
         )
         self.catalogue = Catalogue(
-            self.me, self.roster, self.suite, self.guard.pins, self.log
+            self.me,
+            self.roster,
+            self.suite,
+            self.guard.pins,
+            self.log,
+            SealingKey.of_store(Keystore(config.keys), self.suite),
+            restricted(config),
         )
         self.proxies = Proxies.of(
             config=config,

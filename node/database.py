@@ -228,6 +228,15 @@ class Database:
             ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def metas(self, prefix: str) -> list[tuple[str, bytes]]:
+        """Everything remembered under keys that begin with ``prefix``, by key."""
+        with self._reading():
+            rows = self._sql.execute(
+                "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key",
+                (len(prefix), prefix),
+            ).fetchall()
+        return [(key, bytes(value)) for key, value in rows]
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:

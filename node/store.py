@@ -119,6 +119,10 @@ class Store:
         """A value put by `PutMeta`, once durable."""
         return self._reader.meta(key)
 
+    def metas(self, prefix: str) -> list[tuple[str, bytes]]:
+        """Every (key, value) put by `PutMeta` whose key begins so, once durable."""
+        return self._reader.metas(prefix)
+
     def _write(self, token: trio.lowlevel.TrioToken) -> None:
         going = True
         while going:

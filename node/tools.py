@@ -5,7 +5,6 @@ to what it declared, and a signed request counts once.
 """
 
 import json
-from collections.abc import Iterable
 from typing import Final, cast
 
 from enforcement import limits
@@ -13,7 +12,6 @@ from enforcement.defend.replay import ReplayWindow
 from enforcement.detect.pins import Pins
 from enforcement.effects import Position
 from gossip.errors import PeerError, UserError
-from gossip.membership.roster import Roster
 from gossip.units import NodeId, UnixMs
 from node.database import PutMeta
 from node.store import Store
@@ -25,18 +23,15 @@ _BACK_MS_MAX: Final = 3_600_000
 """A trail further ahead of the clock than this says nothing about the clock."""
 
 
-def recall_pins(store: Store, servers: Iterable[str], roster: Roster) -> Pins:
-    """The pins of our servers and the cluster's, as the store holds and will hold them.
+def recall_pins(store: Store) -> Pins:
+    """The pins of every server that was ever used here, wrapped ones included.
 
     Raises:
         UserError: the store does not hold what we wrote: nothing is trusted anew.
     """
     pins = Pins()
-    named = (name for member in roster.members() for name in member.servers)
-    for server in sorted({*servers, *named}):
-        data = store.meta(_KEY + server)
-        if data is None:
-            continue
+    for key, data in store.metas(_KEY):
+        server = key.removeprefix(_KEY)
         try:
             pins.read(server, data)
         except PeerError as wrong:

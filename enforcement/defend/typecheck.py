@@ -155,14 +155,18 @@ def _is_open(attributes: Mapping[str, Json], path: Path) -> bool:
 
 
 def _words(attributes: Mapping[str, Json]) -> Json:
-    """The same tree, each leaf the set of words in it."""
+    """The same tree, each leaf the set of words in it.
+
+    Required, although a call may lack them: a rule asks `context.params has` for
+    both, which loading a policy insists on and Cedar's validator cannot relate.
+    """
     shown: dict[str, Json] = {}
     for name, kind in attributes.items():
         if isinstance(kind, dict):
             inner = kind.get("attributes")
             leaf = _words(inner) if isinstance(inner, dict) else _SET_OF_WORDS
             assert isinstance(leaf, dict), "a type is a table"
-            shown[name] = {**leaf, "required": False}
+            shown[name] = {**leaf, "required": True}
     return {"type": "Record", "attributes": shown}
 
 

@@ -16,7 +16,6 @@ from node.database import PutAudit, PutMeta
 from node.store import Store
 from node.tools import recall_pins, recall_requests
 from tests.support.births import NOW
-from tests.support.sessions import Town
 
 NODE, AGENT = NodeId(b"n" * 32), AgentId(b"a" * 32)
 
@@ -84,18 +83,17 @@ async def test_what_is_long_stale_or_no_other_nodes_is_not_kept(store: Store) ->
 
 
 async def test_pins_are_kept_as_they_change(store: Store) -> None:
-    town = Town()
-    pins = recall_pins(store, ["files"], town.roster)
+    pins = recall_pins(store)
     for server in ("files", "sql"):
         pins.see(read_manifest_untrusted(server, {"name": "read"}))
     changed = read_manifest_untrusted("sql", {"name": "read", "title": "other"})
     pins.see(changed)
     await settle(store)
-    again = recall_pins(store, ["files"], town.roster)
+    again = recall_pins(store)
     assert again.tools() == pins.tools()
     pins.accept("sql", "read")
     await settle(store)
-    again = recall_pins(store, ["files"], town.roster)
+    again = recall_pins(store)
     assert again.find("sql", "read") == changed
 
 
@@ -103,4 +101,4 @@ async def test_damaged_pins_are_not_taken_for_none(store: Store) -> None:
     store.submit(PutMeta("pins/sql", b"damaged"))
     await settle(store)
     with pytest.raises(UserError, match="damaged"):
-        recall_pins(store, [], Town().roster)
+        recall_pins(store)

@@ -28,9 +28,8 @@ def load(condition: str, scope: str = "principal, action, resource") -> Policy:
 @pytest.mark.parametrize(
     "condition",
     [
-        'context.params has query && context.words.query.contains("x")'.replace(
-            "params has", "words has"
-        ),
+        'context.params has query && context.words.query.contains("x")',
+        'context.words has query && context.words.query.contains("x")',
         'context.params has query && context.params.query like "x*"',
         "context.params has limit && context.params.limit > 3",
         'context.params has tags && context.params.tags.contains("x")',

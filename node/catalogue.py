@@ -6,7 +6,7 @@ another there: everybody reads the same entry. Each node pins for itself. A chan
 held at each until somebody there, or a quorum of operators for all, accepts it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -31,11 +31,22 @@ from gossip.wire import (
     take_str,
     unpack_untrusted,
 )
+from node.config import Config
+from node.keys.keystore import Keystore
 from node.log import Log
 from node.policing import LIFE_MS
+from node.sealing import (
+    BOX_BYTES_MAX,
+    READERS_MAX,
+    SealingKey,
+    read_public_untrusted,
+    seal,
+    write_public,
+)
 
 _VERSION: Final = 1
 _ROOM: Final = ENTRY_BODY_BYTES_MAX - 256
+_SEALED_ROOM: Final = BOX_BYTES_MAX - 256
 
 
 @attrs.define
@@ -43,6 +54,8 @@ class Catalogue:
     """What this node says of its own servers' tools, and hears of others'.
 
     Attributes:
+        restricted: Who alone is told of a server: nodes' names, or ``role:NAME`` for
+            those that may grant a role.
         say: Puts an entry into our feed; None until that is open.
     """
 
@@ -51,8 +64,31 @@ class Catalogue:
     suite: Suite
     pins: Pins
     log: Log
+    key: SealingKey
+    restricted: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     say: Callable[[int, bytes], None] | None = None
-    _told: dict[str, bytes] = attrs.field(init=False, factory=dict)
+    _keys: dict[NodeId, bytes] = attrs.field(init=False, factory=dict)
+    _told: dict[str, tuple[list[bytes], list[bytes]]] = attrs.field(
+        init=False, factory=dict
+    )
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        me: NodeId,
+        roster: Roster,
+        suite: Suite,
+        pins: Pins,
+        log: Log,
+    ) -> "Catalogue":
+        """The catalogue of a node, with its sealing key.
+
+        Raises:
+            UserError: the keystore cannot be read or written.
+        """
+        key = SealingKey.of_store(Keystore(config.keys), suite)
+        return cls(me, roster, suite, pins, log, key, restricted(config))
 
     def open(self, say: Callable[[int, bytes], None]) -> None:
         """Our feed is open: tell what is pinned, now and whenever it changes."""
@@ -64,6 +100,13 @@ class Catalogue:
             self._publish(server)
 
         self.pins.on_pinned = pinned
+        say(EntryKind.SEALING_KEY, write_public(self.key))
+        for server in sorted({tool.server for tool in self.pins.tools()}):
+            self._publish(server)
+
+    def change(self, restricted: Mapping[str, Sequence[str]]) -> None:
+        """Others are told from now on; what was told stays told."""
+        self.restricted = restricted
         for server in sorted({tool.server for tool in self.pins.tools()}):
             self._publish(server)
 
@@ -71,7 +114,16 @@ class Catalogue:
         """An entry was admitted; most are about other things."""
         try:
             if entry.kind == EntryKind.TOOLS and entry.author != self.me:
-                self._learn(entry)
+                self._learn(entry.author, entry.body)
+            elif entry.kind == EntryKind.SEALED_TOOLS and entry.author != self.me:
+                cluster, author = self.roster.cluster, entry.author
+                body = self.key.open_untrusted(entry.body, cluster, author)
+                if body is not None:
+                    self._learn(author, body)
+            elif entry.kind == EntryKind.SEALING_KEY:
+                self._keys[entry.author] = read_public_untrusted(entry.body)
+                for server in self.restricted:
+                    self._publish(server)
             elif entry.kind == EntryKind.ACT:
                 self._approved(entry)
         except PeerError as wrong:
@@ -82,14 +134,41 @@ class Catalogue:
     def _publish(self, server: str) -> None:
         if self.say is None or self.roster.provider(server) != self.me:
             return
-        for body in write_tools(server, self.pins):
-            if self._told.get(server) != body:
+        sealed = server in self.restricted
+        bodies = write_tools(server, self.pins, _SEALED_ROOM if sealed else _ROOM)
+        readers = self._readers(server) if sealed else []
+        if self._told.get(server) == (bodies, readers):
+            return
+        self._told[server] = (bodies, readers)
+        if not sealed:
+            for body in bodies:
                 self.say(EntryKind.TOOLS, body)
-                self._told[server] = body
+        elif readers:
+            cluster = self.roster.cluster
+            for body in bodies:
+                box = seal(body, readers, cluster, self.me, self.suite)
+                self.say(EntryKind.SEALED_TOOLS, box)
 
-    def _learn(self, entry: Entry) -> None:
-        server, declared = read_tools_untrusted(entry.body)
-        if self.roster.provider(server) != entry.author:
+    def _readers(self, server: str) -> list[bytes]:
+        """The keys of those who may know of a restricted server, as far as told."""
+        named = set(self.restricted[server])
+        keys = [
+            self._keys[member.node]
+            for member in self.roster.members()
+            if member.node in self._keys
+            and member.node != self.me
+            and named & {member.name, *(f"role:{role}" for role in member.grants)}
+        ]
+        if len(keys) > READERS_MAX:
+            self.log.warn(
+                f"`servers.{server}.visible_to` names {len(keys)} nodes, and at most"
+                f" {READERS_MAX} are told"
+            )
+        return sorted(keys)[:READERS_MAX]
+
+    def _learn(self, author: NodeId, body: bytes) -> None:
+        server, declared = read_tools_untrusted(body)
+        if self.roster.provider(server) != author:
             raise PeerError(f"it does not provide `{server}`")
         for encoded in declared:
             value = read_json_untrusted(encoded, limits.SERVER_KEYS_MAX)
@@ -109,15 +188,24 @@ class Catalogue:
             self.pins.approve(*read_approval_untrusted(act))
 
 
-def write_tools(server: str, pins: Pins) -> list[bytes]:
+def restricted(config: Config) -> dict[str, tuple[str, ...]]:
+    """The servers of a configuration that not everybody is told of."""
+    return {
+        name: server.visible_to
+        for name, server in config.servers.items()
+        if server.visible_to is not None
+    }
+
+
+def write_tools(server: str, pins: Pins, room: int = _ROOM) -> list[bytes]:
     """The bodies of as many entries as a server's pinned tools fill."""
     bodies: list[list[Value]] = [[]]
     size = 0
     for tool in pins.tools():
-        if tool.server != server or len(tool.encoded) > _ROOM:
+        if tool.server != server or len(tool.encoded) > room - 8:
             continue  # one too large for an entry is learnt when it is listed
         size += len(tool.encoded) + 8
-        if size > _ROOM:
+        if size > room:
             bodies.append([])
             size = len(tool.encoded) + 8
         bodies[-1].append(tool.encoded)

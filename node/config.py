@@ -51,6 +51,8 @@ class ServerConfig:
     command: tuple[str, ...] = ()
     url: str | None = None
     env: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    visible_to: tuple[str, ...] | None = None
+    """Which nodes are told what its tools declare; None: all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -323,7 +325,7 @@ def _agent(name: str, table: Table) -> AgentConfig:
 
 
 def _server(name: str, table: Table) -> ServerConfig:
-    table.only("command", "url", "env")
+    table.only("command", "url", "env", "visible_to")
     command, url = table.texts("command"), table.text("url", "")
     if bool(command) == bool(url):
         raise table.wrong("command", "or `url` is needed, and not both")
@@ -334,6 +336,7 @@ def _server(name: str, table: Table) -> ServerConfig:
         command=command,
         url=url or None,
         env=table.table("env").all_texts(),
+        visible_to=table.texts("visible_to") if "visible_to" in table.values else None,
     )
 
 

@@ -53,6 +53,10 @@ class EntryKind(IntEnum):
     """The author provides this manifest of one of its servers from here on."""
     TOOLS = 10
     """What tools of a server declare that the author provides; not read here."""
+    SEALED_TOOLS = 11
+    """The same, for a few nodes only; the others carry it."""
+    SEALING_KEY = 12
+    """How to seal something to the author."""
 
 
 class SubjectKind(IntEnum):

@@ -17,6 +17,7 @@ from gossip.membership.roster import Roster
 from gossip.units import EntryId, Incarnation, NodeId
 from node.catalogue import Catalogue, draft_approval, read_tools_untrusted, write_tools
 from node.log import Log
+from node.sealing import SEED_BYTES, SealingKey, seal
 from tests.support.births import NOW, SUITE
 from tests.support.sessions import Town
 
@@ -38,7 +39,8 @@ def roster(town: Town) -> Roster:
 
 
 def at(node: NodeId, roster: Roster) -> Catalogue:
-    return Catalogue(node, roster, SUITE, Pins(), Log("error"))
+    key = SealingKey.of_seed(SUITE.random(SEED_BYTES))
+    return Catalogue(node, roster, SUITE, Pins(), Log("error"), key)
 
 
 def tool(name: str = "read", **more: Json) -> Json:
@@ -141,3 +143,47 @@ def test_a_broken_entry_of_a_provider_ends_nothing(town: Town, roster: Roster) -
     ):
         branch.hear(entry(ledger, EntryKind.TOOLS, body))
     assert branch.pins.tools() == []
+
+
+def test_a_restricted_servers_tools_are_read_only_by_those_it_names(
+    town: Town, roster: Roster
+) -> None:
+    nodes = {
+        node: at(node, roster)
+        for node in (town.ledger.node, town.branch.node, town.other.node)
+    }
+    wire: list[bytes] = []
+
+    def speak(author: NodeId) -> None:
+        def say(kind: int, body: bytes) -> None:
+            wire.append(body)
+            for each in nodes.values():
+                each.hear(entry(author, kind, body))
+
+        nodes[author].open(say)
+
+    ledger = nodes[town.ledger.node]
+    ledger.restricted = {"sql": ("branch",)}
+    ledger.pins.see(read_manifest_untrusted("sql", tool(description="hush")))
+    for node in (town.ledger.node, town.other.node, town.branch.node):
+        speak(node)
+    assert nodes[town.branch.node].pins.tools() == ledger.pins.tools()
+    assert nodes[town.other.node].pins.tools() == []
+    assert not any(b"hush" in body or b"sql" in body for body in wire)
+    told = len(wire)
+    ledger.pins.see(read_manifest_untrusted("sql", tool("write")))
+    assert len(wire) == told + 1
+    assert nodes[town.branch.node].pins.find("sql", "write") is not None
+
+    ledger.change({"sql": ("role:admin",)})
+    assert nodes[town.other.node].pins.tools() == ledger.pins.tools()
+
+
+def test_nobody_seals_in_anothers_name(town: Town, roster: Roster) -> None:
+    branch, ledger = at(town.branch.node, roster), town.ledger.node
+    (body,) = write_tools("sql", pinned("sql", tool()))
+    box = seal(body, [branch.key.public], roster.cluster, ledger, SUITE)
+    branch.hear(entry(town.other.node, EntryKind.SEALED_TOOLS, box))
+    assert branch.pins.tools() == []
+    branch.hear(entry(ledger, EntryKind.SEALED_TOOLS, box))
+    assert len(branch.pins.tools()) == 1

@@ -39,7 +39,6 @@ from node.database import PutMeta
 from node.driver import Driver
 from node.guard import Guard, ProofReader, parse_policy, policy_files
 from node.justice import Justice
-from node.keys.keystore import Keystore
 from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
@@ -51,7 +50,6 @@ from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
 from node.proxy.httpd import listen_on, serve_http
 from node.response import Response
-from node.sealing import SealingKey
 from node.signer import KeyRing
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
@@ -275,14 +273,8 @@ class Daemon:
             replay=recall_requests(self.store, self.clock.unix_ms()),
             spares=self.justice.spares,
         )
-        self.catalogue = Catalogue(
-            self.me,
-            self.roster,
-            self.suite,
-            self.guard.pins,
-            self.log,
-            SealingKey.of_store(Keystore(config.keys), self.suite),
-            restricted(config),
+        self.catalogue = Catalogue.of(
+            config, self.me, self.roster, self.suite, self.guard.pins, self.log
         )
         self.proxies = Proxies.of(
             config=config,

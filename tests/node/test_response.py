@@ -1,0 +1,128 @@
+"""The response: one attack is a few pages, and a held back quarantine is one too."""
+
+import io
+import sys
+from pathlib import Path
+
+import attrs
+import trio
+
+from gossip.ledger.entries import Entry, Subject, SubjectKind
+from gossip.units import MonoMs, NodeId, UnixMs
+from node.config import HookConfig, ResponseConfig
+from node.justice import Justice
+from node.log import Log
+from node.metrics import Metrics
+from node.names import Names
+from node.response import Response
+from tests.support.courts import AGENT, Feeds, court, subject
+from tests.support.members import NOW
+
+
+class LoopClock:
+    """Both clocks are the loop's, which may jump."""
+
+    def __init__(self) -> None:
+        self.began = trio.current_time()
+
+    def unix_ms(self) -> UnixMs:
+        return UnixMs(NOW + self.mono_ms())
+
+    def mono_ms(self) -> MonoMs:
+        return MonoMs(int((trio.current_time() - self.began) * 1_000))
+
+
+class Doors:
+    """Nobody is linked."""
+
+    def refuse(self, peer: NodeId, refused: bool) -> None:
+        del peer, refused
+
+
+@attrs.define
+class Post:
+    """One node's justice and response, and what it said."""
+
+    justice: Justice
+    response: Response
+    stream: io.StringIO
+
+    @classmethod
+    def of(cls, config: ResponseConfig | None = None) -> "Post":
+        stream, clock = io.StringIO(), LoopClock()
+        justice = Justice(
+            court=court(),
+            names=Names(),
+            doors=Doors(),
+            clock=clock,
+            log=Log("error", clock, stream),
+            metrics=Metrics(),
+            publish=lambda _report: None,
+        )
+        response = Response(
+            justice=justice, config=config or ResponseConfig(), sessions=tuple
+        )
+        justice.restored()
+        response.restored()
+        return cls(justice, response, stream)
+
+    def hear(self, *entries: Entry) -> None:
+        for entry in entries:
+            self.justice.hear(entry)
+
+    @property
+    def pages(self) -> list[str]:
+        return [n for n in self.stream.getvalue().splitlines() if "PAGE" in n]
+
+
+async def test_a_thousand_reports_of_one_attack_are_three_pages_at_most(
+    autojump_clock: object,
+) -> None:
+    del autojump_clock
+    post, feeds = Post.of(), Feeds()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(post.response.run)
+        await trio.sleep(1)
+        for n in range(500):
+            now = NOW + int(trio.current_time() * 1_000)
+            whom = Subject(SubjectKind.AGENT, (n % 50).to_bytes(32, "big"))
+            post.hear(*(feeds.accuse(by, whom, now) for by in ("birch", "cedar")))
+            await trio.sleep(0.5)
+        assert len(post.pages) <= 2
+        await trio.sleep(3_600)
+        nursery.cancel_scope.cancel()
+    assert len(post.pages) <= 3
+    assert "1 quarantined" in post.pages[0]
+    told = sum(int(n.split("PAGE: ")[1].split()[0]) for n in post.pages)
+    assert told == 50
+
+
+async def test_what_the_valve_holds_back_pages_as_well(autojump_clock: object) -> None:
+    del autojump_clock
+    post, feeds = Post.of(), Feeds()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(post.response.run)
+        for name in ("elm", "fir"):
+            post.hear(*(feeds.accuse(by, subject(name)) for by in ("birch", "cedar")))
+        assert len(post.justice.court.denied_nodes()) == 1
+        await trio.sleep(2 * 60)
+        nursery.cancel_scope.cancel()
+    assert [", 1 not enforced" in page for page in post.pages] == [False, True]
+
+
+async def test_hooks_hear_why(tmp_path: Path) -> None:
+    out = tmp_path / "told"
+    copy = "import sys; open(sys.argv[1],'ab').write(sys.stdin.buffer.read())"
+    command = (sys.executable, "-c", copy, str(out))
+    hook = HookConfig(command=command, events=("quarantined",), deadline_s=10)
+    post, feeds = Post.of(ResponseConfig(hooks={"x": hook})), Feeds()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(post.response.run)
+        post.hear(feeds.accuse("birch", AGENT, proof=b"p"))
+        with trio.fail_after(20):
+            while not (out.exists() and out.read_text().count("\n") == 2):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    text = out.read_text()
+    assert '"basis": "proof"' in text
+    assert "`ledger-writes`" in text

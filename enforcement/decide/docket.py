@@ -129,11 +129,15 @@ class Docket:
         return case
 
     def _forget_one(self) -> None:
-        """Make room: the oldest case in which nothing was ever proven."""
-        for subject in self.cases:
-            if subject not in self._proven:
-                del self.cases[subject]
-                for accused in self._accused_by.values():
-                    accused.pop(subject, None)
-                return
-        raise PeerError("more open cases than we can hold")
+        """Make room: the oldest case in which nothing was ever proven, else the
+        oldest that is not a node's: whoever makes up agents to fill the docket with
+        proofs is a node, and convicted by each of them."""
+        idle = (s for s in self.cases if s not in self._proven)
+        others = (s for s in self.cases if s.kind is not SubjectKind.NODE)
+        subject = next(idle, None) or next(others, None)
+        if subject is None:
+            raise PeerError("more open cases than we can hold")
+        del self.cases[subject]
+        self._proven.discard(subject)
+        for accused in self._accused_by.values():
+            accused.pop(subject, None)

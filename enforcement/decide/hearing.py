@@ -51,6 +51,7 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
+CONVICTED_MAX: Final = 65_536
 PROOF_LIFE_MS: Final = 7 * DAY_MS
 """As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
@@ -178,6 +179,8 @@ class Hearing:
             committed_at_ms=at,
         )
         self._convicted[entry.place] = offence.convicts
+        if len(self._convicted) > CONVICTED_MAX:
+            del self._convicted[next(iter(self._convicted))]
         touched = voided
         for convict in offence.convicts:
             touched |= self.docket.convict(convict, conviction)

@@ -104,6 +104,15 @@ def read_proof(data: bytes) -> Offence | None:
         raise PeerError("no proof")
     if data[:1] == b"?":
         return None
+    if data[:1] == b"@":  # one of many agents, and its node
+        agent = Subject(SubjectKind.AGENT, int(data[1:]).to_bytes(32, "big"))
+        return Offence(
+            convicts=(agent, subject("elm")),
+            request_id=data.ljust(16, b"."),
+            rule="ledger-writes",
+            severity=8,
+            committed_at_ms=NOW,
+        )
     convicts = {b"f": (subject("fir"),), b"e": (subject("elm"),)}.get(
         data[:1], (AGENT, subject("elm"))
     )

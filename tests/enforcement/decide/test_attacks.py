@@ -342,6 +342,18 @@ def test_one_reporter_cannot_fill_the_docket_nor_keep_a_proof_out(
     assert any(isinstance(r, Deny) for r in rulings)
 
 
+def test_made_up_agents_cannot_keep_an_accomplices_proof_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("enforcement.decide.docket.CASES_MAX", 40)
+    feeds, judge = Feeds(), court()
+    for n in range(200):
+        victim = Subject(SubjectKind.AGENT, n.to_bytes(32, "big"))
+        judge.hear(feeds.accuse("ash", victim, NOW + n, proof=b"@%d" % n), NOW)
+    rulings = judge.hear(feeds.accuse("ash", subject("fir"), NOW, proof=b"f"), NOW)
+    assert any(isinstance(r, Deny) and r.subject == subject("fir") for r in rulings)
+
+
 def test_a_thousand_proofs_about_one_agent_are_bounded_and_one_quarantine() -> None:
     feeds, judge = Feeds(), court()
     for n in range(1_000):

@@ -14,7 +14,7 @@ behind it: ``id__path``. References stay references, so recursion is no problem.
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import attrs
 
@@ -30,6 +30,7 @@ _PLACES: Final = ("path", "query", "header")
 _FORBIDDEN: Final = frozenset({"accept", "authorization", "content-type", "host"})
 _COMPONENT: Final = "#/components/schemas/"
 _HOPS_MAX: Final = 16
+_DECODED_MAX: Final = 3
 _OPERATIONS_MAX: Final = limits.TOOLS_PER_SERVER_MAX
 _JSON_TYPE: Final = re.compile(
     r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE
@@ -401,10 +402,13 @@ def _text(value: Json) -> str:
 def _segment(value: Json) -> str:
     """One segment of a path: it can neither end it nor climb out of it."""
     listed = value if isinstance(value, list) else [value]
-    text = ",".join(quote(_text(item), safe="") for item in listed)
-    if text in ("", ".", ".."):
-        raise PeerError("a parameter of the path is empty, or climbs out of it")
-    return text
+    plain = ",".join(map(_text, listed))
+    read = plain
+    for _ in range(_DECODED_MAX):  # servers have been seen to decode twice
+        if {".", ".."} & set(read.replace("\\", "/").split("/")) or not read:
+            raise PeerError("a parameter of the path is empty, or climbs out of it")
+        read = unquote(read)
+    return ",".join(quote(_text(item), safe="") for item in listed)
 
 
 def _pairs(field: _Field, value: Json) -> list[tuple[str, str]]:

@@ -51,7 +51,7 @@ ID = parameter("id", "path", required=True)
     [
         ("7", "/pets/7"),
         ("a/b", "/pets/a%2Fb"),
-        ("../admin", "/pets/..%2Fadmin"),
+        ("..a", "/pets/..a"),
         ("x?admin=1#f", "/pets/x%3Fadmin%3D1%23f"),
         ("{id}", "/pets/%7Bid%7D"),
         ("\r\nHost: evil", "/pets/%0D%0AHost%3A%20evil"),
@@ -64,8 +64,13 @@ def test_a_path_parameter_is_one_segment_whatever_it_holds(
     assert only(document(parameters=[ID])).call({"id": value}).target == target
 
 
-@pytest.mark.parametrize("value", ["", ".", ".."])
-def test_a_path_parameter_cannot_climb(value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["", ".", "..", "../admin", "a/../b", "a\\..\\b", "%2e%2E", "%252e", [".."]],
+)
+def test_a_path_parameter_cannot_climb_however_often_it_is_decoded(
+    value: Json,
+) -> None:
     with pytest.raises(PeerError):
         only(document(parameters=[ID])).call({"id": value})
 

@@ -175,6 +175,8 @@ class McpHttp:
         if named is not None:
             return named
         path = request.path.removeprefix(prefix)
+        if path.count("/") == 3:  # some clients want every URL to end so
+            path = path.removesuffix("/mcp")
         return path.removeprefix(_PREFIX) if path.startswith(_PREFIX) else ""
 
     async def _serve(

@@ -31,7 +31,7 @@ class Antechamber:
     position: Position
     server: str
     tooling: Tooling | None
-    _held: dict[RequestKey, ClientMessage] = attrs.field(
+    _held: dict[RequestKey, tuple[Request, ClientMessage]] = attrs.field(
         init=False, factory=dict, repr=False
     )
     _challenge: tuple[int, Challenge, Principal] | None = attrs.field(
@@ -47,10 +47,10 @@ class Antechamber:
         """Its agent lost interest; whether it waited here."""
         return key is not None and self._held.pop(key, None) is not None
 
-    def empty(self) -> dict[RequestKey, ClientMessage]:
+    def empty(self) -> list[tuple[Request, ClientMessage]]:
         """Take out all that wait, in order."""
         held, self._held = self._held, {}
-        return held
+        return [*held.values()]
 
     def stop(
         self,
@@ -118,7 +118,7 @@ class Antechamber:
     def _hold(self, request: Request, event: ClientMessage) -> None:
         if len(self._held) >= limits.HELD_CALLS_MAX:
             raise DeniedError(Reason.BUSY, "too many calls are waiting to be checked")
-        self._held[request.key] = event
+        self._held[request.key] = (request, event)
 
     def _must_prove(self, principal: Principal, now_ms: UnixMs) -> bool:
         if not self.post.proves or self.position is Position.INGRESS:

@@ -132,10 +132,10 @@ class Gate:
             case SigningFailed(ticket, sentence):
                 if self._waiting.challenges(ticket):
                     self._waiting.failed()
-                    return self._deny_held(sentence, Reason.SIGNER)
+                    return self._deny_held(sentence, Reason.SIGNER, now_ms)
                 return self._not_signed(ticket, sentence)
             case ServerLost(sentence):
-                return self._server_lost(sentence)
+                return self._server_lost(sentence, now_ms)
             case ServerBack():
                 self._lost = None
                 return []
@@ -248,21 +248,24 @@ class Gate:
         try:
             proved = self._waiting.proved(ticket, signature, now_ms)
         except PeerError as wrong:
-            return self._deny_held(str(wrong), Reason.CHALLENGE)
+            return self._deny_held(str(wrong), Reason.CHALLENGE, now_ms)
         return self._release(now_ms) if proved else []
 
     def _release(self, now_ms: UnixMs) -> list[Effect]:
         """Take up again what was held, as if it came now."""
         effects: list[Effect] = []
-        for event in self._waiting.empty().values():
+        for _, event in self._waiting.empty():
             effects += self._from_client(event, self._see(event.data, now_ms))
         return effects
 
-    def _deny_held(self, sentence: str, reason: Reason) -> list[Effect]:
-        return [
-            ToClient(write_denial(key, sentence, reason))
-            for key in self._waiting.empty()
-        ]
+    def _deny_held(self, sentence: str, reason: Reason, now_ms: UnixMs) -> list[Effect]:
+        effects: list[Effect] = []
+        for request, event in self._waiting.empty():
+            seen = self._see(event.data, now_ms)
+            seen.request = request
+            effects.append(self._audit(seen, Verdict.DENIED, reason))
+            effects.append(ToClient(write_denial(request.key, sentence, reason)))
+        return effects
 
     def _take_tools(
         self, tooling: Tooling, answer: Response | None, now_ms: UnixMs
@@ -388,14 +391,14 @@ class Gate:
             effects.append(ToClient(write_denial(key, sentence, Reason.SERVER)))
         return effects
 
-    def _server_lost(self, sentence: str) -> list[Effect]:
+    def _server_lost(self, sentence: str, now_ms: UnixMs) -> list[Effect]:
         self._lost = sentence
         self._outbox.clear()
         self._asked_back.abandon()
         if self._tooling is not None:
             self._tooling.lost()
         return [
-            *self._deny_held(sentence, Reason.SERVER),
+            *self._deny_held(sentence, Reason.SERVER, now_ms),
             *(
                 ToClient(write_denial(key, sentence, Reason.SERVER))
                 for key in self._asked.abandon()

@@ -190,6 +190,8 @@ def test_a_held_call_is_cancelled_lost_and_counted_like_any_other(local: Gate) -
     said(local, call("read", 2, query="x"))
     said(local, message("notifications/cancelled", requestId=1))
     effects = local.handle(ServerLost("gone"), NOW)
+    (audit,) = of(effects, Audit)
+    assert (audit.verdict, audit.tool, audit.reason) == ("denied", "read", "server")
     assert [json.loads(e.data)["id"] for e in of(effects, ToClient)] == [2]
 
 

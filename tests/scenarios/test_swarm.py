@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from enforcement.decide.case import Voice
+from enforcement.decide.rules import MICRO
 from gossip.intake import Intake
 from gossip.membership.identity import Chain
 from gossip.pen import Pen
@@ -29,9 +30,10 @@ def test_inside_the_bounds_everything_holds(seed: int) -> None:
 
 
 def plant_a_loud_voice(patch: pytest.MonkeyPatch) -> None:
-    """One voice counts for twenty."""
+    """One voice counts for twenty, and is enough."""
     real = Voice.micro
     patch.setattr(Voice, "micro", lambda voice, *at: 20 * real(voice, *at))
+    patch.setattr("enforcement.decide.case.MICRO", 20 * MICRO)
 
 
 def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:

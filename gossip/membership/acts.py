@@ -71,18 +71,16 @@ def join_act(draft: bytes, signatures: list[tuple[KeyId, bytes]]) -> bytes:
     return pack([draft, pairs])
 
 
-def read_act_untrusted(data: bytes, founders: Founders, suite: Suite) -> Act:
-    """Verify an act and its quorum. Expiry is the reader's to judge.
+def read_draft_untrusted(draft: bytes, cluster: ClusterId | None = None) -> Act:
+    """Read what operators are asked to sign. Nobody has signed it as far as this says.
 
     Raises:
-        PeerError: malformed, for another cluster, a signature fails, or too
-            few different operators signed.
+        PeerError: malformed, or for another cluster than the one given.
     """
-    parts = take_list(unpack_untrusted(data, limits.ACT_BYTES_MAX), 2, 2)
-    draft = take_bytes(parts[0], 1, limits.ACT_BYTES_MAX)
     fields = take_list(unpack_untrusted(draft, limits.ACT_BYTES_MAX), 7, 7)
     take_int(fields[0], _VERSION, _VERSION)
-    if take_bytes(fields[1], ID_BYTES, ID_BYTES) != founders.cluster:
+    named = take_bytes(fields[1], ID_BYTES, ID_BYTES)
+    if cluster is not None and named != cluster:
         raise PeerError("the act is for another cluster")
     try:
         kind = ActKind(take_str(fields[2], 1, limits.NAME_CHARS_MAX))
@@ -97,9 +95,23 @@ def read_act_untrusted(data: bytes, founders: Founders, suite: Suite) -> Act:
         issued_at_ms=UnixMs(issued),
         expires_at_ms=UnixMs(expires),
         payload=fields[6],
-        signers=_verify_quorum(parts[1], draft, kind, founders, suite),
-        encoded=data,
+        signers=(),
+        encoded=draft,
     )
+
+
+def read_act_untrusted(data: bytes, founders: Founders, suite: Suite) -> Act:
+    """Verify an act and its quorum. Expiry is the reader's to judge.
+
+    Raises:
+        PeerError: malformed, for another cluster, a signature fails, or too
+            few different operators signed.
+    """
+    parts = take_list(unpack_untrusted(data, limits.ACT_BYTES_MAX), 2, 2)
+    draft = take_bytes(parts[0], 1, limits.ACT_BYTES_MAX)
+    act = read_draft_untrusted(draft, founders.cluster)
+    signers = _verify_quorum(parts[1], draft, act.kind, founders, suite)
+    return attrs.evolve(act, signers=signers, encoded=data)
 
 
 def _verify_quorum(

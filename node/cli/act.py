@@ -7,19 +7,19 @@ It holds no secret and may travel by any way.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import attrs
 import click
 
-from gossip.errors import PeerError, UserError
-from gossip.membership.acts import join_act, sign_act
+from gossip.errors import UserError
+from gossip.membership.acts import join_act, read_draft_untrusted, sign_act
+from gossip.membership.founders import Founders, parse_founders
 from gossip.units import KeyId
-from gossip.wire import Value, take_list, unpack_untrusted
 from node.birth import operator_seed
 from node.cli.common import config_option, read_config
+from node.cli.wording import count_signers, describe
 from node.config import read_text
-from node.jsonlines import Json, ask
+from node.jsonlines import ask
 from node.keys.keystore import replace_file
 from node.keys.suites.registry import load_suite
 
@@ -47,13 +47,15 @@ class Draft:
         text = json.dumps({"draft": self.body.hex(), "signatures": pairs}, indent=2)
         replace_file(Path(file), text.encode() + b"\n")
 
-    def tell(self) -> str:
-        """What is being signed, in words."""
-        try:
-            fields = take_list(unpack_untrusted(self.body, 65_536), 7, 7)
-        except PeerError as wrong:
-            raise UserError(f"this draft is broken: {wrong}") from None
-        return f"{_show(fields[2])} in cluster {_show(fields[1])}: {_show(fields[6])}"
+    def tell(self, founders: Founders | None) -> str:
+        """What is being signed, in words, and by whom so far.
+
+        Raises:
+            UserError: it is broken, or for another cluster.
+        """
+        what = describe(self.body, founders)
+        kind = read_draft_untrusted(self.body).kind
+        return f"{what}; {count_signers(set(self.signatures), founders, kind)}"
 
 
 def read_draft(file: str) -> Draft:
@@ -84,6 +86,20 @@ def submit_draft(draft: Draft, config: str) -> None:
     ask(read_config(config).control_socket, "act.submit", {"act": data.hex()})
 
 
+founders_option = click.option(
+    "--founders",
+    type=click.Path(path_type=Path),
+    help="The founders' file, for names; by default ./founders.toml if it is there.",
+)
+
+
+def _founders(named: Path | None) -> Founders | None:
+    path = named or Path("founders.toml")
+    if named is None and not path.exists():
+        return None
+    return parse_founders(read_text(path, "the founders' file"), str(path))
+
+
 @click.group()
 def act() -> None:
     """Sign and submit operators' acts, at one desk or at several."""
@@ -91,20 +107,24 @@ def act() -> None:
 
 @act.command("show")
 @click.argument("file", metavar="DRAFT")
-def act_show(file: str) -> None:
-    """Tell what DRAFT would do, and how many signed it."""
-    draft = read_draft(file)
-    click.echo(f"{draft.tell()}; {len(draft.signatures)} signed")
+@founders_option
+def act_show(file: str, founders: Path | None) -> None:
+    """Tell what DRAFT would do, and who signed it."""
+    click.echo(read_draft(file).tell(_founders(founders)))
 
 
 @act.command("sign")
 @click.argument("file", metavar="DRAFT")
 @click.option("--operator-key", "key", required=True, metavar="FILE")
-def act_sign(file: str, key: str) -> None:
-    """Add an operator's signature to DRAFT."""
-    draft = read_draft(file).signed_by(key)
+@founders_option
+def act_sign(file: str, key: str, founders: Path | None) -> None:
+    """Add an operator's signature to DRAFT, and tell what was signed."""
+    read = _founders(founders)
+    draft = read_draft(file)
+    draft.tell(read)  # what cannot be read is not signed
+    draft = draft.signed_by(key)
     draft.write(file)
-    click.echo(f"{draft.tell()}; {len(draft.signatures)} signed")
+    click.echo(draft.tell(read))
 
 
 @act.command("submit")
@@ -114,11 +134,3 @@ def act_submit(file: str, config: str) -> None:
     """Bring DRAFT to the running node, which spreads it."""
     submit_draft(read_draft(file), config)
     click.echo("submitted")
-
-
-def _show(value: Value) -> str:
-    if isinstance(value, bytes):
-        return value.hex()[:16]
-    if isinstance(value, list):
-        return " ".join(map(_show, value))
-    return str(cast("Json", value))

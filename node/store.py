@@ -31,7 +31,7 @@ from node.database import (
 )
 
 GROUP_MAX: Final = 512
-PATIENCE_S: Final = 0.02
+PATIENCE_S: Final = 0.1
 """How long what nobody waits for waits for company: fsyncs are dear, and shared."""
 
 

@@ -27,7 +27,7 @@ from gossip.units import NodeId, UnixMs
 EAGER_MIN: Final = 2
 LAZY_MS: Final = 100
 """Ids wait for company: a frame costs far more than an id."""
-GRAFT_MS: Final = 100
+GRAFT_MS: Final = 60
 """How long an announced batch may take by the tree before it is asked for, at first.
 
 Twice as long, up to `GRAFT_MS_MAX`, whenever it turns out to have been on its way:
@@ -74,18 +74,25 @@ class Plumtree:
     _flush_ms: int | None = attrs.field(init=False, default=None)
     _patience_ms: float = attrs.field(init=False, default=GRAFT_MS)
     _grafted: OrderedDict[bytes, None] = attrs.field(init=False, factory=OrderedDict)
+    _starved: bool = attrs.field(init=False, default=False)
 
     def link_up(self, peer: NodeId) -> None:
         """A new link begins eager; the first duplicate prunes it."""
         self._branches[peer] = _Branch()
 
-    def link_down(self, peer: NodeId) -> None:
-        """Forget a link. What it announced is asked of others."""
-        if self._branches.pop(peer, None) is None:
-            return
+    def link_down(self, peer: NodeId) -> list[Send]:
+        """Forget a link. What it announced is asked of others, and if whole batches
+        may have come along it, another link takes its place before they are missed."""
+        gone = self._branches.pop(peer, None)
+        if gone is None:
+            return []
         for wanted in self._missing.values():
             if peer in wanted.sources:
                 wanted.sources.remove(peer)
+        spare = [p for p in self.linked() if not self._branches[p].eager]
+        if not gone.eager or not spare:
+            return []
+        return [Send(spare[peer[-1] % len(spare)], frames.graft([]))]
 
     def linked(self) -> tuple[NodeId, ...]:
         """Who is linked now, sorted."""
@@ -197,9 +204,15 @@ class Plumtree:
     @property
     def due_ms(self) -> int | None:
         """When `wake` has something to do."""
-        first = next(iter(self._missing.values()), None)
-        times = [self._flush_ms, first.due_ms if first else None]
-        return min((t for t in times if t is not None), default=None)
+        due = self._flush_ms
+        for first in self._missing.values():
+            return first.due_ms if due is None else min(due, first.due_ms)
+        return due
+
+    def take_starved(self) -> bool:
+        """Whether, since the last time, nobody who announced a batch delivered it."""
+        starved, self._starved = self._starved, False
+        return starved
 
     def wake(self, now: UnixMs) -> list[Send]:
         """Send gathered ids, and ask for what was announced and did not come."""
@@ -222,6 +235,7 @@ class Plumtree:
             if not wanted.sources:
                 # Nobody is left to ask: reconciliation will find it.
                 del self._missing[batch_id]
+                self._starved = True
                 if wanted.first in self._branches:
                     self._branches[wanted.first].announced -= 1
                 continue

@@ -12,6 +12,8 @@ time with each event and asks for everything else by an effect. The daemon and
 the simulator drive this same code.
 """
 
+from typing import Protocol
+
 import attrs
 
 from gossip import events
@@ -31,6 +33,11 @@ from gossip.spread.sync import Sync
 from gossip.spread.view import View
 from gossip.suite import Suite
 from gossip.units import NodeId, UnixMs
+
+
+class _Timed(Protocol):
+    @property
+    def due_ms(self) -> int | None: ...
 
 
 @attrs.define
@@ -54,6 +61,7 @@ class Engine:
     _intake: Intake = attrs.field(init=False)
     _opening: Opening = attrs.field(init=False)
     _conduct: Conduct = attrs.field(init=False, factory=Conduct)
+    _parts: "tuple[_Timed, ...]" = attrs.field(init=False, repr=False)
     _seeking: frozenset[NodeId] = attrs.field(init=False, default=frozenset())
     _wake_ms: int | None = attrs.field(init=False, default=None)
 
@@ -65,6 +73,14 @@ class Engine:
         self._opening = Opening(self.me, self.ledger, needed)
         self._intake = Intake(
             self.roster, self.suite, self.ledger, self._tree, self._sync
+        )
+        self._parts = (
+            self._pen,
+            self._opening,
+            self._tree,
+            self._sync,
+            self._intake,
+            self._view,
         )
 
     def handle(self, event: events.Event, now: UnixMs) -> list[Effect]:
@@ -78,7 +94,7 @@ class Engine:
         if (ready := self._opening.ready(now)) is not None:
             effects += self._pen.open(*ready, now)
         if self._view.sought != self._seeking:
-            self._seeking = self._view.sought
+            self._seeking = frozenset(self._view.sought)
             effects.append(Seek(self._seeking))
         due = self._due_ms()
         if due is not None and (
@@ -194,8 +210,7 @@ class Engine:
         return [*asks, *self._sync.link_up(peer, now), *self._intake.unpark(now)]
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
-        self._tree.link_down(peer)
-        return [*self._sync.link_down(peer, now)]
+        return [*self._tree.link_down(peer), *self._sync.link_down(peer, now)]
 
     def _on_stored(self, batch_id: bytes, now: UnixMs) -> list[Effect]:
         batch = self._pen.stored(batch_id)
@@ -218,25 +233,28 @@ class Engine:
         ]
 
     def _judge_carriers(self, now: UnixMs) -> list[Effect]:
-        """Those who let us wait lose their place in the tree, then the link."""
+        """Those who let us wait make room for others; in time they lose their place
+        in the tree, then the link."""
         effects: list[Effect] = []
-        for peer in self._sync.take_failures():
+        failed = self._sync.take_failures()
+        if self._tree.take_starved() or failed:
+            # It may be that all we are linked to are of that kind.
+            self._view.starve(now)
+        for peer in failed:
             sins = self._conduct.let_us_wait(peer, now)
             if sins >= PART_AT:
                 effects.append(CloseLink(peer, "it offers what it does not deliver"))
-            elif sins >= DEMOTE_AT:
+                continue
+            self._view.exchange(peer, now)
+            if sins >= DEMOTE_AT:
                 effects += self._tree.demote(peer)
-                self._view.exchange(peer, now)
         return effects
 
     def _due_ms(self) -> int | None:
         """When the first timer of any part rings."""
-        parts = (
-            self._pen,
-            self._opening,
-            self._tree,
-            self._sync,
-            self._intake,
-            self._view,
-        )
-        return min((p.due_ms for p in parts if p.due_ms is not None), default=None)
+        first: int | None = None
+        for part in self._parts:
+            due = part.due_ms
+            if due is not None and (first is None or due < first):
+                first = due
+        return first

@@ -131,6 +131,8 @@ class Intake:
 
     def verify(self, now: UnixMs) -> list[Effect]:
         """Check the signatures of all that was examined since the last time."""
+        if not self._examined:
+            return []
         arrivals, self._examined = self._examined, []
         claims = tuple(arrival.claim for arrival in arrivals if arrival.claim)
         if len(claims) > INLINE_MAX:

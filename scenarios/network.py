@@ -6,7 +6,6 @@ is harsher than anything a link does.
 """
 
 import random
-from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -86,33 +85,28 @@ class Network:
         one, other = self._side.get(src), self._side.get(dst)
         return one is not None and other is not None and one != other
 
-    def carry(
-        self,
-        link: Link,
-        frame: bytes,
-        leave_us: int,
-        arrive: Callable[[int], None],
-    ) -> None:
-        """Send a frame; ``arrive`` is told each time at which it arrives."""
+    def carry(self, link: Link, frame: bytes, leave_us: int) -> tuple[int, ...]:
+        """Send a frame; each time at which it arrives."""
         if self.is_cut(link.src, link.dst):
             if len(link.stalled) < STALLED_FRAMES_MAX and not self.plan.datagrams:
                 link.stalled.append(frame)
-            return
+            return ()
         if self.plan.uplink_mbit is not None:
             begin = max(leave_us, self._uplink_free_us.get(link.src, 0))
             leave_us = begin + round(len(frame) * 8 / self.plan.uplink_mbit)
             self._uplink_free_us[link.src] = leave_us
         due = leave_us + self._delay_us(link)
         if self.plan.datagrams:
-            if not (self.loss and self.rng.random() < self.loss):
-                arrive(due)
+            lost = self.loss and self.rng.random() < self.loss
+            arrives: tuple[int, ...] = () if lost else (due,)
         else:
             while self.loss and self.rng.random() < self.loss:
                 due += RESEND_US
             link.free_us = due = max(due, link.free_us)
-            arrive(due)
+            arrives = (due,)
         if self.duplicate and self.rng.random() < self.duplicate:
-            arrive(due + self._delay_us(link))
+            arrives += (due + self._delay_us(link),)
+        return arrives
 
     def _delay_us(self, link: Link) -> int:
         delay = self.plan.delay

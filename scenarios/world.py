@@ -240,14 +240,9 @@ class World:
         really = citizen.role.sends(citizen.who, link.dst, frame)
         if really is None:
             return
-        frame = really
-        citizen.sent_bytes += len(frame)
-        self.network.carry(
-            link, frame, at_us, lambda due: self._arrive_at(due, link, frame)
-        )
-
-    def _arrive_at(self, due_us: int, link: Link, frame: bytes) -> None:
-        self.agenda.at(due_us, partial(self._arrive, link, frame))
+        citizen.sent_bytes += len(really)
+        for due_us in self.network.carry(link, really, at_us):
+            self.agenda.at(due_us, partial(self._arrive, link, really))
 
     def _arrive(self, link: Link, frame: bytes) -> None:
         if link.is_up:

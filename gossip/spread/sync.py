@@ -178,12 +178,15 @@ class Sync:
     @property
     def due_ms(self) -> int | None:
         """When `wake` has something to do."""
-        times = [
-            self._next_ms if self._peers else None,
-            min((f.deadline_ms for f in self._fetches.values()), default=None),
-            min(self._gaps.values(), default=None),
-        ]
-        return min((t for t in times if t is not None), default=None)
+        first = self._next_ms if self._peers else None
+        # Asked after every event, and mostly there is neither a fetch nor a gap.
+        for fetch in self._fetches.values():
+            if first is None or fetch.deadline_ms < first:
+                first = fetch.deadline_ms
+        for due in self._gaps.values():
+            if first is None or due < first:
+                first = due
+        return first
 
     def take_failures(self) -> list[NodeId]:
         """Who offered something and did not deliver it; once each."""

@@ -7,6 +7,8 @@ our links: that is what an eclipse would take. The draw goes round the admission
 groups, since members whom one sponsor brought in may all be one adversary.
 """
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import attrs
@@ -15,21 +17,24 @@ from gossip.membership.groups import Groups
 from gossip.suite import Suite
 from gossip.units import NodeId, UnixMs
 
-LINKS_MIN: Final = 5
-LINKS: Final = 8
-LINKS_MAX: Final = 12
-DIALLED: Final = 4
-"""Others dial as many, so a node has about twice that many links."""
+LINKS_MIN: Final = 6
+LINKS_MAX: Final = 14
+DIALLED: Final = 5
+"""Others dial as many, so a node has about twice that many links. With half of all
+members dropping what they get, about one of 400 nodes draws droppers alone, and
+cannot know before it compares; with one less it would be one of 120."""
+DIALLED_MAX: Final = 10
+"""So many a node dials that hears of more than its links deliver."""
 PATIENCE_MS: Final = 6_000
 """A peer that could not be linked for this long is exchanged for another."""
-HOPE_MS: Final = 1_500
+HOPE_MS: Final = 1_000
 """So long a call under way counts as if it were a link."""
 SHUN_MS: Final = 600_000
 """For how long a peer that had no room for us is not tried again."""
 ABSENT_MS: Final = 60_000
 """For how long one that could not be reached is not tried again."""
-TRIES: Final = 16
-WANDER_MS: Final = 30_000
+TRIES: Final = 4
+WANDER_MS: Final = 60_000
 """So often one of those we dial is exchanged for a stranger. Two halves of a
 parted cluster that each have links enough find each other again by this, and so
 does a node whose neighbours all stay silent."""
@@ -56,9 +61,9 @@ class View:
         return len(self.groups.everybody) - 1 <= LINKS_MAX
 
     @property
-    def sought(self) -> frozenset[NodeId]:
-        """Whom to keep dialled."""
-        return frozenset(self._sought)
+    def sought(self) -> AbstractSet[NodeId]:
+        """Whom to keep dialled; changes as the view does."""
+        return self._sought.keys()
 
     @property
     def due_ms(self) -> int | None:
@@ -87,6 +92,16 @@ class View:
             self._shunned[peer] = now + ABSENT_MS
             self.review(now)
 
+    def starve(self, now: UnixMs) -> None:
+        """Nobody linked delivers what is announced: seek two strangers besides.
+
+        By and by `_wander` lets go of what is more than our share.
+        """
+        if not self.small:
+            for peer in self._draw(min(2, DIALLED_MAX - len(self._sought))):
+                self._sought[peer] = now
+            self.review(now)
+
     def full(self, peer: NodeId, now: UnixMs) -> None:
         """A peer has no room for us: seek elsewhere."""
         self._linked.discard(peer)
@@ -113,28 +128,33 @@ class View:
             }
             self._due_ms = None
             return
-        self._due_ms = now + PATIENCE_MS // 4
         self._shunned = {n: end for n, end in self._shunned.items() if end > now}
         for peer, since in list(self._sought.items()):
             if peer not in self._linked and now - since >= PATIENCE_MS:
                 del self._sought[peer]
                 self._shunned[peer] = now + ABSENT_MS
-        self._wander(now)
+        wander_ms = self._wander(now)
         for peer in self._draw(self._lacking(now)):
             self._sought[peer] = now
+        calling = self._lacking(now) or not self._sought.keys() <= self._linked
+        self._due_ms = min(wander_ms, now + HOPE_MS) if calling else wander_ms
 
-    def _wander(self, now: UnixMs) -> None:
-        """Now and then let go of whom we dialled first, and seek a stranger."""
+    def _wander(self, now: UnixMs) -> int:
+        """Now and then let go of whom we dialled first, and seek a stranger.
+
+        Returns:
+            When it does so next.
+        """
         if self._wander_ms is None:
             # Not all nodes at once: somewhere within the first period.
             share = int.from_bytes(self.suite.random(2), "big") % 1_000
             self._wander_ms = now + WANDER_MS * share // 1_000
-        if now < self._wander_ms:
-            return
-        self._wander_ms = now + WANDER_MS
-        settled = [peer for peer in self._sought if peer in self._linked]
-        if len(settled) >= DIALLED:
-            del self._sought[settled[0]]
+        if now >= self._wander_ms:
+            self._wander_ms = now + WANDER_MS
+            settled = [peer for peer in self._sought if peer in self._linked]
+            if len(settled) >= DIALLED:
+                del self._sought[settled[0]]
+        return self._wander_ms
 
     def _lacking(self, now: UnixMs) -> int:
         """How many more to dial: our own share, or up to the usual number."""
@@ -169,10 +189,15 @@ class View:
             if len(drawn) == count:
                 break
             group = min(self.groups.names, key=lambda g: (held.get(g, 0), g))
-            pool = self.groups.members(group)
-            node = pool[int.from_bytes(self.suite.random(4), "big") % len(pool)]
             # A group that offers nobody is passed over more and more often.
             held[group] = held.get(group, 0) + 1
-            if node not in drawn and self._suits(node):
-                drawn.append(node)
+            drawn += self._pick(self.groups.members(group), drawn)
         return drawn
+
+    def _pick(self, pool: Sequence[NodeId], but: Sequence[NodeId]) -> list[NodeId]:
+        """One of a pool who suits, if chance finds somebody."""
+        for _ in range(TRIES):
+            node = pool[int.from_bytes(self.suite.random(4), "big") % len(pool)]
+            if node not in but and self._suits(node):
+                return [node]
+        return []

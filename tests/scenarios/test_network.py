@@ -23,7 +23,7 @@ def sent(net: Network, link: Link, count: int, size: int = 100) -> list[int]:
     """When each of ``count`` frames, sent at once, arrives."""
     arrivals: list[int] = []
     for _ in range(count):
-        net.carry(link, bytes(size), net.agenda.now_us, arrivals.append)
+        arrivals += net.carry(link, bytes(size), net.agenda.now_us)
     return arrivals
 
 

@@ -81,3 +81,30 @@ def test_a_branch_that_is_really_broken_makes_nobody_patient() -> None:
         made.wake(UnixMs(at + GRAFT_MS))
         made.spread(batch(number), BESIDE, UnixMs(at + GRAFT_MS + 5), live=False)
         made.wake(UnixMs(at + 10_000))
+
+
+def test_it_says_when_nobody_who_announced_a_batch_delivered_it() -> None:
+    starved = tree()
+    starved.on_ihave(BESIDE, (batch(1).id,), UnixMs(0))
+    starved.on_ihave(TREE, (batch(1).id,), UnixMs(0))
+
+    for turn in (1, 2):
+        starved.wake(UnixMs(turn * GRAFT_MS))
+        assert not starved.take_starved()
+    starved.wake(UnixMs(3 * GRAFT_MS))
+
+    assert starved.take_starved()
+    assert not starved.take_starved()
+
+
+def test_when_a_link_that_carried_batches_breaks_another_takes_its_place() -> None:
+    third = NodeId(b"3" * 32)
+    broken = tree()
+    broken.link_up(third)
+    broken.on_duplicate(third)  # and so it is lazy
+
+    (asked,) = broken.link_down(TREE)
+
+    assert asked.peer == third
+    assert asked.frame == frames.graft([])
+    assert broken.link_down(third) == []

@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 from gossip.membership.groups import Groups
 from gossip.spread.view import (
     DIALLED,
+    DIALLED_MAX,
+    HOPE_MS,
     LINKS_MAX,
     LINKS_MIN,
     PATIENCE_MS,
     SHUN_MS,
+    WANDER_MS,
     View,
 )
 from gossip.units import NodeId, UnixMs
@@ -48,7 +51,7 @@ def test_the_quarantined_are_not_sought_and_are_again_once_released() -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(14, 200), st.integers(0, 1000))
+@given(st.integers(LINKS_MAX + 2, 200), st.integers(0, 1000))
 def test_in_a_large_cluster_a_few_are_drawn(size: int, seed: int) -> None:
     large = view(size, seed)
     large.review(NOW)
@@ -61,7 +64,7 @@ def test_in_a_large_cluster_a_few_are_drawn(size: int, seed: int) -> None:
 def test_a_peer_that_cannot_be_reached_is_exchanged() -> None:
     large = view(50)
     large.review(NOW)
-    first = large.sought
+    first = frozenset(large.sought)
 
     later = UnixMs(NOW + PATIENCE_MS)
     large.review(later)
@@ -88,7 +91,7 @@ def test_those_who_dial_us_never_displace_those_we_dial() -> None:
         if node(n) not in large.sought and not large.link_up(node(n)):
             large.link_down(node(n), NOW)
 
-    for peer in large.sought:
+    for peer in frozenset(large.sought):
         assert large.link_up(peer)
 
 
@@ -111,7 +114,7 @@ def test_two_halves_with_links_enough_meet_again() -> None:
     for step in range(60):
         now = UnixMs(NOW + step * 5_000)
         large.review(now)
-        for peer in large.sought:
+        for peer in frozenset(large.sought):
             near = int.from_bytes(peer[1:], "big") < 20
             if near:
                 large.link_up(peer)
@@ -131,3 +134,34 @@ def test_a_peer_that_is_of_no_use_is_exchanged() -> None:
 
     assert useless not in large.sought
     assert len(large.sought) >= DIALLED
+
+
+def test_who_hears_of_more_than_its_links_deliver_seeks_a_few_more_and_no_end() -> None:
+    large = view(200)
+    large.review(NOW)
+    for peer in frozenset(large.sought):
+        large.link_up(peer)
+    chosen = frozenset(large.sought)
+
+    large.starve(NOW)
+    assert chosen < large.sought
+    assert len(large.sought) == len(chosen) + 2
+
+    for _ in range(20):
+        large.starve(NOW)
+    assert len(large.sought) <= DIALLED_MAX
+
+
+def test_nothing_is_to_be_done_before_wandering_once_all_calls_were_answered() -> None:
+    large = view(200)
+    large.review(NOW)
+    assert large.due_ms is not None
+    assert large.due_ms <= NOW + HOPE_MS
+
+    for peer in frozenset(large.sought):
+        large.link_up(peer)
+    large.review(UnixMs(NOW + WANDER_MS))
+    for peer in frozenset(large.sought):
+        large.link_up(peer)
+    large.review(UnixMs(NOW + WANDER_MS + 1))
+    assert large.due_ms == NOW + 2 * WANDER_MS

@@ -24,11 +24,13 @@ import attrs
 
 from enforcement.decide.rules import MICRO, Census, Rules
 from gossip.ledger.entries import Place, Subject
-from gossip.units import NodeId, UnixMs
+from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
 HALF_LIFE_MS: Final = 15 * 60_000
 TERM_MS: Final = 5 * 60_000
 TERM_MS_MAX: Final = 24 * 3_600_000
+UNDATED_TERM_MS: Final = 3_650 * 86_400_000
+"""Until operators release it, for those who date their lies themselves."""
 DAY_MS: Final = 86_400_000
 PARDON_SLACK_MS: Final = 120_000
 """A release covers requests signed this long before it, however late reported."""
@@ -110,6 +112,10 @@ class Conviction:
     severity: int
     committed_at_ms: int
     """The stamp that the offender itself signed."""
+    dated: bool = True
+    """Whether that stamp was checked against an honest clock when it was made. Who
+    tells two stories dates them as it likes: no term can be counted from that, so
+    it is out until operators let it go."""
 
 
 @attrs.frozen(kw_only=True, order=False)
@@ -152,6 +158,7 @@ class _Track:
 
     live: dict[NodeId, Voice] = attrs.field(factory=dict)
     offences: set[bytes] = attrs.field(factory=set)
+    pardoned: set[bytes] = attrs.field(factory=set)
     basis: Basis | None = None
     since_ms: int = 0
     until_ms: int = 0
@@ -253,7 +260,7 @@ class Case:
 
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
-        track = self._folded()
+        track = self._folded_at(now)
         if track.basis is Basis.PROOF and track.live and now >= track.until_ms:
             track = attrs.evolve(track)  # what is held must not run ahead of time
             self._close_if_over(track, now)
@@ -308,15 +315,26 @@ class Case:
             self._track = track
         return self._track
 
-    def _fold(self, track: _Track, remark: Remark) -> None:
+    def _folded_at(self, now: int) -> _Track:
+        """The fold as of ``now``. What is stamped later counts from now, since its
+        author's clock may be fast, and must not let time pass for the subject."""
+        if not self._remarks or self._remarks[-1][0][0] <= now:
+            return self._folded()
+        track = _Track()
+        for _, remark in self._remarks:
+            self._fold(track, remark, now)
+        return track
+
+    def _fold(self, track: _Track, remark: Remark, latest: int = UNIX_MS_MAX) -> None:
         if self._withdrawn and not self.counts(remark):
             return
-        at = remark.order[0]
+        at = min(remark.order[0], latest)
         self._close_if_over(track, at)
         match remark:
             case Release():
                 track.live.clear()
                 track.released_ms = at
+                track.pardoned |= track.offences
                 if track.basis is not None:
                     track.basis, track.conviction, track.ended_ms = None, None, at
             case Conviction():
@@ -330,7 +348,7 @@ class Case:
                     track.peak_micro = max(track.peak_micro, self._sum(track, at))
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
-        if proof.offence in track.offences:
+        if proof.offence in track.pardoned or proof.offence in track.offences:
             return
         track.offences.add(proof.offence)
         released = track.released_ms
@@ -342,6 +360,8 @@ class Case:
             track.times -= 1  # the same quarantine, on better grounds
         self._begin(track, Basis.PROOF, at)
         track.conviction = proof
+        if not proof.dated:
+            track.until_ms = at + UNDATED_TERM_MS
 
     def _begin(self, track: _Track, basis: Basis, at: int) -> None:
         if track.ended_ms is not None:

@@ -150,8 +150,10 @@ class Court:
         return self._enforcement.denied_nodes
 
     def isolated(self, node: NodeId, now: UnixMs) -> bool:
-        """Whether our own evidence cut this node off, whatever others say."""
-        return self._isolated.get(node, 0) > now
+        """Whether our own evidence cut this node off, whatever other nodes say."""
+        if self._isolated.get(node, 0) <= now:
+            return False
+        return self.mercy.allowed_until(Subject(SubjectKind.NODE, node), now) is None
 
     def standing(self, subject: Subject, now: UnixMs) -> Standing:
         """Where a subject stands."""
@@ -256,7 +258,8 @@ class Court:
 
     def _links(self, now: UnixMs) -> list[Ruling]:
         self._isolated = {n: end for n, end in self._isolated.items() if end > now}
-        refused = (self._enforcement.refused_links | self._isolated.keys()) - {self.me}
+        isolated = {node for node in self._isolated if self.isolated(node, now)}
+        refused = (self._enforcement.refused_links | isolated) - {self.me}
         if refused == self._refused:
             return []
         was, self._refused = self._refused, refused

@@ -72,6 +72,8 @@ class Offence:
     rule: str
     severity: int
     committed_at_ms: UnixMs
+    dated: bool = True
+    """Whether an honest node checked that stamp when it was made."""
 
 
 ReadProof: TypeAlias = Callable[[bytes], Offence | None]
@@ -170,13 +172,17 @@ class Hearing:
         at, rule = offence.committed_at_ms, offence.rule
         if any(self.mercy.spares(s, rule, at) for s in offence.convicts):
             return voided
+        # Nobody can have told of it before it was done: else whoever is convicted
+        # tells it first, of a time long gone, and the term is over when it begins.
+        order = (max(entry.issued_at_ms, at), *entry.order[1:])
         conviction = Conviction(
-            order=entry.order,
+            order=order,
             reporter=entry.author,
             offence=offence.request_id,
             rule=rule,
             severity=offence.severity,
             committed_at_ms=at,
+            dated=offence.dated,
         )
         self._convicted[entry.place] = offence.convicts
         if len(self._convicted) > CONVICTED_MAX:
@@ -214,6 +220,7 @@ class Hearing:
                 rule=TWO_FACED,
                 severity=report.severity,
                 committed_at_ms=faces.issued_at_ms,
+                dated=False,
             ), {}
         forked = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
         return Offence(
@@ -222,6 +229,7 @@ class Hearing:
             rule="equivocation",
             severity=report.severity,
             committed_at_ms=forked.issued_at_ms,
+            dated=False,
         ), self._void(forked.feed, forked.number)
 
     def _void(self, feed: tuple[NodeId, Incarnation], number: int) -> Subjects:

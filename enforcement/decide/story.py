@@ -98,7 +98,10 @@ def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:
     assert standing.until_ms is not None
     grounds = "a proof" if standing.basis is Basis.PROOF else "the voices of witnesses"
     tail = f"; decided but not enforced, by {held_back}" if held_back else ""
-    return f"{name} is quarantined until {clock(standing.until_ms)} by {grounds}{tail}."
+    until = clock(standing.until_ms)
+    if standing.conviction is not None and not standing.conviction.dated:
+        until = "operators release it"
+    return f"{name} is quarantined until {until} by {grounds}{tail}."
 
 
 _WORDS = {

@@ -254,3 +254,26 @@ def test_one_reporter_cannot_make_a_case_grow() -> None:
 
     assert len(case.remarks()) == 64
     assert len(case.voices()) == 1
+
+
+def test_a_voice_stamped_ahead_does_not_let_time_pass_for_a_convict() -> None:
+    """A fast clock, or a friend of the convict: its term lasts to its end."""
+    case = case_of(proof())
+    until = case.standing(NOW).until_ms
+    assert until is not None
+    for n in range(5):
+        case.hear(voice(2, until - 1_000 + 120_000, severity=1, number=n))
+
+    assert case.standing(until - 1).level is Level.QUARANTINED
+
+
+def test_who_tells_two_stories_is_out_until_operators_release_it() -> None:
+    """However long ago it says that it told them."""
+    told = attrs.evolve(proof(at=NOW - 40 * 86_400_000), dated=False)
+    case = case_of(told)
+    assert case.standing(NOW).level is Level.QUARANTINED
+
+    case.hear(release(NOW + 1))
+    assert case.standing(NOW + 1).level is not Level.QUARANTINED
+    case.hear(attrs.evolve(told, order=(NOW + MINUTE, node(4), b"i", 7, 0)))
+    assert case.standing(NOW + MINUTE).level is not Level.QUARANTINED

@@ -325,3 +325,17 @@ def test_a_name_or_a_prefix_finds_a_subject() -> None:
     assert judge.find("agent:6161") == [AGENT]
     assert judge.find("6161") == [AGENT]
     assert judge.find("nothing") == []
+
+
+@pytest.mark.parametrize("early_ms", [1, 60_000, 600_000, 40 * 86_400_000])
+def test_a_convict_that_confesses_a_time_long_gone_gains_nothing(early_ms: int) -> None:
+    """Nor does its friend: the proof tells when it was done."""
+    judge = court("birch")
+    judge.hear(accuse("elm", AGENT, at=NOW - early_ms, proof=b"p"), NOW)
+    judge.hear(accuse("cedar", AGENT, at=NOW + 5, proof=b"p"), UnixMs(NOW + 5))
+
+    assert judge.denial(AGENT) is not None
+    assert judge.denial(subject("elm")) is not None
+    until = judge.standing(AGENT, UnixMs(NOW + 5)).until_ms
+    assert until is not None
+    assert until > NOW + 4 * 60_000

@@ -11,13 +11,21 @@ from enforcement.decide.acts import (
     write_stand_down,
 )
 from enforcement.decide.case import Level
-from enforcement.decide.court import Allow, Deny, Disbelieved, HeldBack, LookAgain
+from enforcement.decide.court import (
+    AcceptLink,
+    Allow,
+    Deny,
+    Disbelieved,
+    HeldBack,
+    LookAgain,
+    RefuseLink,
+)
 from enforcement.decide.quarantine import Withheld
-from gossip.ledger.entries import Subject
+from gossip.ledger.entries import Report, Subject, Witness
 from gossip.membership.founders import ActKind
 from gossip.units import UnixMs
 from gossip.wire import Value
-from tests.support.courts import AGENT, DAY, MINUTE, Feeds, court, subject
+from tests.support.courts import AGENT, DAY, MINUTE, Feeds, court, node, subject
 from tests.support.members import NOW
 
 
@@ -157,3 +165,21 @@ def test_a_false_positive_is_struck_and_the_like_of_it_passes_for_a_while(
     judge.hear(feeds.accuse("cedar", AGENT, over, proof=again), UnixMs(over))
     level = judge.standing(AGENT, UnixMs(over)).level
     assert level is (Level.QUARANTINED if proof else Level.SUSPECT)
+
+
+def test_the_allow_list_overrules_own_evidence_too() -> None:
+    feeds, judge = Feeds(), court()
+    report = Report(
+        subject=subject("fir"),
+        category="false-envelope",
+        severity=7,
+        evidence=Witness(digest=bytes(32), count=1, first_ms=NOW, last_ms=NOW),
+    )
+    judge.saw(report, NOW)
+    assert judge.isolated(node("fir"), NOW)
+    payload = allow(NOW + MINUTE, subject("fir"))
+    rulings = judge.hear(feeds.decide("ash", ActKind.ALLOW, payload), NOW)
+    assert AcceptLink(node("fir")) in rulings
+    assert not judge.isolated(node("fir"), NOW)
+    rulings = judge.tick(UnixMs(NOW + MINUTE))
+    assert any(isinstance(r, RefuseLink) for r in rulings), "its five minutes go on"

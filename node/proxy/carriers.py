@@ -9,7 +9,7 @@ from enforcement.principal import Principal
 from gossip.errors import PeerError
 from gossip.units import AgentId, NodeId
 from node.proxy import limits
-from node.proxy.carry import Answer, Ask, Carrier
+from node.proxy.carry import Answer, Ask, Carrier, Way
 from node.proxy.desk import Desk
 from node.proxy.frames import FrameStream
 from node.proxy.mesh import GONE, encode_opening
@@ -110,3 +110,8 @@ class LostCarrier:
         """Nothing passes: raises `Lost`."""
         del ask
         raise Lost(self.sentence)
+
+    def endpoint(self, data: bytes) -> Way | None:
+        """Nothing comes."""
+        del data
+        return None

@@ -62,7 +62,7 @@ class Ask:
     Attributes:
         letters: What is POSTed; one, or several that make a batch.
         batch: The letters travel as a JSON array, even if it is one.
-        target: Empty for the server's own URL, or `METADATA`.
+        target: Empty for the server's own URL, `METADATA`, or a `Way`'s.
     """
 
     method: str
@@ -101,6 +101,19 @@ class Piece:
     name: str | None = None
 
 
+@attrs.frozen
+class Way:
+    """Where the messages of a stream of the revision 2024-11-05 are POSTed.
+
+    Attributes:
+        session: What names the stream at the next node; empty at the server's.
+        target: The server's own path; empty elsewhere.
+    """
+
+    session: str = ""
+    target: str = ""
+
+
 class Answer(Protocol):
     """What a server answers, as it comes. Give it back by `aclose`."""
 
@@ -136,6 +149,10 @@ class Carrier(Protocol):
         """
         ...
 
+    def endpoint(self, data: bytes) -> Way | None:
+        """Read an event ``endpoint``; None if it leads elsewhere."""
+        ...
+
 
 class Out(Protocol):
     """Where an answer goes. Does nothing once its reader is gone."""
@@ -154,6 +171,10 @@ class Out(Protocol):
 
     async def end(self) -> None:
         """End an answer of events."""
+        ...
+
+    def endpoint(self, name: str) -> bytes:
+        """What an event ``endpoint`` says on this side."""
         ...
 
 

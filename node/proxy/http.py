@@ -30,7 +30,7 @@ from node.proxy import limits
 from node.proxy.carriers import Carriers
 from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, asked
 from node.proxy.desk import Desk
-from node.proxy.http_out import WELL_KNOWN, HttpOut, Place
+from node.proxy.http_out import STREAM_QUERY, WELL_KNOWN, HttpOut, Place
 from node.proxy.http_session import HttpSession
 from node.proxy.httpd import Exchange
 from node.proxy.httpparse import Request
@@ -216,6 +216,10 @@ class McpHttp:
         visit = Visit(position, principal, server, provider, carrier)
         theirs = "authorization" in request.headers and self._bearer(request) is None
         headers = asked(request.headers, authorization=theirs)
+        if request.query.startswith(STREAM_QUERY):
+            named = request.query.removeprefix(STREAM_QUERY)
+            rest = [pair for pair in headers if pair[0] != SESSION_HEADER]
+            headers = (*rest, (SESSION_HEADER, named))
         ask = Ask(request.method, headers)
         if request.method == "POST":
             revision = self._passages.revision(visit, ask)

@@ -10,6 +10,7 @@ from node.proxy.carry import Headers, Piece, find
 from node.proxy.httpd import Exchange
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+STREAM_QUERY: Final = "stream="
 _METADATA = re.compile(r'resource_metadata="[^"]*"')
 
 
@@ -79,6 +80,10 @@ class HttpOut:
     async def end(self) -> None:
         """End an answer of events."""
         await self.exchange.end_events()
+
+    def endpoint(self, name: str) -> bytes:
+        """The path and query where the agent POSTs."""
+        return f"{self.place.path}?{STREAM_QUERY}{name}".encode("latin-1")
 
 
 def write_event(piece: Piece) -> bytes:

@@ -31,6 +31,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes = attrs.field(repr=False)
+    query: str = ""
 
 
 class RequestParser:
@@ -111,12 +112,13 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         self.begun = self.expects = False
-        path = self._target.partition(b"?")[0].decode("latin-1")
+        path, _, query = self._target.decode("latin-1").partition("?")
         request = Request(
             self._parser.get_method().decode("latin-1"),
             path,
             self._headers,
             b"".join(self._body),
+            query,
         )
         self.ready.append((request, bool(self._parser.should_keep_alive())))
         if len(self.ready) > limits.PIPELINED_MAX:

@@ -34,7 +34,7 @@ from gossip.wire import (
 )
 from node.log import printable
 from node.proxy import limits
-from node.proxy.carry import METADATA, Ask, Headers, Letter, Piece
+from node.proxy.carry import METADATA, Ask, Headers, Letter, Piece, Way
 from node.proxy.frames import FrameStream
 from node.proxy.mesh import GONE
 from node.proxy.session import Lost
@@ -42,6 +42,7 @@ from node.proxy.session import Lost
 HTTP_PROTOCOL: Final = "/picket/http/1"
 _METHODS: Final = ("GET", "POST", "DELETE")
 _HEAD_MAX: Final = 2 * limits.HEADER_BYTES_MAX
+_NAME_MAX: Final = 64
 _SENTENCE_BYTES_MAX: Final = 512
 
 
@@ -202,6 +203,12 @@ class HttpMeshCarrier:
             raise
         return answer
 
+    def endpoint(self, data: bytes) -> Way | None:
+        """The name of a stream at the provider; None if it is none."""
+        name = data.decode("ascii", "replace")
+        fits = name.isascii() and name.isalnum() and len(name) <= _NAME_MAX
+        return Way(session=name) if fits else None
+
     async def _stream(self) -> tuple[FrameStream, bool]:
         too_old_s = trio.current_time() - limits.IDLE_STREAM_S
         while self._idle and self._idle[0][1] < too_old_s:
@@ -332,3 +339,7 @@ class MeshOut:
         """End it."""
         self.on_end()
         await self.frames.send(HttpFrame.END, b"")
+
+    def endpoint(self, name: str) -> bytes:
+        """The name alone: the consumer makes a path of it."""
+        return name.encode()

@@ -29,6 +29,7 @@ from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE, MalformedError
 from node.proxy.carry import (
     METADATA,
+    SESSION_HEADER,
     Answer,
     Ask,
     Carrier,
@@ -36,6 +37,7 @@ from node.proxy.carry import (
     Letter,
     Out,
     Piece,
+    Way,
     find,
 )
 from node.proxy.peek import Kind, peek
@@ -55,12 +57,16 @@ class Passage:
 
     Attributes:
         lone: It ends with its request: nobody comes back for an answer.
+        way: Where its messages go, if that is not the server's own URL.
+        on_endpoint: Told of the event ``endpoint``; returns what it says here.
         revision: What server and agent agreed on; empty without a session.
     """
 
     session: Session
     carrier: Carrier
     lone: bool = True
+    way: Way | None = None
+    on_endpoint: Callable[[bytes], bytes | None] | None = None
     revision: str = ""
 
     async def pass_on(
@@ -75,7 +81,7 @@ class Passage:
         if ask.letters and not letters:
             await self._refuse(ask, replies, out)
             return
-        passed = Ask(ask.method, ask.headers, tuple(letters), ask.batch, ask.target)
+        passed = self._address(ask, tuple(letters))
         try:
             answer = await self.carrier.ask(passed)
         except Lost as lost:
@@ -97,6 +103,15 @@ class Passage:
             if not answer.rest():
                 with trio.CancelScope(shield=True):
                     await answer.aclose()
+
+    def _address(self, ask: Ask, letters: tuple[Letter, ...]) -> Ask:
+        headers, target, way = ask.headers, ask.target, self.way
+        if way is not None:
+            headers = tuple(h for h in headers if h[0] != SESSION_HEADER)
+            if way.session:
+                headers = (*headers, (SESSION_HEADER, way.session))
+            target = way.target
+        return Ask(ask.method, headers, letters, ask.batch, target)
 
     async def _judge(self, ask: Ask) -> tuple[list[Letter], list[bytes]]:
         """What the gate lets through, and what it answers itself."""
@@ -157,7 +172,7 @@ class Passage:
     ) -> None:
         """An answer in one piece: JSON, nothing, or words about an error."""
         piece = await answer.next()
-        body = b"" if piece is None else piece.data
+        body = b"" if piece is None or answer.status == 202 else piece.data
         clear = answer.status == 200 and _is_json(answer.headers)
         told = await self._through(body, clear) if body else []
         if told is not None:
@@ -191,6 +206,12 @@ class Passage:
         while (piece := await answer.next()) is not None:
             if not piece.data:
                 await out.piece(piece)
+                continue
+            if piece.name == "endpoint" and self.on_endpoint is not None:
+                where = self.on_endpoint(piece.data)
+                if where is None:
+                    raise Lost("the server wants its messages elsewhere")
+                await out.piece(Piece(where, name="endpoint"))
                 continue
             passed = await self._through(piece.data) or []
             self._note_revision(ask, passed)

@@ -1,5 +1,6 @@
 """The passages of one node: which session a request belongs to, and its end."""
 
+import secrets
 from typing import Final, TypeAlias
 
 import attrs
@@ -103,6 +104,21 @@ class Passages:
             renew_in_turn=True,
         )
         passage = Passage(session, visit.carrier)
+        named: list[_Key] = []
+
+        def on_endpoint(data: bytes) -> bytes | None:
+            """A stream of revision 2024-11-05: its messages come by POSTs."""
+            passage.way = visit.carrier.endpoint(data)
+            if passage.way is None or not self._has_room(who):
+                return None
+            name = secrets.token_hex(16)
+            named.append((who.node, who.agent, visit.server, name))
+            self._held[named[0]] = _Held(passage, trio.current_time(), asks=1)
+            passage.on_endpoint = None  # it is said once
+            return out.endpoint(name)
+
+        if ask.method == "GET" and not ask.target:
+            passage.on_endpoint = on_endpoint
 
         def on_head(answer: Answer) -> None:
             name = find(answer.headers, SESSION_HEADER) if opening else ""
@@ -114,6 +130,8 @@ class Passages:
         try:
             await passage.pass_on(ask, out, on_head)
         finally:
+            for key in named:
+                self._held.pop(key, None)
             if passage.lone:
                 self.desk.forget(session)
 

@@ -11,14 +11,14 @@ import contextlib
 import socket
 import ssl
 from collections import deque
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import attrs
 import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.carry import METADATA, Ask, Headers, Piece, answered
+from node.proxy.carry import METADATA, Ask, Headers, Piece, Way, answered
 from node.proxy.frames import ByteStream
 from node.proxy.httpread import ResponseReader
 from node.proxy.raw import READ_BYTES, SocketWire
@@ -87,6 +87,18 @@ class HttpCarrier:
             raise
         return answer
 
+    def endpoint(self, data: bytes) -> Way | None:
+        """Where a stream wants its messages; None unless at this very server."""
+        url = self.url
+        base = f"{'https' if url.tls else 'http'}://{url.authority}{url.target}"
+        try:
+            there = read_url(urljoin(base, data.decode("ascii")))
+        except (UnicodeDecodeError, UserError, ValueError):
+            return None
+        same = (there.tls, there.host, there.port) == (url.tls, url.host, url.port)
+        plain = there.target.isprintable() and " " not in there.target
+        return Way(target=there.target) if same and plain else None
+
     def close(self) -> None:
         """Close the connections nobody uses."""
         while self._idle:
@@ -107,7 +119,7 @@ class HttpCarrier:
 
     def _target(self, ask: Ask) -> str:
         if ask.target != METADATA:
-            return self.url.target
+            return ask.target or self.url.target
         path = self.url.target.partition("?")[0]
         return _METADATA_PATH + ("" if path == "/" else path)
 

@@ -62,6 +62,8 @@ class Server:
     seen: list[Exchange] = attrs.field(factory=list)
     go: trio.Event = attrs.field(factory=trio.Event)
     flooded: int = 0
+    old: Exchange | None = None
+    """The stream of a client of revision 2024-11-05."""
     news: bytes = NEWS
 
     def bodies(self) -> list[object]:
@@ -72,6 +74,15 @@ class Server:
         request = exchange.request
         if request.path.startswith("/.well-known/"):
             await exchange.answer(200, b'{"resource":"http://inside/","x":1}')
+        elif request.method == "GET" and "x-old" in request.headers:
+            self.old = exchange
+            await exchange.start_events()
+            where = request.headers["x-old"].encode()
+            await exchange.raw_event(b"event: endpoint\ndata: %b\n\n" % where)
+        elif request.path == "/messages":
+            await exchange.answer(202, b"Accepted", "text/plain")
+            assert self.old is not None
+            await self.old.event(result(json.loads(request.body)["id"], old=True))
         elif request.method == "GET":
             await exchange.start_events()
             told = request.headers.get("last-event-id", "none")
@@ -457,3 +468,49 @@ async def test_calls_at_once_in_one_session_keep_their_answers_apart() -> None:
             for key in range(1, 31):
                 nursery.start_soon(ask, key)
         assert answers == {key: f"tool-{key}" for key in range(1, 31)}
+
+
+@PATHS
+async def test_the_oldest_transport_passes_and_its_calls_are_judged(path: str) -> None:
+    old = {"x-old": "/messages?session_id=abc", "accept": "text/event-stream"}
+    async with (
+        before(path) as place,
+        client() as http,
+        http.stream("GET", place.url, headers=old) as stream,
+    ):
+        lines = stream.aiter_lines()
+        where = await next_data(lines)
+        assert where.startswith("/mcp/vault-db?stream=")
+        root = f"http://127.0.0.1:{place.site.port}"
+        assert (await http.post(root + where, json=call(7))).status_code == 202
+        assert json.loads(await next_data(lines))["result"] == {"old": True}
+        assert place.server.seen[-1].request.query == "session_id=abc"
+
+        denied = await http.post(root + where, json=call(8, "forbidden"))
+        assert picket(denied)["rule"] == "no-forbidden"
+        stolen = await http.post(root + where + "x", json=call(9))
+        assert stolen.status_code == 404
+        assert len(place.server.bodies()) == 1
+        assert place.server.old is not None
+        await place.server.old.end_events()
+        assert [line async for line in lines if line] == []
+        assert (await http.post(root + where, json=call(10))).status_code == 404
+
+
+@PATHS
+@pytest.mark.parametrize(
+    "where", ["http://127.0.0.1:1/messages", "//elsewhere/x", "file:///etc", "/a b"]
+)
+async def test_a_server_cannot_lead_calls_elsewhere(path: str, where: str) -> None:
+    old = {"x-old": where, "accept": "text/event-stream"}
+    async with before(path) as place, client() as http:
+        answer = await http.get(place.url, headers=old)
+        assert "endpoint" not in answer.text
+
+
+async def next_data(lines: AsyncIterator[str]) -> str:
+    """The data of the next event that has some."""
+    async for line in lines:
+        if line.startswith("data: "):
+            return line.removeprefix("data: ")
+    raise AssertionError("the stream has ended")

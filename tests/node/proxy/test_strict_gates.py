@@ -18,6 +18,8 @@ from tests.support.proxies import TOKEN, Pipes, desk_of, echo_config, found, gua
 POLICY = Policy.load(
     {
         "p.cedar": """permit(principal, action, resource);
+@id("listed") forbid(principal, action == Action::"tools/call", resource)
+unless { context.listed };
 forbid(principal, action == Action::"reveal", resource == Tag::"phi");
 """
     }
@@ -113,7 +115,7 @@ async def test_calls_without_a_listing_are_checked_against_one_the_gate_makes(
     path: str, in_events: bool
 ) -> None:
     async with before(path, in_events) as (server, url, http):
-        assert reason(await http.post(url, json=call(1, "hidden"))) == "unknown-tool"
+        assert reason(await http.post(url, json=call(1, "hidden"))) == "rule"
         assert reason(await http.post(url, json=call(2, "count", n="x"))) == "schema"
         assert server.calls == []
         answer = await http.post(url, json=call(3, "count", n=3))
@@ -172,6 +174,6 @@ async def test_a_stdio_server_far_away_is_asked_before_its_first_call() -> None:
             await both.wait()
         by_key = {answer["id"]: answer for answer in answers}
         assert "result" in by_key[1]
-        assert "unknown-tool" in json.dumps(by_key[2]), "it does not list `pid`"
+        assert "`listed`" in json.dumps(by_key[2]), "it does not list `pid`"
         await branch.close(session)
         nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from enforcement.decide import court as rulings
 from enforcement.decide.case import Level
 from enforcement.decide.court import Court, Ruling
 from enforcement.decide.story import clock as show_time
+from enforcement.decide.story import grounds
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -170,7 +171,10 @@ class Justice:
                 return True
             case rulings.Deny(subject, standing):
                 until = show_time(standing.until_ms or 0)
-                self._tell(f"denying calls of {self.name(subject)} until {until}")
+                why = grounds(self.court, subject, standing)
+                self._tell(
+                    f"denying calls of {self.name(subject)} until {until}, {why}"
+                )
                 return True
             case rulings.Allow(subject):
                 self._tell(f"no longer denying calls of {self.name(subject)}")

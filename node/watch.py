@@ -14,7 +14,7 @@ import trio
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Standing
 from enforcement.decide.court import Court, Ruling
-from enforcement.decide.story import name_of
+from enforcement.decide.story import grounds, name_of
 from gossip.errors import PeerError
 from gossip.ledger.entries import Entry, Proof, Report, Subject
 from node.clock import unix_us
@@ -81,7 +81,11 @@ class Watchers:
                 line = self._line("standing", subject, was=was, standing=now)
             case rulings.Deny(subject, standing):
                 basis = standing.basis.value if standing.basis else None
-                line = self._line("deny", subject, basis=basis)
+                why = grounds(self.court, subject, standing)
+                until_ms = standing.until_ms
+                line = self._line(
+                    "deny", subject, basis=basis, until_ms=until_ms, why=why
+                )
             case rulings.Allow(subject):
                 line = self._line("allow", subject)
             case rulings.HeldBack(subject):

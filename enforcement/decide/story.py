@@ -5,7 +5,7 @@ JSON for a program; both come from one place, so they cannot disagree.
 """
 
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -26,6 +26,7 @@ from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
 
+NAMED_MAX: Final = 8
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
@@ -65,12 +66,14 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
     if stood_down is not None:
         until = clock(stood_down)
         sentences.append(f"Operators suspended automatic quarantine until {until}.")
+    undo = None
     if standing.level is Level.QUARANTINED:
         needed = court.roster.founders.quorum[ActKind.RELEASE]
-        sentences.append(
-            f"To undo it: `picket quarantine release {subject} --reason TEXT` with"
-            f" {needed} operator key{'s' if needed > 1 else ''}."
+        undo = (
+            f"`picket quarantine release {subject} --reason TEXT` with"
+            f" {needed} operator key{'s' if needed > 1 else ''}"
         )
+        sentences.append(f"To undo it: {undo}.")
     return Story(
         sentences=tuple(sentences),
         facts={
@@ -85,11 +88,26 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             "held_back": held_back.value if held_back else None,
             "allowed_until_ms": allowed,
             "stands_down_until_ms": stood_down,
+            "undo": undo,
             "voices": standing.sum_micro / MICRO,
             "threshold": court.rules.threshold / MICRO,
             "remarks": [_fact(court, remark, live, now) for remark in remarks],
         },
     )
+
+
+def grounds(court: Court, subject: Subject, standing: Standing) -> str:
+    """What a quarantine rests on, in few words: whose proof, or whose voices."""
+    proof = standing.conviction
+    if proof is not None:
+        return f"by rule {proof.rule}, proven by {court.roster.name(proof.reporter)}"
+    if standing.basis is Basis.PROOF:
+        return "by a proof"
+    case = court.case(subject)
+    voices = case.voices() if case is not None else ()
+    names = sorted({court.roster.name(voice.reporter) for voice in voices})
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return f"by the voices of {', '.join(names[:NAMED_MAX])}{more}"
 
 
 def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:

@@ -53,7 +53,13 @@ async def test_rulings_are_told_with_name_and_time(watchers: Watchers) -> None:
     watchers.ruled(Allow(BRANCH))
 
     told = {"at_us": 7, "subject": str(BRANCH), "name": "node branch"}
-    assert await anext(watching) == {"event": "deny", "basis": "proof", **told}
+    assert await anext(watching) == {
+        "event": "deny",
+        "basis": "proof",
+        "until_ms": None,
+        "why": "by a proof",
+        **told,
+    }
     assert await anext(watching) == {
         "event": "standing",
         "was": "clear",

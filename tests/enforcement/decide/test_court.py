@@ -19,7 +19,7 @@ from enforcement.decide.court import (
     write_release,
 )
 from enforcement.decide.quarantine import Withheld
-from enforcement.decide.story import name_of, tell
+from enforcement.decide.story import grounds, name_of, tell
 from gossip.errors import PeerError
 from gossip.ledger.entries import (
     Entry,
@@ -307,6 +307,12 @@ def test_why_tells_who_said_what_and_how_to_undo_it() -> None:
     assert "cedar reported rate-abuse, severity 3" in text
     assert "picket quarantine release" in text
     assert story.facts["basis"] == "proof"
+    standing = judge.standing(AGENT, NOW)
+    assert grounds(judge, AGENT, standing) == "by rule ledger-writes, proven by birch"
+    for by in ("cedar", "birch"):
+        judge.hear(accuse(by, subject("fir")), NOW)
+    standing = judge.standing(subject("fir"), NOW)
+    assert grounds(judge, subject("fir"), standing) == "by the voices of birch, cedar"
 
 
 def test_members_policies_are_known_by_their_last_word() -> None:

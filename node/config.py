@@ -16,6 +16,7 @@ from enforcement.respond.addresses import IpNetwork
 from gossip import limits
 from gossip.errors import UserError
 from gossip.membership.founders import Founders, parse_founders
+from node.keys.keystore import open_regular
 from node.tables import Address, Table, is_name
 
 FILE_NAME: Final = "config.toml"
@@ -167,7 +168,7 @@ def read_text(path: Path, what: str) -> str:
         UserError: missing, unreadable, too large, or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_regular) as file:
             data = file.read(_SIZE_BYTES_MAX + 1)
         if len(data) > _SIZE_BYTES_MAX:
             raise UserError(f"{path}: {what} is larger than {_SIZE_BYTES_MAX} bytes")

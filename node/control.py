@@ -79,7 +79,8 @@ class Control:
             request = read_line_untrusted(line)
             given = request.get("id")
             number = given if type(given) is int else 0
-            if request.get("v") != VERSION:
+            version = request.get("v")
+            if type(version) is not int or version != VERSION:
                 raise PeerError(f"this daemon speaks control protocol {VERSION}")
             args = request.get("args", {})
             command = self.commands.get(str(request.get("do")))

@@ -14,6 +14,7 @@ is worse than none, since without the daemon every call is denied.
 import contextlib
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -37,8 +38,9 @@ from node.config import Config, load_config, load_founders
 from node.control import Control, bind_unix
 from node.database import PutMeta
 from node.driver import Driver
-from node.guard import Guard, ProofReader, parse_policy, policy_files
+from node.guard import SUFFIX, Guard, ProofReader, parse_policy, policy_files
 from node.justice import Justice
+from node.keys.keystore import check_ours
 from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
@@ -83,6 +85,7 @@ class Daemon:
         Raises:
             UserError: one sentence that says what is wrong and what to do.
         """
+        check_ours(*_sensitive(config))
         self.config = config
         self.log = log or Log(config.log_level)
         self.clock = clock or SystemClock()
@@ -128,6 +131,7 @@ class Daemon:
                 f"the operators' policy {self.policing.version} is in force; the files"
                 f" in {config.policy} are not read"
             )
+        check_ours(*_sensitive(config))
         texts = pushed or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
@@ -438,6 +442,17 @@ class _Sockets:
     door: socket.socket
     http: socket.socket | None
     metrics: socket.socket | None
+
+
+def _sensitive(config: Config) -> list[Path]:
+    """What decides who this node is and what it enforces."""
+    return [
+        config.state,
+        config.keys,
+        *config.keys.glob("*.seed"),
+        config.policy,
+        *config.policy.glob(f"*{SUFFIX}"),
+    ]
 
 
 def _bound(sock: socket.socket | None) -> Address | None:

@@ -19,10 +19,12 @@ def read_line_untrusted(line: bytes) -> dict[str, Json]:
     """Read one line.
 
     Raises:
-        PeerError: not a JSON object.
+        PeerError: not a JSON object, or half a character in it.
     """
     try:
         value = json.loads(line)
+        if b"\\u" in line:  # half a surrogate pair would fail wherever it is written
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise PeerError("not a line of JSON") from None
     if not isinstance(value, dict):

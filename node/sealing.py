@@ -73,7 +73,7 @@ class SealingKey:
         """
         if not keys.has(_NAME):
             keys.store(_NAME, suite.random(SEED_BYTES))
-        return cls.of_seed(keys.load(_NAME))
+        return cls.of_seed(keys.load(_NAME, SEED_BYTES))
 
     def open_untrusted(
         self, body: bytes, cluster: ClusterId, author: NodeId

@@ -4,6 +4,7 @@ Encryption at rest will stand behind `load` and `store`; nothing else in the
 daemon touches a secret's file.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Final
 import attrs
 
 from gossip.errors import UserError
+from gossip.suite import SIGNING_SEED_BYTES
 
 ROOT: Final = "root"
 RENEWAL: Final = "renewal"
-_SECRET_BYTES_MAX: Final = 4_096
+_OTHERS_WRITE: Final = 0o022
 
 
 @attrs.frozen
@@ -32,13 +34,9 @@ class Keystore:
         """Whether there is such a secret."""
         return self.path(name).is_file()
 
-    def load(self, name: str) -> bytes:
-        """Read a secret.
-
-        Raises:
-            UserError: missing, or readable by others.
-        """
-        return load_secret(self.path(name))
+    def load(self, name: str, size: int = SIGNING_SEED_BYTES) -> bytes:
+        """Read a secret of ``size`` bytes; see `load_secret`."""
+        return load_secret(self.path(name), size)
 
     def store(self, name: str, secret: bytes) -> None:
         """Write a new secret; it is durable when this returns.
@@ -51,20 +49,69 @@ class Keystore:
         write_new(self.path(name), secret, mode=0o600)
 
 
-def load_secret(path: Path) -> bytes:
-    """Read one secret file; see `Keystore.load`."""
+def load_secret(path: Path, size: int = SIGNING_SEED_BYTES) -> bytes:
+    """Read one secret file of ``size`` bytes.
+
+    Raises:
+        UserError: missing, readable by others, another user's, or of another
+            size.
+    """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
+        with open(path, "rb", opener=open_regular) as file:
+            seen = os.fstat(file.fileno())
+            if stat.S_IMODE(seen.st_mode) & 0o077:
                 raise UserError(
                     f"{path}: others may read this key; run `chmod 600 {path}`"
                 )
-            return file.read(_SECRET_BYTES_MAX)
+            if os.geteuid() not in (0, seen.st_uid):  # root reads whatever it likes
+                raise UserError(f"{path}: this key belongs to another user")
+            secret = file.read(size + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: this key is missing") from None
     except OSError as wrong:
         raise UserError(f"{path}: cannot read this key: {wrong.strerror}") from None
+    if len(secret) != size:
+        raise UserError(
+            f"{path}: not a key, or a broken one: it must have {size} bytes; bring it"
+            " back from a backup"
+        )
+    return secret
+
+
+def open_regular(path: str, flags: int) -> int:
+    """An opener for `open`: a pipe or a device is refused, and makes nobody wait.
+
+    Raises:
+        OSError: it is no regular file, or cannot be opened.
+    """
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return fd
+
+
+def check_ours(*paths: Path) -> None:
+    """Refuse files and folders that somebody else could have changed.
+
+    Whoever can write there decides what this node is and what it enforces.
+
+    Raises:
+        UserError: others may write to one, or it belongs to another user (root
+            excepted).
+    """
+    for path in paths:
+        try:
+            seen = path.stat()
+        except OSError:
+            continue  # whoever needs it says that it is missing
+        if stat.S_IMODE(seen.st_mode) & _OTHERS_WRITE:
+            raise UserError(f"{path}: others may write here; run `chmod go-w {path}`")
+        if seen.st_uid not in (0, os.geteuid()):
+            raise UserError(
+                f"{path}: belongs to user {seen.st_uid}, and this is user"
+                f" {os.geteuid()}; run Picket as its owner, or `chown` it"
+            )
 
 
 def make_private_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: births, and every mistake one sentence and never a traceback."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -150,6 +151,25 @@ def test_a_daemon_that_cannot_start_says_why(solo: Path) -> None:
 
     (solo / "keys" / "renewal.seed").chmod(0o644)
     assert "chmod 600" in fails("run", "-c", str(solo))
+
+
+def test_a_daemon_starts_from_nothing_that_others_may_change(solo: Path) -> None:
+    for path in (solo, solo / "keys", solo / "policy"):
+        path.chmod(0o770)
+        assert f"{path}: others may write here" in fails("run", "-c", str(solo))
+        path.chmod(0o700)
+    policy = solo / "policy" / "tutorial.cedar"
+    policy.chmod(0o666)
+    assert "chmod go-w" in fails("run", "-c", str(solo))
+    policy.chmod(0o644)
+    (solo / "keys" / "renewal.seed").write_bytes(bytes(63))
+    assert "renewal.seed: not a key" in fails("run", "-c", str(solo))
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_named_like_a_policy_makes_nobody_wait(solo: Path) -> None:
+    os.mkfifo(solo / "policy" / "more.cedar", 0o600)
+    assert "more.cedar: cannot read this policy" in fails("run", "-c", str(solo))
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ async def raw(path: Path, data: bytes) -> list[dict[str, Json]]:
         b'{"v":1,"id":1,"do":[],"args":{}}\n',
         b'{"v":1,"id":1,"do":"echo","args":[]}\n',
         b'{"v":2,"id":1,"do":"echo"}\n',
+        b'{"v":true,"id":1,"do":"echo","args":{"text":"x"}}\n',
+        b'{"v":1,"id":1,"do":"echo","args":{"text":"\\ud800"}}\n',
         b'{"do":"echo"}\n',
         b"[" * 100_000 + b"\n",
     ],

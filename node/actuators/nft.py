@@ -65,20 +65,21 @@ class Nftables:
     clock: Clock
     log: Log
     command: tuple[str, ...] = ("nft",)
-    _wish: Mapping[IpAddress, UnixMs] = attrs.field(init=False, factory=dict)
+    wish: Mapping[IpAddress, UnixMs] = attrs.field(init=False, factory=dict)
+    """What is to be blocked now, and until when."""
     _changed: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     def block(self, addresses: Mapping[IpAddress, UnixMs]) -> None:
         """From now on block exactly these, each until its time."""
-        if addresses != self._wish:
-            self._wish = addresses
+        if addresses != self.wish:
+            self.wish = addresses
             self._changed.set()
 
     async def run(self) -> None:
         """Fulfil the wish, and each that follows, until cancelled."""
         while True:
             self._changed = trio.Event()
-            done = await self._write(write_ruleset(self._wish, self.clock.unix_ms()))
+            done = await self._write(write_ruleset(self.wish, self.clock.unix_ms()))
             with trio.move_on_after(float("inf") if done else RETRY_S):
                 await self._changed.wait()
 

@@ -2,12 +2,18 @@
 
 import io
 import sys
+from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 
 import attrs
 import trio
 
+from enforcement.decide.acts import write_release
+from enforcement.decide.court import Court
 from gossip.ledger.entries import Entry, Subject, SubjectKind
+from gossip.membership.founders import ActKind, parse_founders
+from gossip.membership.roster import Roster
 from gossip.units import MonoMs, NodeId, UnixMs
 from node.config import HookConfig, ResponseConfig
 from node.justice import Justice
@@ -15,8 +21,17 @@ from node.log import Log
 from node.metrics import Metrics
 from node.names import Names
 from node.response import Response
-from tests.support.courts import AGENT, Feeds, court, subject
-from tests.support.members import NOW
+from tests.support.courts import (
+    AGENT,
+    NAMES,
+    SUITE,
+    Feeds,
+    court,
+    node,
+    read_proof,
+    subject,
+)
+from tests.support.members import NOW, founders_text
 
 
 class LoopClock:
@@ -48,10 +63,15 @@ class Post:
     stream: io.StringIO
 
     @classmethod
-    def of(cls, config: ResponseConfig | None = None) -> "Post":
+    def of(
+        cls,
+        config: ResponseConfig | None = None,
+        judge: Court | None = None,
+        before: Sequence[Entry] = (),
+    ) -> "Post":
         stream, clock = io.StringIO(), LoopClock()
         justice = Justice(
-            court=court(),
+            court=judge or court(),
             names=Names(),
             doors=Doors(),
             clock=clock,
@@ -62,6 +82,8 @@ class Post:
         response = Response(
             justice=justice, config=config or ResponseConfig(), sessions=tuple
         )
+        for entry in before:
+            justice.hear(entry)
         justice.restored()
         response.restored()
         return cls(justice, response, stream)
@@ -126,3 +148,41 @@ async def test_hooks_hear_why(tmp_path: Path) -> None:
     text = out.read_text()
     assert '"basis": "proof"' in text
     assert "`ledger-writes`" in text
+
+
+def town() -> Court:
+    """A court whose members have an address each, but that two share one."""
+    text = founders_text(SUITE, NAMES)
+    for last in (1, 2, 3, 4, 4):
+        text = text.replace("127.0.0.1:7946", f"192.0.2.{last}:7946", 1)
+    known = Roster(parse_founders(text, "founders.toml"))
+    return Court(node("ash"), known, SUITE, read_proof)
+
+
+def wish(post: Post) -> dict[str, int]:
+    assert post.response.nft is not None
+    return {str(a): int(end) for a, end in post.response.nft.wish.items()}
+
+
+async def test_addresses_are_blocked_released_and_blocked_again_after_a_restart() -> (
+    None
+):
+    config = ResponseConfig(nftables=True)
+    feeds, judge = Feeds(), town()
+    post = Post.of(config, judge)
+    proofs = [
+        feeds.accuse("ash", subject("cedar"), proof=b"c"),
+        feeds.accuse("ash", subject("fir"), proof=b"f"),
+    ]
+    post.hear(*proofs)
+    until = judge.standing(subject("cedar"), post.justice.clock.unix_ms()).until_ms
+    assert wish(post) == {"192.0.2.3": until}, "fir shares its address with elm"
+    assert wish(Post.of(config, town(), before=proofs)) == wish(post)
+    never = ResponseConfig(nftables=True, never_block=(ip_network("192.0.2.0/24"),))
+    assert wish(Post.of(never, town(), before=proofs)) == {}
+    post.hear(
+        feeds.decide(
+            "ash", ActKind.RELEASE, write_release(subject("cedar"), ""), NOW + 1
+        )
+    )
+    assert wish(post) == {}

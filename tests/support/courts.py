@@ -113,9 +113,11 @@ def read_proof(data: bytes) -> Offence | None:
             severity=8,
             committed_at_ms=NOW,
         )
-    convicts = {b"f": (subject("fir"),), b"e": (subject("elm"),)}.get(
-        data[:1], (AGENT, subject("elm"))
-    )
+    convicts = {
+        b"c": (subject("cedar"),),
+        b"f": (subject("fir"),),
+        b"e": (subject("elm"),),
+    }.get(data[:1], (AGENT, subject("elm")))
     at = int(data[1:].decode()) if data[1:].isdigit() else NOW
     return Offence(
         convicts=convicts,

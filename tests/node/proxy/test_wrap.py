@@ -193,7 +193,7 @@ async def test_a_daemon_that_talks_nonsense_is_no_daemon(
     (tmp_path / "config.toml").write_text('name = "branch"\nlog = "error"\n')
     listener = listen_on_path(tmp_path / "wrap.sock")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_wires, listener, 9, talk)
+        nursery.start_soon(serve_wires, listener, 9, talk, SocketWire)
         async with wrapped("-c", str(tmp_path)) as client:
             assert "error" in await client.ask(call(1, "die"))
             assert "error" in await client.ask(call(2, "die"))

@@ -129,6 +129,7 @@ class Config:
     http_agent: str | None = None
     http_hosts: Mapping[str, str] = attrs.field(factory=dict)
     http_tls: TlsConfig | None = None
+    metrics_hosts: tuple[str, ...] = ()
 
     def observes(self, what: str) -> bool:
         """Whether ``what`` of `MODES_OF` is only observed, not enforced."""
@@ -231,6 +232,7 @@ def parse_config(text: str, file: Path) -> Config:
         http_agent=_http_agent(top),
         http_hosts=_http_hosts(top.table("http_hosts")),
         http_tls=_tls(top.table("http_tls"), home),
+        metrics_hosts=tuple(host.lower() for host in top.texts("metrics_hosts")),
     )
 
 
@@ -262,6 +264,7 @@ _TOP_KEYS: Final = (
     "http_hosts",
     "http_tls",
     "metrics",
+    "metrics_hosts",
     "mode",
     "log",
     "crypto",

@@ -14,6 +14,7 @@ is worse than none, since without the daemon every call is denied.
 import contextlib
 import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,7 @@ from node.names import Names
 from node.policing import ClusterPolicy
 from node.proxies import Proxies, check_servers
 from node.proxy.door import listen_on_path
+from node.proxy.http import Origins
 from node.proxy.httpd import listen_on, serve_http
 from node.response import Response
 from node.signer import KeyRing
@@ -197,9 +199,10 @@ class Daemon:
         control = Control(commands(self), self._fault)
         nursery.start_soon(control.serve, sockets.control)
         if sockets.metrics is not None:
-            nursery.start_soon(
-                serve_http, sockets.metrics, self.metrics.serve, self._fault
-            )
+            host, port = sockets.metrics.getsockname()[:2]
+            ours = Origins.of_listener(host, port, self.config.metrics_hosts)
+            serve = partial(self.metrics.serve, ours)
+            nursery.start_soon(serve_http, sockets.metrics, serve, self._fault)
         await self.proxies.start(nursery, sockets.http, sockets.door, self._fault)
 
     def _bind(self, held: contextlib.ExitStack) -> "_Sockets":

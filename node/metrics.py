@@ -10,6 +10,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from node.proxy.http import Origins
 from node.proxy.httpd import Exchange
 
 _FAST: Final = (
@@ -83,10 +84,14 @@ class Metrics:
             await trio.sleep_until(due)
             self.loop_lag_seconds.observe(max(0.0, trio.current_time() - due))
 
-    async def serve(self, exchange: Exchange) -> None:
+    async def serve(self, origins: Origins, exchange: Exchange) -> None:
         """Answer one HTTP request: ``GET /metrics`` and nothing else."""
         request = exchange.request
-        if request.path != "/metrics":
+        if not origins.admit(request.headers):
+            await exchange.answer(
+                403, b"this Host or Origin is not served here\n", "text/plain"
+            )
+        elif request.path != "/metrics":
             await exchange.answer(404, b"only /metrics is here\n", "text/plain")
         elif request.method != "GET":
             await exchange.answer(405, b"only GET\n", "text/plain")

@@ -13,8 +13,9 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide.case import DAY_MS, Conviction, Release, Remark, term_ms
+from enforcement.decide.case import Conviction, Release, Remark
 from enforcement.decide.rules import MICRO
+from enforcement.decide.terms import DAY_MS, term_ms
 from gossip.ledger.entries import Place, Subject
 from gossip.units import NodeId, UnixMs
 

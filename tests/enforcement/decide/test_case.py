@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from enforcement.decide.case import (
     HALF_LIFE_MS,
-    TERM_MS,
-    TERM_MS_MAX,
     Basis,
     Case,
     Conviction,
@@ -16,9 +14,9 @@ from enforcement.decide.case import (
     Release,
     Remark,
     Voice,
-    term_ms,
 )
 from enforcement.decide.rules import MICRO, Rules
+from enforcement.decide.terms import TERM_MS, TERM_MS_MAX, term_ms
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId
 

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcement.decide.acts import FalsePositive, write_false_positive, write_release
-from enforcement.decide.case import Conviction, term_ms
+from enforcement.decide.case import Conviction
+from enforcement.decide.terms import term_ms
 from enforcement.decide.weights import RAMP_MS, Weights, borne_out, silences
 from gossip.ledger.appeals import Retraction, write_retraction
 from gossip.ledger.entries import Entry, EntryKind, Place, Subject, SubjectKind

@@ -1,0 +1,126 @@
+"""What is said about a subject: voices, proofs, releases; and how it stands by them.
+
+A voice is worth at most one, and halves every quarter of an hour, in integers: two
+machines must not disagree about the last bit of a logarithm.
+"""
+
+from decimal import Decimal, localcontext
+from enum import IntEnum, StrEnum
+from typing import Final, TypeAlias
+
+import attrs
+
+from enforcement.decide.rules import MICRO
+from gossip.units import NodeId, UnixMs
+
+HALF_LIFE_MS: Final = 15 * 60_000
+
+
+def _decay_table() -> tuple[int, ...]:
+    """2^(-s/900) for each second of a half-life, in billionths, exactly rounded."""
+    with localcontext() as exact:
+        exact.prec = 40
+        step = Decimal(2) ** (Decimal(-1) / Decimal(HALF_LIFE_MS // 1000))
+        return tuple(
+            int((step**second * 1_000_000_000).to_integral_value())
+            for second in range(HALF_LIFE_MS // 1000)
+        )
+
+
+_DECAY: Final = _decay_table()
+
+
+class Level(IntEnum):
+    """How a subject stands, from harmless to cut off."""
+
+    CLEAR = 0
+    WATCH = 1
+    SUSPECT = 2
+    QUARANTINED = 3
+
+
+class Basis(StrEnum):
+    """What a quarantine rests on."""
+
+    PROOF = "proof"
+    VOICES = "voices"
+
+
+Order: TypeAlias = tuple[int, bytes, bytes, int, int]
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Voice:
+    """A report without proof: one reporter's word, worth at most one voice."""
+
+    order: Order
+    reporter: NodeId = attrs.field(repr=bytes.hex)
+    category: str
+    severity: int
+    weight_ppm: int
+    """The reporter's weight, from its snapshot; a founder's begins at 900 000."""
+    shared: NodeId | None = attrs.field(default=None, repr=False)
+    """The sponsor with whom it has one voice together; None: its own voice."""
+
+    @property
+    def at_ms(self) -> int:
+        """When it was issued, by the reporter's clock."""
+        return self.order[0]
+
+    def micro(self, at_ms: int) -> int:
+        """What it is worth at ``at_ms``: min(1, w·(severity/9)·2^(-age/15 min))."""
+        halvings, rest_s = divmod(
+            max(0, at_ms - self.at_ms) // 1000, HALF_LIFE_MS // 1000
+        )
+        if halvings > 60:
+            return 0
+        fresh = self.weight_ppm * self.severity // 9
+        return min(MICRO, (fresh * _DECAY[rest_s] // 1_000_000_000) >> halvings)
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Conviction:
+    """A valid proof of one offence, as first reported."""
+
+    order: Order
+    reporter: NodeId = attrs.field(repr=bytes.hex)
+    offence: bytes = attrs.field(repr=bytes.hex)
+    """What makes two proofs one offence: the request's id."""
+    rule: str
+    severity: int
+    committed_at_ms: int
+    """The stamp that the offender itself signed."""
+    dated: bool = True
+    """Whether that stamp was checked against an honest clock when it was made. Who
+    tells two stories dates them as it likes: no term can be counted from that, so
+    it is out until operators let it go."""
+
+
+@attrs.frozen(kw_only=True, order=False)
+class Release:
+    """Operators let the subject go. Takes effect at the act's own stamp."""
+
+    order: Order
+    act: bytes = attrs.field(repr=bytes.hex)
+    signers: tuple[str, ...]
+    reason: str
+
+
+Remark: TypeAlias = Voice | Conviction | Release
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Where a subject stands at one moment, and what that rests on."""
+
+    level: Level
+    basis: Basis | None = None
+    since_ms: UnixMs | None = None
+    until_ms: UnixMs | None = None
+    """The earliest end of the quarantine, if nothing more is said."""
+    times: int = 0
+    """How many quarantines so far, forgiven ones taken off."""
+    conviction: Conviction | None = None
+    sum_micro: int = 0
+    peak_micro: int = 0
+    """The most that voices summed up to in this quarantine."""

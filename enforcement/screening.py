@@ -26,7 +26,6 @@ _DISTRUSTED: Final = frozenset(
         Reason.POLICY_ERROR,
         Reason.SCHEMA,
         Reason.TOOL_CHANGED,
-        Reason.UNKNOWN_TOOL,
         Reason.UNPROVABLE,
         Reason.UNREADABLE,
     }
@@ -77,13 +76,7 @@ class Screen:
             return None
         manifest = pins.find(self.server, request.tool)
         if manifest is None:
-            if self.position is Position.EGRESS:
-                return None  # its provider knows
-            raise DeniedError(
-                Reason.UNKNOWN_TOOL,
-                f"`{self.server}` lists no tool `{request.tool}`",
-                advice="list the tools again",
-            )
+            return None  # in no list: policy reads `context.listed`
         if named not in (NO_MANIFEST, manifest.digest) or pins.held(
             self.server, request.tool
         ):
@@ -139,7 +132,9 @@ class Screen:
         now_ms: UnixMs,
     ) -> dict[str, Fact]:
         trust = self.post.trust
+        away = self.position is Position.EGRESS  # its provider knows
         senses: dict[str, Fact] = {
+            "listed": manifest is not None or self.post.pins is None or away,
             "approved": self.post.approvals.holds(
                 principal.agent, self.server, tool, now_ms
             ),
@@ -172,8 +167,8 @@ class Screen:
             advice=f"wait, or run `picket approve {principal.name}`",
         )
 
-    def check_rate(self, call: Call, now_ms: UnixMs) -> None:
-        """Spend a token of every limit on the call."""
+    def find_empty_rate(self, call: Call, now_ms: UnixMs) -> str | None:
+        """Spend a token of every limit on the call; or the limit that has none."""
         principal = call.principal
         ingress = self.position is Position.INGRESS
         slack = INGRESS_RATE_SLACK if ingress else 1.0
@@ -182,13 +177,6 @@ class Screen:
             tags = call.senses.get("tags", [])
             assert isinstance(tags, list), "we put a list there"
             besides = [f"{self.server}/{call.tool}", *(f"#{tag}" for tag in tags)]
-        empty = self.post.rates.take_all(
+        return self.post.rates.take_all(
             principal.agent, self.server, besides, now_ms, slack
-        )
-        if empty is None:
-            return
-        raise DeniedError(
-            Reason.RATE,
-            f"too many calls to `{empty}`",
-            advice="wait a moment; the limits are in the configuration",
         )

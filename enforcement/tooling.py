@@ -1,8 +1,8 @@
 """What one gate knows of its server's tools: it asks, learns, hides and remembers.
 
 A call to a tool that nobody has listed yet is held while the gate itself asks the
-server (``tools/list``, all pages); whatever is not in the answer cannot be called. So
-no order of messages evades pins, schemas or tags. Between an agent and another node
+server (``tools/list``, all pages). So no order of messages evades pins, schemas or tags.
+What is in no list is policy's to judge, and its answer may carry any of the server's tags. Between an agent and another node
 the provider's gate does this.
 """
 
@@ -112,7 +112,8 @@ class Tooling:
         if request.method == "tools/list":
             note = Note(lists=True)
         elif request.method == "tools/call":
-            note = Note(manifest=self.pins.find(self.server, request.tool))
+            pinned = self.pins.find(self.server, request.tool)
+            note = Note(manifest=pinned or self._anything())
         elif request.method in ("tasks/result", "tasks/get", "tasks/update"):
             task = str((request.params or {}).get("taskId"))
             note = Note(manifest=self._tasks.get(task) or self._anything())
@@ -163,7 +164,7 @@ class Tooling:
         return _with_result(data, redact(result, manifest.tags, hidden))
 
     def _anything(self) -> Manifest | None:
-        """For a task of another session: whatever this server may tag."""
+        """For what no list or note tells of: whatever this server may tag."""
         tools = [m for m in self.pins.tools() if m.server == self.server]
         tags = frozenset().union(*(m.tags.answers for m in tools))
         return attrs.evolve(tools[0], tags=Tags(whole=tags)) if tags else None

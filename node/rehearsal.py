@@ -5,7 +5,7 @@ A case is a table::
     agent = "till-3"  roles = ["retail"]  node = "branch"
     server = "sql"    tool = "read_query"          or  method = "resources/read"
     arguments = { query = "…" }                    or  params = { uri = "…" }
-    tags = ["pci"]    trust = 100   approved = false   reveal = "phi"
+    tags = ["pci"]    trust = 100   approved = false   listed = true   reveal = "phi"
     expect = "deny"   rule = "retail-no-system-config"
 """
 
@@ -35,6 +35,7 @@ _KEYS: Final = {
     "arguments": dict,
     "expect": str,
     "level": str,
+    "listed": bool,
     "method": str,
     "name": str,
     "node": str,
@@ -127,6 +128,7 @@ def _call(table: Mapping[str, Json]) -> Call:
     senses: dict[str, Fact] = {
         "approved": bool(table.get("approved", False)),
         "level": str(table.get("level", "pqc-lattice-high")),
+        "listed": bool(table.get("listed", True)),
         "tags": [str(tag) for tag in cast("list[Json]", table.get("tags", []))],
         "trust": cast("int", table.get("trust", 100)),
     }

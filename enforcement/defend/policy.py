@@ -36,6 +36,7 @@ REVEAL: Final = "reveal"
 _UNSENSED: Final[Mapping[str, Fact]] = {
     "approved": False,
     "level": "pqc-lattice-high",
+    "listed": True,
     "tags": [],
     "trust": 0,
 }

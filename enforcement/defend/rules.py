@@ -27,7 +27,7 @@ DEFAULT_CATEGORY: Final = "policy-violation"
 _LEAD = re.compile(r"(?:\s|//[^\n]*)*")
 _PRINCIPAL = frozenset({"name", "node"})
 _RESOURCE = frozenset({"name", "server"})
-SENSES: Final = frozenset({"approved", "level", "tags", "trust"})
+SENSES: Final = frozenset({"approved", "level", "listed", "tags", "trust"})
 """What a rule may read of a call besides its parameters: this node's own knowledge."""
 
 Entity: TypeAlias = tuple[str, str]
@@ -312,7 +312,7 @@ class _Walker:
         raise UserError(
             f"{self.where}: `{'.'.join(('context', *path))}` does not exist; a rule"
             " reads `context.params`, `context.words`, and `context.` approved, level,"
-            " tags or trust"
+            " listed, tags or trust"
         )
 
     def _need(self, root: Root, path: Path, guards: frozenset[Path]) -> None:

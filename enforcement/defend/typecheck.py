@@ -180,6 +180,7 @@ def _schema(params: Mapping[str, Json]) -> Json:
         "level": text,
         "trust": {"type": "Long"},
         "approved": {"type": "Boolean"},
+        "listed": {"type": "Boolean"},
     }
     return {
         "": {

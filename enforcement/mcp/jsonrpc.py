@@ -36,7 +36,6 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable-parameter"
     TOO_MANY_VALUES = "too-many-values"
     QUARANTINED = "quarantined"
-    UNKNOWN_TOOL = "unknown-tool"
     TOOL_CHANGED = "tool-changed"
     SCHEMA = "schema"
     UNPROVABLE = "unprovable"

@@ -23,11 +23,11 @@ async def serve(url: str) -> None:
     roster, places = found("branch", "vault")
     servers = {"vault-db": ServerConfig(name="vault-db", url=url)}
     vault = desk_of(places["vault"], roster, servers=servers)
-    guard(vault, places["vault"], OPEN)
+    guard(vault, places["vault"], OPEN, strict=True)
     async with trio.open_nursery() as nursery:
         pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
         branch = desk_of(places["branch"], roster, links=pipes)
-        guard(branch, places["branch"], OPEN)
+        guard(branch, places["branch"], OPEN, strict=True)
         async with (
             site(vault, "vault-db", anybody="vault-bot") as gate,
             site(branch, "vault-db", anybody="branch-bot") as mesh,

@@ -55,6 +55,8 @@ RULES = (
 @id("no-drop") @severity("8")
 forbid(principal, action == Action::"tools/call", resource)
 when { context.params has query && context.words.query.contains("drop") };
+@id("listed") forbid(principal, action == Action::"tools/call", resource)
+unless { context.listed };
 @id("doctors-only")
 forbid(principal, action == Action::"reveal", resource == Tag::"phi")
 unless { principal in Role::"admin" };
@@ -170,8 +172,8 @@ def test_every_page_is_read_before_a_tool_is_unknown(local: Gate) -> None:
 def test_a_tool_that_is_not_listed_cannot_be_called(local: Gate) -> None:
     (asked,) = of(said(local, call("hidden", 1)), AskServer)
     key = json.loads(asked.data)["id"]
-    assert denied(server(local, answer(key, tools=[READ]))) == "unknown-tool"
-    assert denied(said(local, call("hidden", 2))) == "unknown-tool"
+    assert denied(server(local, answer(key, tools=[READ]))) == "rule"
+    assert denied(said(local, call("hidden", 2))) == "rule"
 
 
 def test_a_server_that_does_not_list_gets_no_calls_and_is_asked_again(
@@ -181,7 +183,7 @@ def test_a_server_that_does_not_list_gets_no_calls_and_is_asked_again(
         (asked,) = of(said(local, call("read", key, query="x")), AskServer)
         own = json.loads(asked.data)["id"]
         error = {"jsonrpc": "2.0", "id": own, "error": {"code": -1, "message": "no"}}
-        assert denied(server(local, json.dumps(error).encode())) == "unknown-tool"
+        assert denied(server(local, json.dumps(error).encode())) == "rule"
 
 
 def test_a_held_call_is_cancelled_lost_and_counted_like_any_other(local: Gate) -> None:
@@ -207,6 +209,21 @@ def test_an_agent_cannot_answer_or_see_the_gates_own_question(local: Gate) -> No
     forged = answer(key, tools=[{"name": "read"}])
     assert not of(said(local, forged), ToServer)
     assert of(server(local, answer(key, tools=[READ])), ToServer)
+
+
+def test_what_is_in_no_list_is_policys_to_judge_and_hides_all_that_is_tagged(
+    town: Town, clerk: Agent
+) -> None:
+    """A guard nobody notices: the server itself answers that it has no such tool."""
+    reveal = 'forbid(principal, action == Action::"reveal", resource == Tag::"phi");'
+    given = post(town, Policy.load({"p": PERMIT + reveal}))
+    given.pins = Pins()
+    tested = gate(Position.LOCAL, town, clerk, given)
+    lists(tested, PATIENT)
+    (asked,) = of(said(tested, call("hidden", 1)), AskServer)
+    key = json.loads(asked.data)["id"]
+    assert of(server(tested, answer(key, tools=[PATIENT])), ToServer)
+    assert "123-45" not in json.dumps(reply(tested, 1, structuredContent=RECORD))
 
 
 # Tools that change

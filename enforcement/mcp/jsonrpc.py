@@ -91,7 +91,7 @@ Message: TypeAlias = Request | Notification | Response
 
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _METHOD = re.compile(r"[A-Za-z0-9_$./-]+")
-_METHODS = frozenset(
+METHODS = frozenset(
     {
         "completion/complete",
         "elicitation/create",
@@ -129,7 +129,7 @@ _METHODS = frozenset(
         "tools/list",
     }
 )
-_FOLDED_METHODS = frozenset(m.casefold() for m in _METHODS)
+_FOLDED_METHODS = frozenset(m.casefold() for m in METHODS)
 _NOTIFICATION = "notifications/"
 
 
@@ -181,7 +181,7 @@ def _read_call(value: dict[str, Json], key: RequestKey | None) -> Message:
         or not _METHOD.fullmatch(method)
     ):
         raise MalformedError("a method is a short name", key=key)
-    if method not in _METHODS and method.casefold() in _FOLDED_METHODS:
+    if method not in METHODS and method.casefold() in _FOLDED_METHODS:
         raise MalformedError(f"method `{method}` is in the wrong case", key=key)
     if ("params" in value and not isinstance(params, dict)) or (
         params is not None and not isinstance(params, dict)

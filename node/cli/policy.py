@@ -6,8 +6,10 @@ from typing import cast
 import click
 
 from enforcement.defend.policy import Policy
+from enforcement.defend.slips import find_slips
 from gossip.errors import UserError
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.config import load_founders, locate
 from node.guard import policy_files, read_policy
 from node.jsonlines import Json, ask
 from node.keys.keystore import replace_file
@@ -27,6 +29,8 @@ def policy() -> None:
 def policy_check(folder: Path | None, tools: bool, config: str, as_json: bool) -> None:
     """Load FOLDER, or the node's own policy, and list its rules."""
     loaded = _policy(folder, config)
+    for rule, slip in _slips(loaded, config):
+        click.echo(f"rule `{rule}` {slip}", err=True)
     if tools:
         files = dict(policy_files(folder or read_config(config).policy))
         asked = cast("dict[str, Json]", {"files": files})
@@ -231,6 +235,21 @@ def policy_learn(file: Path, last: int, folder: Path | None, config: str) -> Non
     click.echo(f"{file}: {text.count('permit(')} rules from {len(seen)} calls")
     for line in newly:
         click.echo(f"would newly allow: {line}")
+
+
+def _slips(loaded: Policy, config: str) -> list[tuple[str, str]]:
+    """What rules name and nobody has, by the founders' file and the configuration."""
+    if not locate(config).exists():
+        return []
+    node = read_config(config)
+    if not node.founders_file.exists():
+        return []
+    nodes = load_founders(node).nodes
+    return find_slips(
+        loaded,
+        {role for founder in nodes for role in founder.grants},
+        {name for founder in nodes for name in founder.servers} | {*node.servers},
+    )
 
 
 def _policy(folder: Path | None, config: str) -> Policy:

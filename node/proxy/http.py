@@ -81,9 +81,11 @@ class Origins:
         if host not in self.hosts and not (self.any_address and _is_address(host)):
             return False
         origin = headers.get("origin", "").lower()
+        if not origin:
+            return True
         scheme, _, caller = origin.partition("://")
         same = scheme in ("http", "https") and caller in (host, *self.hosts)
-        return not origin or same or origin in self.origins
+        return same or origin in self.origins
 
 
 def _is_address(host: str) -> bool:
@@ -222,13 +224,13 @@ class McpHttp:
             headers = (*rest, (SESSION_HEADER, named))
         ask = Ask(request.method, headers)
         if request.method == "POST":
-            revision = self._passages.revision(visit, ask)
+            revision = self._passages.revision(visit, ask) if ask.session else ""
             try:
                 letters, batch = letters_of(request.body, revision)
             except MalformedError as wrong:
                 await exchange.answer(400, refusal(str(wrong), wrong.code))
                 return
-            ask = attrs.evolve(ask, letters=letters, batch=batch)
+            ask = Ask("POST", headers, letters, batch)
         await self._start(exchange, visit, ask, HttpOut(exchange, self._place(request)))
 
     async def _start(
@@ -246,7 +248,10 @@ class McpHttp:
                     await self._passages.serve(visit, ask, out)
             except Exception as fault:  # one request never takes the daemon down
                 self.desk.log.error(f"a request failed: {fault!r}")
-                await exchange.answer(500)
+                if exchange.streaming:
+                    exchange.cut()
+                else:
+                    await exchange.answer(500)
 
         self._nursery.start_soon(serve)
 

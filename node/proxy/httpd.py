@@ -103,6 +103,10 @@ class Exchange:
             self.done.set()
             self._connection.answered(self.keep_alive)
 
+    def cut(self) -> None:
+        """Break off: nothing more can be said that the client would understand."""
+        self._connection.cut()
+
     def abandon(self) -> None:
         """The client is gone: whoever would answer is told."""
         if not self.done.is_set():
@@ -140,6 +144,10 @@ class _Connection:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._wire.send_all(data)
         self._scope.deadline = waiting
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self._scope.cancel()
 
     def answered(self, keep_alive: bool) -> None:
         """An exchange is complete: wait for the next request, but not for ever."""

@@ -5,6 +5,7 @@ one to the same kind of server, so that a noisy machine is noisy for both.
 """
 
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -172,6 +173,23 @@ def bench_stdio(home: Path) -> None:
                 report("wrap with a daemon", compare(direct, call))
 
 
+def crowded_policy() -> dict[str, str]:
+    """The tutorial policy and a hundred rules more, each about another tool."""
+    rules = (
+        f'@id("crowd-{n}")\nforbid(principal, action, resource == '
+        f'Tool::"echo/tool-{n}")\nwhen {{ context.params has query }};\n'
+        for n in range(100)
+    )
+    return {**starter_policy(), "crowd.cedar": "".join(rules)}
+
+
+def cpu_us(pid: int) -> int:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 def bench_http() -> None:
     """The listener before an HTTP server and before a stdio server."""
     with ExitStack() as stack:
@@ -183,14 +201,18 @@ def bench_http() -> None:
             with started(*MODULE, "listener", kind, str(port)) as listener:
                 assert listener.stdout is not None
                 with http(int(listener.stdout.readline()), "echo") as call:
-                    report(f"http before a {kind}", compare(direct, call))
+                    begun_us = cpu_us(listener.pid)
+                    figures = compare(direct, call)
+                    spent_us = cpu_us(listener.pid) - begun_us
+                figures["cpu_us_per_call"] = round(spent_us / (WARM_UP + CALLS))
+                report(f"http before a {kind}", figures)
 
 
 def bench_gate_alone() -> None:
     """What deciding costs, without moving a byte: a request and its answer."""
     roster, places = found("branch")
     desk = desk_of(places["branch"], roster)
-    guard(desk, places["branch"], Policy.load(starter_policy()))
+    guard(desk, places["branch"], Policy.load(crowded_policy()))
     me = places["branch"]
     gate = desk.new_gate(Position.LOCAL, me.principal, "echo", me.node)
     asked, answered = ClientMessage(BODY), ServerMessage(RESULT % 1)
@@ -261,7 +283,7 @@ async def serve_upstream() -> None:
 
 
 async def serve_listener(kind: str, port: int) -> None:
-    """Picket's listener, with the tutorial policy."""
+    """Picket's listener, with a hundred rules."""
     config = (
         ServerConfig(name="echo", url=f"http://127.0.0.1:{port}/mcp/echo")
         if kind == "url"
@@ -269,7 +291,7 @@ async def serve_listener(kind: str, port: int) -> None:
     )
     roster, places = found("branch")
     desk = desk_of(places["branch"], roster, servers={"echo": config})
-    guard(desk, places["branch"], Policy.load(starter_policy()))
+    guard(desk, places["branch"], Policy.load(crowded_policy()))
     async with site(desk) as place, trio.open_nursery() as nursery:
         await _until_done(nursery, str(place.port))
 

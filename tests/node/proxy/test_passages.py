@@ -13,6 +13,8 @@ import trio.testing
 from enforcement.defend.policy import Policy
 from node.config import ServerConfig
 from node.proxy import limits
+from node.proxy.carry import Piece
+from node.proxy.http_out import HttpOut
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.provider import MeshProvider
 from tests.support.proxies import (
@@ -514,3 +516,21 @@ async def next_data(lines: AsyncIterator[str]) -> str:
         if line.startswith("data: "):
             return line.removeprefix("data: ")
     raise AssertionError("the stream has ended")
+
+
+class BrokenOut(HttpOut):
+    """Fails in the middle of an answer, as only a defect of ours could."""
+
+    async def piece(self, piece: Piece) -> None:
+        raise RuntimeError("a defect")
+
+
+async def test_a_defect_in_mid_stream_breaks_off_and_says_nothing_false(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.proxy.http.HttpOut", BrokenOut)
+    async with before("gate") as place, client() as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(place.url)
+        answer = await http.post(place.url, json=call(1))
+        assert "result" in answer.json()

@@ -103,7 +103,7 @@ def _nodes(table: Table) -> tuple[tuple[str, int], ...]:
 
 
 def _cluster(table: Table) -> Cluster:
-    table.only({"opens", "colluders", "observe"})
+    table.only({"opens", "colluders", "observe", "sponsored"})
     opens = table.text("opens", "all")
     if opens not in ("all", "speakers"):
         raise table.wrong("opens", "must be `all` or `speakers`")
@@ -113,7 +113,16 @@ def _cluster(table: Table) -> Cluster:
         if "colluders" in table
         else None,
         observe=table.flag("observe", False),
+        sponsored=_roles(table, "sponsored"),
     )
+
+
+def _roles(table: Table, key: str) -> tuple[str, ...]:
+    roles = table.listed(key, str, [])
+    for role in roles:
+        if role not in ROLES:
+            raise table.wrong(key, f"names no role: `{role}`")
+    return roles
 
 
 def _network(table: Table) -> NetworkPlan:

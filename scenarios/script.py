@@ -65,11 +65,14 @@ class Cluster:
             the story gives something to say, as in a cluster whose other feeds
             have long been spread.
         colluders: The f of the founders' file; None for the default.
+        sponsored: Roles whose nodes one and the same member brought in; all
+            others are founders.
     """
 
     opens: str = "all"
     colluders: int | None = None
     observe: bool = False
+    sponsored: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from gossip import effects, events
 from gossip.engine import Engine
 from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
+from gossip.membership.groups import Groups
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId
@@ -79,6 +80,14 @@ class World:
         self.network = Network(plan.network, self.agenda, self.chance("network"))
         people = [person(self.suite, name) for name, _ in plan.names()]
         self.roster = found(self.suite, people, plan.cluster.colluders)
+        self.roster.groups = Groups(
+            tuple(one.node for one in people),
+            {
+                one.node: role.encode()
+                for one, (_, role) in zip(people, plan.names(), strict=True)
+                if role in plan.cluster.sponsored
+            },
+        )
         self.citizens = [
             self._citizen(i, one, role)
             for i, (one, (_, role)) in enumerate(zip(people, plan.names(), strict=True))

@@ -185,7 +185,7 @@ class Intake:
     # --- one batch ------------------------------------------------------------
 
     def _examine(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
-        found = self._admission.examine(arrival.batch, now)
+        found = self._admission.examine(arrival.batch, now, live=arrival.live)
         if not isinstance(found, Claim):
             return self._settle(arrival, found, now)
         batch = arrival.batch

@@ -39,11 +39,7 @@ class Docket:
     def voice(self, subject: Subject, voice: Voice) -> Subjects:
         """Somebody said something about a subject."""
         reporter = voice.reporter
-        accused = self._accused_by.setdefault(reporter, {})
-        if subject not in accused:
-            if len(accused) >= CASES_PER_REPORTER_MAX:
-                raise PeerError("it accuses more subjects than it can have seen")
-            accused[subject] = None
+        self._count(reporter, subject)
         if voice.at_ms > self._latest_ms.get(reporter, -1):
             self._latest_ms[reporter] = voice.at_ms
         self._case(subject).hear(voice)
@@ -69,6 +65,8 @@ class Docket:
         """What stands at ``place`` counts no more; see `Case.withdraw`."""
         touched: Subjects = {}
         for subject in subjects:
+            if by is not None:
+                self._count(NodeId(by[0]), subject)
             self._case(subject).withdraw(place, by)
             touched |= {subject: None} | self._bear_out(subject)
             touched |= self._silence(subject)
@@ -120,6 +118,14 @@ class Docket:
                     touched[subject] = None
         return touched
 
+    def _count(self, reporter: NodeId, subject: Subject) -> None:
+        """Bound how many cases one member can make us open."""
+        accused = self._accused_by.setdefault(reporter, {})
+        if subject not in accused:
+            if len(accused) >= CASES_PER_REPORTER_MAX:
+                raise PeerError("it accuses more subjects than it can have seen")
+            accused[subject] = None
+
     def _case(self, subject: Subject) -> Case:
         case = self.cases.get(subject)
         if case is None:
@@ -130,11 +136,11 @@ class Docket:
 
     def _forget_one(self) -> None:
         """Make room: the oldest case in which nothing was ever proven, else the
-        oldest that is not a node's: whoever makes up agents to fill the docket with
-        proofs is a node, and convicted by each of them."""
-        idle = (s for s in self.cases if s not in self._proven)
-        others = (s for s in self.cases if s.kind is not SubjectKind.NODE)
-        subject = next(idle, None) or next(others, None)
+        oldest. Never a node's: there are no more of those than members, and whoever
+        fills the docket is one."""
+        others = [s for s in self.cases if s.kind is not SubjectKind.NODE]
+        idle = (s for s in others if s not in self._proven)
+        subject = next(idle, None) or next(iter(others), None)
         if subject is None:
             raise PeerError("more open cases than we can hold")
         del self.cases[subject]

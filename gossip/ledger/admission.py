@@ -57,8 +57,12 @@ class Admission:
     ledger: Ledger
     suite: Suite
 
-    def examine(self, batch: Batch, now: UnixMs) -> Verdict | Claim:
+    def examine(self, batch: Batch, now: UnixMs, *, live: bool) -> Verdict | Claim:
         """Ask everything but the signature: a verdict, or what to verify.
+
+        Args:
+            live: Whether it claims to be news; then its key must still be alive, so
+                that one that leaked after its life cannot speak.
 
         Changes nothing, but for a chain that the batch itself introduces: once
         that verified the roster learns it, since it is true whatever becomes of
@@ -87,6 +91,8 @@ class Admission:
             return Verdict(Answer.PARK, "signed by a key not seen yet")
         if not chain.covers(batch.issued_at_ms):
             return Verdict(Answer.REJECT, "signed outside its key's life")
+        if live and now > chain.not_after_ms + limits.FUTURE_MS_MAX:
+            return Verdict(Answer.IGNORE, "news, signed by a key whose life is over")
         return Claim(chain.operational, batch.header, batch.signature, Domain.BATCH)
 
     def conclude(self, batch: Batch, verified: bool) -> Verdict:

@@ -298,6 +298,23 @@ def test_a_key_outside_its_life_signs_nothing() -> None:
     assert cluster["ash"].reports() == []
 
 
+def test_a_key_that_leaked_after_its_life_tells_no_news() -> None:
+    cluster = town()
+    birch = cluster["birch"].who
+    stamped = NOW + 3_600_000
+    cluster.now = UnixMs(NOW + 100 * 3_600_000)
+    keys = (EntryKind.KEYS, write_keys(Keys(chain=birch.chain.encoded, closes=None)))
+
+    attack(
+        cluster,
+        forge(birch, cluster, at=stamped, entries=[keys, (EntryKind.REPORT, body(9))]),
+        by="cedar",
+    )
+
+    assert cluster["ash"].reports() == []
+    assert not cluster["ash"].closed
+
+
 def test_an_answer_nobody_asked_for_is_the_drivers_bug() -> None:
     cluster = town(["ash", "birch"])
     with pytest.raises(LocalError):

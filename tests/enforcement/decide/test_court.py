@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enforcement.decide import docket
 from enforcement.decide.case import Basis, Level
 from enforcement.decide.court import (
     AcceptLink,
@@ -21,6 +22,7 @@ from enforcement.decide.court import (
 from enforcement.decide.quarantine import Withheld
 from enforcement.decide.story import grounds, name_of, tell
 from gossip.errors import PeerError
+from gossip.ledger.appeals import Retraction, write_retraction
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -345,3 +347,24 @@ def test_a_convict_that_confesses_a_time_long_gone_gains_nothing(early_ms: int) 
     until = judge.standing(AGENT, UnixMs(NOW + 5)).until_ms
     assert until is not None
     assert until > NOW + 4 * 60_000
+
+
+def test_retractions_of_what_was_never_said_open_no_more_cases_than_reports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(docket, "CASES_PER_REPORTER_MAX", 100)
+    judge = court()
+    refused = 0
+    for n in range(150):
+        said = Retraction(
+            subject=Subject(SubjectKind.AGENT, n.to_bytes(32, "big")),
+            incarnation=Incarnation(b"i" * 16),
+            number=n,
+            index=0,
+            reason="",
+        )
+        body = write_retraction(said)
+        ruled = judge.hear(entry("birch", EntryKind.RETRACTION, body, number=n), NOW)
+        refused += any(isinstance(r, Disbelieved) for r in ruled)
+
+    assert refused == 50

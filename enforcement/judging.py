@@ -163,6 +163,11 @@ class Judge:
             )
         try:
             return self._verify_untrusted(request, data, principals, now_ms)
+        except DeniedError as denied:
+            if denied.reason is Reason.TOO_MANY_VALUES:  # no honest node signs these
+                told = ("ungated-request", 6, seen, now_ms)
+                denied.evidence = self._witness(node, *told)
+            raise
         except PeerError as wrong:
             raise DeniedError(
                 Reason.ENVELOPE,

@@ -168,7 +168,7 @@ class Screen:
         )
 
     def find_empty_rate(self, call: Call, now_ms: UnixMs) -> str | None:
-        """Spend a token of every limit on the call; or the limit that has none."""
+        """Spend a token of every limit on the call; if one has none, which."""
         principal = call.principal
         ingress = self.position is Position.INGRESS
         slack = INGRESS_RATE_SLACK if ingress else 1.0

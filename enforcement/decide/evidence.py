@@ -88,7 +88,8 @@ def build_proof(
         show.path(params, (*prefix, *read.path), whole=read.whole)
     if len(show.opened) > _OPENED_MAX:
         return None
-    if any(_is_secret(path, policy) for path in show.opened.values()):
+    secret = _secret_paths(policy)
+    if any(_is_secret(path, prefix, secret) for path in show.opened.values()):
         return None
     absent: list[Value] = []
     for path in sorted(show.absent):
@@ -116,8 +117,28 @@ def _prefix(body: RequestBody) -> Path:
     return ("arguments",) if body.method == "tools/call" else ()
 
 
-def _is_secret(path: Path, policy: Policy) -> bool:
-    return any(part.casefold() in policy.secret for part in path)
+def _secret_paths(policy: Policy) -> frozenset[Path]:
+    """The parameters, folded, that the policy itself names as secret.
+
+    The same name further down, where no rule names it, is the caller's choice: it
+    would be where to hide from proofs.
+    """
+    named = {tuple(name.split(".")) for name in policy.secret}
+    named |= {(name,) for name in policy.secret}
+    for rule in policy.rules.values():
+        for read in rule.reads:
+            path = tuple(part.casefold() for part in read.path)
+            named |= {
+                path[: end + 1]
+                for end, part in enumerate(path)
+                if part in policy.secret
+            }
+    return frozenset(named)
+
+
+def _is_secret(path: Path, prefix: Path, secret: frozenset[Path]) -> bool:
+    own = tuple(part.casefold() for part in path[len(prefix) :])
+    return any(own[: end + 1] in secret for end in range(len(own)))
 
 
 @attrs.define
@@ -227,9 +248,9 @@ def _check_broken_untrusted(
     principal: Principal,
     shown: "_Shown",
 ) -> None:
-    if any(_is_secret(_parts(path), policy) for path in shown.opened):
+    prefix, secret = _prefix(body), _secret_paths(policy)
+    if any(_is_secret(_parts(path), prefix, secret) for path in shown.opened):
         raise PeerError("a proof must not open what the policy keeps secret")
-    prefix = _prefix(body)
     for read in sorted(rule.reads):
         shown.check_covers((*prefix, *read.path), whole=read.whole)
     params = shown.build(b"") if b"" in shown.opened else None

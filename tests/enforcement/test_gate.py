@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement import limits
+from enforcement.decide.evidence import read_proof_untrusted
 from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate
 from enforcement.defend.replay import ReplayWindow
@@ -35,7 +36,7 @@ from enforcement.events import (
 from enforcement.gate import Gate
 from enforcement.mcp.signing import read_envelope_untrusted, write_envelope
 from gossip.units import UnixMs
-from tests.support.births import NOW
+from tests.support.births import NOW, SUITE
 from tests.support.sessions import (
     PERMIT,
     Agent,
@@ -470,6 +471,54 @@ def test_what_no_proof_may_open_is_witnessed_about_both(
         (town.branch.node, 9),
         (clerk.principal.agent, 9),
     ]
+
+
+def test_a_text_under_a_secrets_name_further_down_is_proven_all_the_same(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    hidden = call("q", 1, query=[{"ssn": "drop table visits"}])
+    effects = ingress.handle(leave(fallen, hidden, clerk, town.branch), NOW)
+    (proof,) = of(effects, Proof)
+    assert b"drop table visits" in proof.data
+    convicted = read_proof_untrusted(
+        proof.data,
+        roster=town.roster,
+        suite=SUITE,
+        policies={STRICT.digest: STRICT}.get,
+    )
+    assert convicted is not None
+    assert convicted.node == town.branch.node
+
+
+def test_what_an_honest_node_never_signs_is_witnessed_about_the_node(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    long = leave(fallen, call("q", 1, **{"n" * 3_000: 1}), clerk, town.branch)
+    effects = ingress.handle(long, NOW)
+    (denial,) = of(effects, ToClient)
+    assert told(denial.data)["reason"] == "unprovable"
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
+    assert (seen.category, seen.severity) == ("ungated-request", 6)
+
+    few = leave(fallen, call("q", 2), clerk, town.branch)
+    many = attrs.evolve(few, data=call("q", 2, many=[0] * limits.LEAVES_MAX))
+    effects = ingress.handle(many, UnixMs(NOW + 2_000))
+    (denial,) = of(effects, ToClient)
+    assert told(denial.data)["reason"] == "too-many-values"
+    assert [(s.category, s.severity) for s in of(effects, Witness)] == [
+        ("ungated-request", 6)
+    ]
+
+
+def test_what_the_bundle_before_let_pass_accuses_no_node(
+    town: Town, clerk: Agent, fallen: Gate, ingress: Gate
+) -> None:
+    long = leave(fallen, call("q", 1, **{"n" * 3_000: 1}), clerk, town.branch)
+    ingress.post.bundles.install(OPEN, NOW)
+    effects = ingress.handle(long, NOW)
+    assert not of(effects, ToServer)
+    assert not of(effects, Witness)
 
 
 def test_too_many_values_to_sign_are_denied_at_home(egress: Gate) -> None:

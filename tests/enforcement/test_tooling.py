@@ -6,9 +6,11 @@ import attrs
 import pytest
 
 from enforcement import limits
+from enforcement.defend.bundles import Bundles
 from enforcement.defend.policy import Policy
+from enforcement.defend.rate import Rate
 from enforcement.defend.session import TrustBook
-from enforcement.detect.pins import Pins
+from enforcement.detect.pins import Pins, read_manifest_untrusted
 from enforcement.effects import (
     AskServer,
     Audit,
@@ -69,6 +71,7 @@ when { context.tags.contains("pci") };
 """
 )
 POLICY = Policy.load({"rules.cedar": RULES})
+OPEN = Policy.load({"rules.cedar": PERMIT})
 READ = {
     "name": "read",
     "inputSchema": {
@@ -282,6 +285,28 @@ def test_a_call_for_another_manifest_than_the_providers_is_denied(
     effects = server(ingress, answer(key, tools=[READ]))
     assert denied(effects) == "tool-changed"
     assert not of(effects, Witness)
+
+
+def test_an_honest_node_is_not_blamed_for_limits_on_tags_it_knows_nothing_of(
+    town: Town, clerk: Agent
+) -> None:
+    egress = gate(Position.EGRESS, town, clerk, post(town, OPEN))
+    pins = Pins()
+    pins.see(read_manifest_untrusted("sql", json.loads(json.dumps(CARD))))
+    given = shared(town, bundles=Bundles(OPEN), pins=pins)
+    given.rates.servers = {"#pci": Rate(per_second=1, burst=1)}
+    ingress = gate(Position.INGRESS, town, clerk, given)
+    effects = [
+        effect
+        for key in range(4)
+        for effect in ingress.handle(
+            leave(egress, call("card", key), clerk, town.branch), NOW
+        )
+    ]
+    assert len(of(effects, ToServer)) == 2
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.AGENT, clerk.principal.agent)
+    assert (seen.category, seen.severity) == ("rate-abuse", 3)
 
 
 def test_padding_cannot_turn_a_proof_into_mere_words(town: Town, clerk: Agent) -> None:

@@ -140,11 +140,30 @@ class Judge:
         named = verified.envelope.body.manifest
         manifest = self._screen.find_tool(request, named)
         call = self._screen.call(request, verified.principal, manifest, now_ms)
-        self._screen.check_provable(call, verified.policy)
+        self._check_provable(call, verified, seen, now_ms)
         self._screen.check_trust(verified.principal, now_ms)
         self._follow_policy(call, verified, seen, now_ms, manifest)
         self._keep_rate(call, seen, now_ms)
         return verified
+
+    def _check_provable(
+        self, call: Call, verified: Verified, seen: bytes, now_ms: UnixMs
+    ) -> None:
+        """Its egress gate refuses what could not be proven, if it is honest."""
+        try:
+            self._screen.check_provable(call, verified.policy)
+        except DeniedError as denied:
+            denied.evidence = self._ungated(verified, 6, seen, now_ms)
+            raise
+
+    def _ungated(
+        self, verified: Verified, severity: int, seen: bytes, now_ms: UnixMs
+    ) -> list[Effect]:
+        """Its node let out what the policy in force forbids: that, we have seen."""
+        if verified.policy is not self.post.bundles.current:
+            return []
+        node = Subject(SubjectKind.NODE, verified.principal.node)
+        return self._witness(node, "ungated-request", severity, seen, now_ms)
 
     def _verify(
         self,
@@ -320,26 +339,23 @@ class Judge:
             agent = Subject(SubjectKind.AGENT, principal.agent)
             told = (decision.category, decision.severity, seen, now_ms)
             return [*self._witness(node, *told), *self._witness(agent, *told)]
-        if policy is not self.post.bundles.current:
-            return []
-        severity = max(decision.severity, 6)
-        return self._witness(node, "ungated-request", severity, seen, now_ms)
+        return self._ungated(verified, max(decision.severity, 6), seen, now_ms)
 
     def _keep_rate(self, call: Call, seen: bytes, now_ms: UnixMs) -> None:
-        try:
-            self._screen.check_rate(call, now_ms)
-        except DeniedError as denied:
-            principal = call.principal
-            if self.post.spares(principal.agent, denied.reason):
-                return
-            ingress = self.position is Position.INGRESS
-            subject = Subject(SubjectKind.AGENT, principal.agent)
-            if ingress:  # its own node should have held it back
-                subject = Subject(SubjectKind.NODE, principal.node)
-            denied.evidence = self._witness(
-                subject, "rate-abuse", 7 if ingress else 3, seen, now_ms
-            )
-            raise
+        empty = self._screen.find_empty_rate(call, now_ms)
+        principal = call.principal
+        if empty is None or self.post.spares(principal.agent, Reason.RATE):
+            return
+        subject, severity = Subject(SubjectKind.AGENT, principal.agent), 3
+        if self.position is Position.INGRESS and not empty.startswith("#"):
+            # Its own node should have held it back. That node knows nothing of tags.
+            subject, severity = Subject(SubjectKind.NODE, principal.node), 7
+        raise DeniedError(
+            Reason.RATE,
+            f"too many calls to `{empty}`",
+            advice="wait a moment; the limits are in the configuration",
+            evidence=self._witness(subject, "rate-abuse", severity, seen, now_ms),
+        )
 
     def _witness(
         self,

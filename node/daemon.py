@@ -12,13 +12,11 @@ is worse than none, since without the daemon every call is denied.
 """
 
 import contextlib
-import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from enforcement.decide.court import Court
@@ -36,7 +34,7 @@ from node.clerk import Clerk
 from node.clock import Clock, SystemClock
 from node.commands import commands
 from node.config import Config, load_config, load_founders
-from node.control import Control, bind_unix
+from node.control import Control
 from node.database import PutMeta
 from node.driver import Driver
 from node.guard import SUFFIX, Guard, ProofReader, parse_policy, policy_files
@@ -50,11 +48,11 @@ from node.metrics import Metrics
 from node.names import Names
 from node.policing import ClusterPolicy
 from node.proxies import Proxies, check_servers
-from node.proxy.door import listen_on_path
 from node.proxy.http import Origins
-from node.proxy.httpd import listen_on, serve_http
+from node.proxy.httpd import serve_http
 from node.response import Response
 from node.signer import KeyRing
+from node.sockets import Sockets, address_of
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
 from node.tables import Address, show_address
@@ -166,7 +164,9 @@ class Daemon:
             UserError: an address or socket is taken, or the disk refuses.
         """
         with contextlib.ExitStack() as held:
-            sockets = self._bind(held)
+            sockets = Sockets.bind(self.config, held)
+            self.http_at = address_of(sockets.http)
+            self.metrics_at = address_of(sockets.metrics)
             try:
                 async with trio.open_nursery() as writer:
                     writer.start_soon(self.store.run)
@@ -179,7 +179,7 @@ class Daemon:
         self.log.info("stopped")
 
     async def _run_cores(
-        self, sockets: "_Sockets", task_status: "TaskStatus[None]"
+        self, sockets: Sockets, task_status: "TaskStatus[None]"
     ) -> None:
         async with trio.open_nursery() as cores:
             await self._start_cores(cores)
@@ -195,7 +195,7 @@ class Daemon:
                 edge.cancel_scope.cancel()
             cores.cancel_scope.cancel()
 
-    async def _start_edge(self, nursery: trio.Nursery, sockets: "_Sockets") -> None:
+    async def _start_edge(self, nursery: trio.Nursery, sockets: Sockets) -> None:
         control = Control(commands(self), self._fault)
         nursery.start_soon(control.serve, sockets.control)
         if sockets.metrics is not None:
@@ -204,25 +204,6 @@ class Daemon:
             serve = partial(self.metrics.serve, ours)
             nursery.start_soon(serve_http, sockets.metrics, serve, self._fault)
         await self.proxies.start(nursery, sockets.http, sockets.door, self._fault)
-
-    def _bind(self, held: contextlib.ExitStack) -> "_Sockets":
-        """Take every address first, so that a taken one stops us before we begin."""
-        config = self.config
-
-        def keep(sock: socket.socket) -> socket.socket:
-            return held.enter_context(contextlib.closing(sock))
-
-        def bind(address: Address | None) -> socket.socket | None:
-            return None if address is None else keep(listen_on(*address))
-
-        control = keep(bind_unix(config.control_socket))
-        held.callback(config.control_socket.unlink, missing_ok=True)
-        door = keep(listen_on_path(config.wrap_socket))
-        held.callback(config.wrap_socket.unlink, missing_ok=True)
-        sockets = _Sockets(control, door, bind(config.http), bind(config.metrics))
-        self.http_at = _bound(sockets.http)
-        self.metrics_at = _bound(sockets.metrics)
-        return sockets
 
     # --- making ---------------------------------------------------------------
 
@@ -339,6 +320,11 @@ class Daemon:
             return self.config.mode == "observe"
         return self.clock.unix_ms() < self._enforces_from_ms()
 
+    def enforces_from_ms(self) -> int | None:
+        """When quarantines by voices begin to be enforced, if that is to come."""
+        fixed = self.config.mode != "auto" or "quarantine" in self.config.modes
+        return None if fixed or not self.court.observe else self._enforces_from_ms()
+
     def _enforces_from_ms(self) -> int:
         born = self.store.meta(_BORN)
         if born is None:
@@ -387,10 +373,10 @@ class Daemon:
         self.log.info("rotated the operational key", key=keys.chain.key)
 
     async def _end_observing(self) -> None:
-        fixed = self.config.mode != "auto" or "quarantine" in self.config.modes
-        if fixed or not self.court.observe:
+        from_ms = self.enforces_from_ms()
+        if from_ms is None:
             return
-        wait_ms = self._enforces_from_ms() - self.clock.unix_ms()
+        wait_ms = from_ms - self.clock.unix_ms()
         await trio.sleep(max(0, wait_ms) / 1_000)
         self.log.warn("the first day is over: quarantines by voices are enforced now")
         self.justice.observe(observe=False)
@@ -439,14 +425,6 @@ class Daemon:
         self.log.error("a connection failed", error=f"{type(fault).__name__}: {fault}")
 
 
-@attrs.frozen
-class _Sockets:
-    control: socket.socket
-    door: socket.socket
-    http: socket.socket | None
-    metrics: socket.socket | None
-
-
 def _sensitive(config: Config) -> list[Path]:
     """What decides who this node is and what it enforces."""
     return [
@@ -456,10 +434,3 @@ def _sensitive(config: Config) -> list[Path]:
         config.policy,
         *config.policy.glob(f"*{SUFFIX}"),
     ]
-
-
-def _bound(sock: socket.socket | None) -> Address | None:
-    if sock is None:
-        return None
-    name = sock.getsockname()
-    return str(name[0]), int(name[1])

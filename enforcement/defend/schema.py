@@ -1,4 +1,4 @@
-"""A tool's JSON Schema, compiled once: does a call have the parameters it declares?
+"""A tool's JSON Schema, compiled once: whether a call has what the tool declares.
 
 The schema comes from a server, so it is read as an attacker's: nothing is fetched,
 no value appears in a message, patterns run in linear time (those that cannot, under

@@ -1,4 +1,4 @@
-"""Policy against the pinned tools: would a rule err, or read what no tool has?
+"""Policy against the pinned tools: rules that would err, or read what no tool has.
 
 From each tool's JSON Schema follows a Cedar schema of its calls, and Cedar's validator
 says whether a rule that may apply is well typed for it. What a schema leaves open (a

@@ -35,6 +35,9 @@ DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 STREAMS_PER_LINK_MAX: Final = 256
 OUT_EASY_BYTES: Final = 262_144
+NOW_BYTES_MAX: Final = 16_384
+NOW_EVERY_S: Final = 0.001
+"""A short frame after a pause is sent on the spot; those that follow are gathered."""
 
 
 def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
@@ -62,6 +65,9 @@ class LinkMux(Yamux):
         self.adopted = trio.Event()
         self._open: dict[int, LinkStream] = {}
         self._out = bytearray()
+        self._rest = b""
+        """Sealed, and to be sent before anything else."""
+        self._sent_now_at = 0.0
         self._heard_at = 0.0
         self._writing_since: float | None = None
         self._writer = trio.lowlevel.ParkingLot()
@@ -168,8 +174,24 @@ class LinkMux(Yamux):
         if len(self._out) + len(frame) > QUEUE_BYTES_MAX:
             self.fail(LinkEnd.MISBEHAVED, "the peer does not read our answers")
             return
-        self._out += frame
+        if self._is_idle and len(frame) <= NOW_BYTES_MAX:
+            self._sent_now_at = trio.current_time()
+            self._rest = self.link.write_now(frame)
+            if not self._rest:
+                return
+        else:
+            self._out += frame
         self._writer.unpark_all()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing waits to be sent, nor was sent a moment ago."""
+        return (
+            not self._out
+            and not self._rest
+            and self._writing_since is None
+            and trio.current_time() - self._sent_now_at >= NOW_EVERY_S
+        )
 
     @property
     def has_room(self) -> bool:
@@ -184,6 +206,9 @@ class LinkMux(Yamux):
     async def _pump(self) -> None:
         try:
             while self.why is None:
+                if self._rest:
+                    await self._write_rest()
+                    continue
                 if not self._out:
                     await self._writer.park()
                     continue
@@ -195,6 +220,12 @@ class LinkMux(Yamux):
                 self._writing_since = None
         except (IOException, RawConnError, OSError):
             self.fail(LinkEnd.BROKEN)
+
+    async def _write_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        self._writing_since = trio.current_time()
+        await self.link.write_sealed(rest)
+        self._writing_since = None
 
     async def _watch(self) -> None:
         """Ping; a peer that says or takes nothing for long is gone or frozen."""
@@ -253,10 +284,13 @@ class LinkMux(Yamux):
         """Close for a reason of ours, politely if the peer listens."""
         if self.why is None:
             goodbye = bytes(self._out) + frame_header(GO_AWAY, 0, 0, error_code)
+            rest, self._rest = self._rest, b""
             self._end(why)
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + GOODBYE_S
                 with contextlib.suppress(IOException, RawConnError, OSError):
+                    if rest:
+                        await self.link.write_sealed(rest)
                     await self.link.write(goodbye)
         self.link.cut()
         await trio.lowlevel.checkpoint()

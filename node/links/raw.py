@@ -84,6 +84,16 @@ class TcpStream(TrioTCPStream):
         finally:
             self.write_lock.release()
 
+    def write_now(self, data: bytes) -> bytes:
+        """Send what needs no waiting, and give back the rest."""
+        sock = self.stream.socket
+        if self.write_lock.locked() or sock.fileno() < 0:
+            return data
+        try:
+            return data[os.write(sock.fileno(), data) :]
+        except OSError:
+            return data  # Whoever sends the rest learns why.
+
     async def _send(self, data: memoryview) -> None:
         sock = self.stream.socket
         while data and sock.fileno() >= 0:

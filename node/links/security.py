@@ -5,7 +5,6 @@ from time import monotonic
 from typing import Final
 
 import attrs
-import trio
 from libp2p.abc import IRawConnection, ISecureConn, ISecureTransport
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import Ed25519PublicKey
@@ -121,7 +120,7 @@ class PqConnection(BaseSession):
 
     def cut(self) -> None:
         """Close the socket at once; whoever waits on it is woken."""
-        raw_stream(self._raw).socket.close()
+        raw_tcp(self._raw).stream.socket.close()
 
     async def read(self, n: int | None = None) -> bytes:
         """At most ``n`` bytes; without ``n`` whatever there is, at least one.
@@ -144,6 +143,14 @@ class PqConnection(BaseSession):
         """Seal and send; one task at a time."""
         await self._raw.write(self._session.seal(data, mono_ms()))
 
+    def write_now(self, data: bytes) -> bytes:
+        """Seal and send what needs no waiting; give back the rest, which is sealed."""
+        return raw_tcp(self._raw).write_now(self._session.seal(data, mono_ms()))
+
+    async def write_sealed(self, data: bytes) -> None:
+        """Send what `write_now` gave back, before anything else."""
+        await self._raw.write(data)
+
     async def close(self) -> None:
         """Close the socket."""
         await self._raw.close()
@@ -165,11 +172,11 @@ def _asked(n: int) -> int:
     return min(n, ASKED_BYTES_MAX) if n > 0 else ASKED_BYTES_MAX
 
 
-def raw_stream(raw: IRawConnection) -> trio.SocketStream:
+def raw_tcp(raw: IRawConnection) -> TcpStream:
     """The socket under one of our connections."""
     assert isinstance(raw, RawConnection)
     assert isinstance(raw.stream, TcpStream)
-    return raw.stream.stream
+    return raw.stream
 
 
 class PqTransport(ISecureTransport):

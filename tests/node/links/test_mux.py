@@ -1,6 +1,7 @@
 """The promises of ``node.links.mux`` against a peer that is authenticated and bad."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -411,3 +412,28 @@ async def test_a_peer_that_talks_but_never_reads_is_gone(
         nursery.start_soon(chatter)
         assert await until_ended(mux) is LinkEnd.SILENT
         nursery.cancel_scope.cancel()
+
+
+async def test_a_short_frame_is_on_its_way_before_anybody_else_has_a_turn() -> None:
+    async with linked() as (mux, peer):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        mux.post(frame_header(PING, SYN, 0, 7))
+        assert peer.stream.socket._sock.recv(1, socket.MSG_PEEK)  # type: ignore[attr-defined]  # what trio hides
+        assert await peer.hear() == (PING, SYN, 0, 7, b"")
+
+
+async def test_order_is_kept_when_the_wire_takes_only_a_part() -> None:
+    async with linked() as (mux, peer):
+        own = mux.link._raw.stream.stream.socket  # type: ignore[attr-defined]  # libp2p's
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        said = []
+        for number in range(400):
+            body = number.to_bytes(2, "big") * 7_000
+            mux.post(frame_header(DATA, 0, 1, len(body)) + body)
+            said.append(body)
+            await trio.sleep(0.002 if number % 40 == 0 else 0)
+            if len(mux._out) > QUEUE_BYTES_MAX // 2:
+                break
+        for body in said:
+            assert (await peer.hear())[4] == body
+        assert mux.why is None

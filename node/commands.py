@@ -16,8 +16,6 @@ from gossip.ledger.entries import (
     EntryKind,
     Proof,
     Report,
-    Subject,
-    SubjectKind,
     Witness,
     write_report,
 )
@@ -27,7 +25,7 @@ from node.commands_justice import find_subject, justice_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 from node.policy_commands import policy_commands
-from node.tables import show_address
+from node.standing import tell_status
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
@@ -56,45 +54,7 @@ def commands(daemon: "Daemon") -> dict[str, Command]:
 
 def _status(daemon: "Daemon", args: Args) -> Json:
     del args
-    roster, linked = daemon.roster, set(daemon.engine.linked())
-    court, me = daemon.court, daemon.me
-    members: list[Json] = []
-    for member in roster.members():
-        told = court.policies.get(member.node)
-        subject = Subject(SubjectKind.NODE, member.node)
-        now = daemon.clock.unix_ms()
-        members.append(
-            {
-                "name": member.name,
-                "node": member.node.hex(),
-                "me": member.node == me,
-                "linked": member.node in linked,
-                "standing": court.standing(subject, now).level.name.lower(),
-                "denied": court.denial(subject) is not None,
-                "isolated": court.isolated(member.node, now),
-                "policy": told[1].hex() if told else None,
-                "servers": [*member.servers],
-            }
-        )
-    return {
-        "name": daemon.config.name,
-        "node": me.hex(),
-        "cluster": roster.cluster.hex(),
-        "cluster_name": roster.founders.cluster_name,
-        "provider": daemon.suite.provider,
-        "up_ms": daemon.clock.mono_ms(),
-        "mode": "observe" if court.observe else "enforce",
-        "observed": daemon.justice.observations.total,
-        "stands_down_until_ms": court.mercy.stands_down_until(daemon.clock.unix_ms()),
-        "policy": daemon.policy_digest.hex(),
-        "listening": [show_address(a) for a in daemon.listening],
-        "http": show_address(daemon.http_at) if daemon.http_at else None,
-        "metrics": show_address(daemon.metrics_at) if daemon.metrics_at else None,
-        "agents": [*sorted(daemon.ring.principals)],
-        "members": members,
-        "heads": sum(feed.next_number for _, feed in daemon.engine.ledger.heads()),
-        "key_ends_ms": daemon.ring.current.chain.not_after_ms,
-    }
+    return tell_status(daemon)
 
 
 def _reports(daemon: "Daemon", args: Args) -> Json:

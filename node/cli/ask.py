@@ -20,23 +20,39 @@ Row = dict[str, Json]
 
 
 @click.command()
+@click.option("--check", is_flag=True, help="Exit 1 if anything needs attention.")
 @config_option
 @json_option
-def status(config: str, as_json: bool) -> None:
-    """Show this node, its links, and how everybody stands."""
+def status(check: bool, config: str, as_json: bool) -> None:
+    """Say whether the cluster is safe right now; show links and how everybody stands.
+
+    With --check the exit code says it too: 1 if anything needs attention.
+    """
     answer = cast("Row", _ask(config, "status"))
     if as_json:
         say_json(answer)
-        return
+    else:
+        _show_status(answer)
+    if check and answer["attention"]:
+        raise SystemExit(1)
+
+
+def _show_status(answer: Row) -> None:
     members = cast("list[Row]", answer["members"])
     linked = sum(bool(m["linked"]) for m in members)
+    concerns = "; ".join(map(str, cast("list[Json]", answer["attention"])))
+    links = f"{linked} of {len(members) - 1}"
+    well = f"safe: {links} linked, nobody cut off"
+    click.echo(printable(f"attention: {concerns}" if concerns else well))
+    counted = cast("Row", answer["standings"])
     listening = ", ".join(map(str, cast("list[Json]", answer["listening"])))
     for key, value in (
         ("node", f"{answer['name']} {str(answer['node'])[:16]}"),
         ("cluster", f"{answer['cluster_name']} {str(answer['cluster'])[:16]}"),
-        ("links", f"{linked} of {len(members) - 1}"),
+        ("links", links),
+        ("standings", ", ".join(f"{n} {level}" for level, n in counted.items())),
         ("mode", _mode(answer)),
-        ("policy", str(answer["policy"])[:16]),
+        ("policy", _policy(answer)),
         ("suite by", answer["provider"]),
         ("listening", listening or "-"),
         ("http", answer["http"] or "-"),
@@ -48,12 +64,26 @@ def status(config: str, as_json: bool) -> None:
 
 
 def _mode(answer: Row) -> str:
-    told = str(answer["mode"])
+    gates = "only observe" if answer["gates"] == "observe" else "deny"
+    if answer["mode"] == "enforce":
+        told = f"enforce: gates {gates}, quarantines cut off"
+    else:
+        told = f"observe: gates {gates}; quarantines by voices are only shown"
+        if answer["enforces_from_ms"]:
+            told += f", until {show_time(answer['enforces_from_ms'])}"
     if answer["stands_down_until_ms"]:
         told += f", stood down until {show_time(answer['stands_down_until_ms'])}"
     if answer["observed"]:
         told += f"; {answer['observed']} let be, see `picket observe report`"
     return told
+
+
+def _policy(answer: Row) -> str:
+    digest, folder = str(answer["policy"])[:16], answer["policy_folder"]
+    if not answer["policy_version"]:
+        return f"{digest}, from {folder}"
+    by = ", ".join(map(str, cast("list[Json]", answer["policy_signers"])))
+    return f"{digest}, pushed by operators ({by}); {folder} is not read"
 
 
 def _member_row(member: Row, policy: Json) -> list[str]:

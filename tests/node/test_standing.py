@@ -1,0 +1,133 @@
+"""`picket status`: one line that says whether the cluster is safe right now."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+from click.testing import CliRunner
+
+from node.cli import ask
+from node.daemon import Daemon
+from node.jsonlines import Json
+from node.standing import attention
+from tests.node.test_daemon import bear, daemon_of, running, tell, until
+from tests.node.test_daemon_justice import accuse, enforcing
+
+CALM: dict[str, Json] = {
+    "name": "a",
+    "attention": [],
+    "node": "00" * 32,
+    "cluster": "11" * 32,
+    "cluster_name": "bank",
+    "provider": "openssl",
+    "mode": "observe",
+    "enforces_from_ms": 1_800_000_000_000,
+    "gates": "enforce",
+    "observed": 0,
+    "stands_down_until_ms": None,
+    "policy": "22" * 32,
+    "policy_version": 0,
+    "policy_signers": [],
+    "policy_folder": "/srv/a/policy",
+    "standings": {"watch": 1, "suspect": 0, "quarantined": 0},
+    "held_tools": [],
+    "listening": [],
+    "http": None,
+    "metrics": None,
+    "members": [
+        {
+            "name": "a",
+            "me": True,
+            "linked": False,
+            "standing": "clear",
+            "denied": False,
+            "isolated": False,
+            "policy": None,
+            "servers": [],
+        }
+    ],
+}
+
+
+async def concerns(daemon: Daemon) -> list[str]:
+    status = cast("dict[str, list[str]]", await tell(daemon, "status"))
+    return status["attention"]
+
+
+async def test_a_cluster_that_lacks_nothing_asks_for_no_attention(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        await until(lambda: len(a.court.policies) == 2)
+        assert await concerns(a) == []
+
+
+async def test_what_is_cut_off_away_or_other_is_named(tmp_path: Path) -> None:
+    homes = bear(tmp_path, ["a", "b", "c", "d"])
+    (homes["d"].parent / "policy" / "more.cedar").write_text(
+        '@id("more") permit(principal, action, resource);'
+    )
+    a, b, c, d = (enforcing(homes[name]) for name in "abcd")
+    async with running(a, b, c, d):
+        await accuse(b, c, d)
+        await until(lambda: a.court.standings() and len(a.court.policies) == 4)
+        await until(lambda: any(map(a.court.denial, a.court.standings())))
+        said = await concerns(a)
+        assert said[0] == f"quarantined: agent {'ab' * 8}"
+        assert said[1] == "policy differs on: d"
+        d.stop()
+        await until(lambda: len(a.engine.linked()) == 2)
+        assert "not linked: d" in await concerns(a)
+
+
+async def test_what_is_only_shown_is_said_to_be(tmp_path: Path) -> None:
+    homes = bear(tmp_path, ["a", "b", "c", "d"])
+    nodes = [daemon_of(homes[name]) for name in "abcd"]
+    async with running(*nodes):
+        await accuse(*nodes[1:])
+        want = [f"quarantined, but not enforced: agent {'ab' * 8}"]
+        await until(lambda: attention(nodes[0]) == want)
+        status = cast("dict[str, Json]", await tell(nodes[0], "status"))
+        assert status["enforces_from_ms"]
+
+
+def shown(
+    monkeypatch: pytest.MonkeyPatch, *words: str, **other: Json
+) -> tuple[str, int]:
+    monkeypatch.setattr(ask, "_ask", lambda config, do, args=None: {**CALM, **other})
+    done = CliRunner().invoke(ask.status, [*words])
+    return done.output, done.exit_code
+
+
+def test_the_first_line_is_the_verdict_and_check_says_it_by_its_exit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, code = shown(monkeypatch, "--check")
+    assert output.startswith("safe: 0 of 0 linked, nobody cut off\n")
+    assert code == 0
+    for words, wanted in (((), 0), (("--check",), 1), (("--check", "--json"), 1)):
+        output, code = shown(monkeypatch, *words, attention=["not linked: b", "x"])
+        assert code == wanted
+    output, _ = shown(monkeypatch, attention=["not linked: b", "x"])
+    assert output.startswith("attention: not linked: b; x\n")
+
+
+def test_observe_mode_says_what_it_means_and_until_when(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, _ = shown(monkeypatch)
+    assert (
+        "observe: gates deny; quarantines by voices are only shown, until 2027-01-15"
+        in output
+    )
+    assert "1 watch, 0 suspect, 0 quarantined" in output
+
+
+def test_a_pushed_policy_says_that_the_folder_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "2222222222222222, from /srv/a/policy" in shown(monkeypatch)[0]
+    output, _ = shown(monkeypatch, policy_version=7, policy_signers=["opal"])
+    assert "pushed by operators (opal); /srv/a/policy is not read" in output

@@ -113,6 +113,10 @@ class Passage:
             target = way.target
         return Ask(ask.method, headers, letters, ask.batch, target)
 
+    async def end(self, ask: Ask, out: Out) -> None:
+        """It was ended from outside, perhaps in the middle of an answer."""
+        await self._lost(ask, Lost("the session has been ended here"), [], out)
+
     async def _judge(self, ask: Ask) -> tuple[list[Letter], list[bytes]]:
         """What the gate lets through, and what it answers itself."""
         letters: list[Letter] = []

@@ -1,6 +1,7 @@
 """The passages of one node: which session a request belongs to, and its end."""
 
 import secrets
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import attrs
@@ -80,7 +81,7 @@ class Passages:
             await session.renewed(who)
         held.asks += 1
         try:
-            await held.passage.pass_on(ask, out, lambda a: self._see(key, ask, a))
+            await _run(held.passage, ask, out, lambda a: self._see(key, ask, a))
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
                 await held.passage.forget(ask)
@@ -100,7 +101,7 @@ class Passages:
             who,
             visit.server,
             visit.audience,
-            NoBackend(),
+            Requests(),
             renew_in_turn=True,
         )
         passage = Passage(session, visit.carrier)
@@ -128,7 +129,7 @@ class Passages:
                 self._held[key] = _Held(passage, trio.current_time())
 
         try:
-            await passage.pass_on(ask, out, on_head)
+            await _run(passage, ask, out, on_head)
         finally:
             for key in named:
                 self._held.pop(key, None)
@@ -158,20 +159,40 @@ class Passages:
                     self.desk.forget(held.passage.session)
 
 
-class NoBackend:
-    """A passage's messages leave with the request that brought them."""
+@attrs.define(eq=False)
+class Requests:
+    """A passage's side of the server: its requests under way, ended together."""
+
+    scopes: set[trio.CancelScope] = attrs.field(init=False, factory=set)
 
     async def send(self, data: bytes, envelope: bytes | None) -> None:
-        """Nothing leaves otherwise: raises `Lost`."""
+        """A message leaves with the request that brought it: raises `Lost`."""
         del data, envelope
         raise Lost("this server is reached by requests only")
 
     async def receive(self) -> bytes:
-        """Nothing comes otherwise."""
+        """Nothing comes but answers to requests."""
         await trio.sleep_forever()
 
     async def aclose(self) -> None:
-        """There is nothing to end."""
+        """End them all, streams too; each agent is told."""
+        for scope in self.scopes:
+            scope.cancel()
+
+
+async def _run(
+    passage: Passage, ask: Ask, out: Out, on_head: Callable[[Answer], None]
+) -> None:
+    requests = passage.session.backend
+    assert isinstance(requests, Requests), "passages have no other"
+    with trio.CancelScope() as scope:
+        requests.scopes.add(scope)
+        try:
+            await passage.pass_on(ask, out, on_head)
+        finally:
+            requests.scopes.discard(scope)
+    if scope.cancelled_caught:
+        await passage.end(ask, out)
 
 
 def _key(visit: Visit, ask: Ask) -> _Key:

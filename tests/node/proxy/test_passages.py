@@ -391,6 +391,28 @@ async def test_who_stops_reading_stops_only_itself_and_the_server(path: str) -> 
 
 
 @PATHS
+@pytest.mark.parametrize("tool", ["hang", "wait"])
+async def test_a_session_ended_from_outside_ends_in_the_middle_of_a_call(
+    path: str, tool: str
+) -> None:
+    async with before(path) as place, opened(place) as http:
+
+        async def end() -> None:
+            while len(place.server.seen) < 2:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            for session in place.site.desk.sessions():
+                await session.backend.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end)
+            answer = await http.post(place.url, json=call(1, tool))
+        assert "has been ended" in answer.text
+        place.server.go.set()
+        await place.server.seen[-1].done.wait()
+        assert place.server.seen[-1].gone or tool == "wait"
+
+
+@PATHS
 async def test_a_session_is_of_no_use_to_another_agent(path: str) -> None:
     async with before(path) as place, opened(place), client(OTHER_TOKEN) as thief:
         taken = {"mcp-session-id": "s1"}

@@ -215,7 +215,7 @@ class Judge:
             raise PeerError("the request is signed for another node or server")
         if (body.method, body.tool) != (request.method, request.tool):
             raise PeerError("the request is signed for another method or tool")
-        policy = self._check_time(envelope, now_ms)
+        policy = self._check_time(envelope, principal.node_name, now_ms)
         leaves = commit_request(request, envelope.seed)
         if (body.root, body.count) != (leaves.root, leaves.count):
             raise PeerError("the request is signed over other parameters")
@@ -230,7 +230,7 @@ class Judge:
             raise DeniedError(Reason.BUSY, "too many requests from this node of late")
         return Verified(envelope, leaves, principal, policy)
 
-    def _check_time(self, envelope: Envelope, now_ms: UnixMs) -> Policy:
+    def _check_time(self, envelope: Envelope, signer: str, now_ms: UnixMs) -> Policy:
         """Fresh, new, and under a bundle that counts; faults an honest node may have."""
         body = envelope.body
         if not self.post.replay.is_fresh(body.issued_at_ms, now_ms):
@@ -245,8 +245,11 @@ class Judge:
         if policy is None:
             raise DeniedError(
                 Reason.BUNDLE,
-                "the request was allowed under a policy bundle that is not in force here",
-                advice="compare `picket status` on both nodes: their policies differ",
+                f"node `{signer}` allowed the request under policy"
+                f" {body.bundle.hex()[:16]}, which is not in force where"
+                f" `{self.server}` is",
+                advice=f"compare `picket status` on `{signer}` and there;"
+                " `picket policy push` gives all nodes one policy",
             )
         return policy
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import click
@@ -28,7 +28,7 @@ from node.config import (
     load_founders,
     locate,
 )
-from node.jsonlines import ask
+from node.jsonlines import Json, ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
 from node.keys.suites.registry import load_suite, providers_report
 from node.tables import Address, show_address
@@ -99,7 +99,7 @@ def _node(path: str) -> Iterator[Finding]:
         yield Finding("config", BAD, str(wrong))
         return
     yield Finding("config", OK, f"{config.file}: node `{config.name}`")
-    running = _running(config)
+    status = _status(config)
     for what, look in (
         ("state", _state),
         ("certificate", _certificate),
@@ -108,15 +108,19 @@ def _node(path: str) -> Iterator[Finding]:
         ("agents", _agents),
     ):
         yield _look(what, config, look)
+    if status and status["policy_version"]:
+        yield _pushed(config, status)
     if root_path(config.state).exists():
         yield Finding(
             "root key",
             NOTE,
             f"{root_path(config.state)} is here; move it to a place that is offline",
         )
-    yield running or Finding("daemon", NOTE, "does not run; `picket run` starts it")
-    if running is None:
-        yield from _ports(config)
+    if status is not None:
+        yield _running(status)
+        return
+    yield Finding("daemon", NOTE, "does not run; `picket run` starts it")
+    yield from _ports(config)
 
 
 def _look(what: str, config: Config, look: Callable[[Config], str]) -> Finding:
@@ -175,12 +179,24 @@ def _agents(config: Config) -> str:
     return ", ".join(sorted(config.agents)) or "none; `picket agent add` makes one"
 
 
-def _running(config: Config) -> Finding | None:
+def _status(config: Config) -> dict[str, Json] | None:
     try:
-        status = ask(config.control_socket, "status")
+        return cast("dict[str, Json]", ask(config.control_socket, "status"))
     except UserError:
         return None
-    assert isinstance(status, dict)
+
+
+def _pushed(config: Config, status: dict[str, Json]) -> Finding:
+    digest = str(status["policy"])[:16]
+    by = ", ".join(map(str, cast("list[Json]", status["policy_signers"])))
+    sentence = (
+        f"operators ({by}) pushed {digest}, which is in force; {config.policy} is not"
+        " read"
+    )
+    return Finding("policy", NOTE, sentence)
+
+
+def _running(status: dict[str, Json]) -> Finding:
     members = status["members"]
     assert isinstance(members, list)
     linked = sum(bool(isinstance(m, dict) and m["linked"]) for m in members)

@@ -29,6 +29,9 @@ def policy() -> None:
 def policy_check(folder: Path | None, tools: bool, config: str, as_json: bool) -> None:
     """Load FOLDER, or the node's own policy, and list its rules."""
     loaded = _policy(folder, config)
+    pushed = "" if folder else _pushed(config)
+    if pushed:
+        click.echo(pushed, err=True)
     for rule, slip in _slips(loaded, config):
         click.echo(f"rule `{rule}` {slip}", err=True)
     if tools:
@@ -235,6 +238,22 @@ def policy_learn(file: Path, last: int, folder: Path | None, config: str) -> Non
     click.echo(f"{file}: {text.count('permit(')} rules from {len(seen)} calls")
     for line in newly:
         click.echo(f"would newly allow: {line}")
+
+
+def _pushed(config: str) -> str:
+    """That the running node enforces what operators pushed, if it does."""
+    try:
+        told = cast("dict[str, Json]", _ask(config, "policy.show", {}))
+    except UserError:
+        return ""  # no daemon: this folder is what it will start with
+    if not told["version"]:
+        return ""
+    by = ", ".join(cast("list[str]", told["signers"]))
+    return (
+        f"in force is what operators pushed ({by}), digest"
+        f" {str(told['digest'])[:16]}: see `picket policy pull DIR`;"
+        f" {read_config(config).policy} is not read"
+    )
 
 
 def _slips(loaded: Policy, config: str) -> list[tuple[str, str]]:

@@ -51,6 +51,11 @@ async def test_operators_change_the_policy_of_all_and_a_person_approves(
         assert len(set(digests.values())) == 1
         assert await query(url, bot, *READ) == "denied: rule no-reading"
 
+        for words in (("status",), ("policy", "check"), ("doctor",)):
+            done = picket(*words, *at)
+            told = done.stdout + done.stderr
+            assert "operators" in told, words
+            assert f"{branch.home / 'policy'} is not read" in told, words
         picket("approve", "bot", "sql/read_query", *at)
         said = await query(url, bot, *READ)
         assert said == "denied: rule no-reading", (

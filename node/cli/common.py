@@ -1,8 +1,10 @@
 """What the commands share: options, sentences, tables for people or machines."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
@@ -39,6 +41,14 @@ def json_option(command: Callable[P, R]) -> Callable[P, R]:
 def read_config(path: str) -> Config:
     """Load what ``--config`` named."""
     return load_config(locate(path))
+
+
+def this_command() -> str:
+    """How to call this very `picket` from anywhere, as a shell reads it."""
+    called = Path(sys.argv[0])
+    if called.name == "picket" and called.is_file():
+        return shlex.quote(str(called.absolute()))
+    return f"{shlex.quote(sys.executable)} -m node.cli.main"
 
 
 def address_option(text: str) -> Address:

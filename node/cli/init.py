@@ -1,5 +1,6 @@
 """`picket init | renew | operator | founders | agent`: making keys and files."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from node.cli.common import (
     read_config,
     say_json,
     say_table,
+    this_command,
 )
 from node.clock import SystemClock
 from node.config import FILE_NAME, load_config, locate
@@ -85,6 +87,9 @@ def init(
     token = birth.add_agent(config, "me", _SOLO_ROLES, suite)
     click.echo(f"operator key {key}")
     click.echo(f"agent me, token (shown once): {token}")
+    home = shlex.quote(str(folder.absolute()))
+    click.echo("For your MCP client, in place of the server's own command:")
+    click.echo(f"{this_command()} wrap -c {home} --server NAME -- COMMAND")
 
 
 @click.command()

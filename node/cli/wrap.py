@@ -18,7 +18,9 @@ _AGENT_ALONE = "agent"
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--agent", default="", help="Whose calls these are; see `picket agent`.")
-@click.option("--server", default="", help="What policy calls this server.")
+@click.option(
+    "--server", default="", help="What policy calls it; default: COMMAND's file name."
+)
 @config_option
 @click.option("--standalone", is_flag=True, help="Decide here, without a daemon.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

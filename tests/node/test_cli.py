@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def test_solo_makes_a_cluster_of_one_that_lacks_nothing(solo: Path) -> None:
     assert {p["name"] for p in said["providers"] if p["usable"]} >= {"openssl"}
     assert "bad" not in findings.values()
     assert findings["certificate"] == findings["founders"] == "ok"
+
+
+def test_solo_says_what_to_give_to_an_mcp_client(tmp_path: Path) -> None:
+    home = tmp_path / "my guard"
+    said = picket("init", str(home), "--name", "here", "--solo").stdout
+    words = shlex.split(said.splitlines()[-1])
+    assert words[-6:] == ["-c", str(home), "--server", "NAME", "--", "COMMAND"]
+    done = subprocess.run(
+        [*words[: words.index("wrap")], "--version"],
+        capture_output=True,
+        env={"PYTHONPATH": str(ROOT)},
+        cwd="/",
+    )
+    assert done.returncode == 0
 
 
 def test_cards_join_into_a_founders_file(tmp_path: Path) -> None:

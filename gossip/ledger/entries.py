@@ -68,12 +68,16 @@ class SubjectKind(IntEnum):
     SESSION = 4
 
 
-@attrs.frozen(order=True)
+@attrs.frozen(order=False)
 class Subject:
     """Whom or what a report is about."""
 
     kind: SubjectKind
     id: bytes = attrs.field(repr=bytes.hex)
+
+    def __lt__(self, other: "Subject") -> bool:
+        """By kind and id. By hand, since agendas compare many."""
+        return (self.kind, self.id) < (other.kind, other.id)
 
     def __str__(self) -> str:
         return f"{self.kind.name.lower()}:{self.id.hex()}"

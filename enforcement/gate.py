@@ -18,6 +18,7 @@ import attrs
 
 from enforcement import limits
 from enforcement.antechamber import Antechamber
+from enforcement.defend.compliance import mark
 from enforcement.detect.pins import Manifest
 from enforcement.effects import (
     Audit,
@@ -64,6 +65,8 @@ from gossip.units import NodeId, UnixMs
 
 _CANCELLED: Final = "notifications/cancelled"
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
+_WORDLESS: Final = ("ping", "roots/list")
+"""What a server may ask while it works on data that the agent must not see."""
 
 
 @attrs.define(kw_only=True)
@@ -149,6 +152,7 @@ class Gate:
             message = read_message_untrusted(event.data)
             if event.headers and not isinstance(message, Response):
                 check_headers_untrusted(event.headers, message)
+            event = attrs.evolve(event, data=_as_line(event.data, message))
         except MalformedError as wrong:
             denial = write_denial(
                 wrong.key, str(wrong), Reason.MALFORMED, code=wrong.code
@@ -170,7 +174,7 @@ class Gate:
                 return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
         if self._lost is not None or not self._outbox.has_room(len(event.data)):
             return [self._audit(seen, Verdict.DROPPED, Reason.SERVER)]
-        return self._outbox.put(Outgoing(data=as_one_line(event.data)))
+        return self._outbox.put(Outgoing(data=event.data))
 
     def _request(
         self, request: Request, event: ClientMessage, seen: "_Seen"
@@ -221,7 +225,7 @@ class Gate:
             )
         if self._lost is not None:
             raise DeniedError(Reason.SERVER, self._lost)
-        item = Outgoing(data=as_one_line(event.data), request=request)
+        item = Outgoing(data=event.data, request=request)
         effects: list[Effect] = []
         if self.position is Position.EGRESS:
             at_ms = seen.at_ms
@@ -284,7 +288,7 @@ class Gate:
         item = self._outbox.drop(ticket)
         if item is None or item.request is None or item.audit is None:
             return []
-        self._asked.answer(item.request.key)
+        self._close(item.request.key)
         audit = attrs.evolve(
             item.audit, verdict=Verdict.DENIED, reason=Reason.SIGNER.value
         )
@@ -321,6 +325,7 @@ class Gate:
     def _from_server(self, data: bytes, seen: "_Seen") -> list[Effect]:
         try:
             message = read_message_untrusted(data, limits.SERVER_KEYS_MAX)
+            data = _as_line(data, message)
         except MalformedError as wrong:
             return self._malformed_from_server(data, wrong, seen)
         tooling = self._tooling
@@ -334,31 +339,60 @@ class Gate:
             return self._cut_off(message, seen)
         if isinstance(message, Response):
             return self._answer(message, data, seen.at_ms)
-        forward = ToClient(as_one_line(data))
         if isinstance(message, Notification):
             if message.method == _CANCELLED:
                 _cancel(self._asked_back, message)
             elif message.method == _TOOLS_CHANGED and tooling is not None:
                 tooling.changed()
-            return [forward]
+            if tooling is not None and message.params:
+                hidden = self._hidden_now(seen.at_ms)
+                data = tooling.show_notification(data, message, hidden)
+            return [ToClient(data)]
         if self._asked_back.is_full or self._asked_back.is_used(message.key):
             return self._refuse_server(message, Reason.BUSY, seen)
+        if message.method not in _WORDLESS and self._hidden_now(seen.at_ms):
+            return self._refuse_server(message, Reason.NO_PERMIT, seen)
         self._asked_back.ask(message.key)
-        return [forward]
+        return [ToClient(data)]
+
+    def _hidden_now(self, now_ms: UnixMs) -> frozenset[str]:
+        """The tags of calls that are open whose data the agent may not be shown."""
+        if self._tooling is None:
+            return frozenset()
+        manifests = self._tooling.open_manifests()
+        hidden = (self._judge.hidden(self.principal, m, now_ms) for m in manifests)
+        return frozenset().union(*hidden)
+
+    def _close(self, key: RequestKey) -> bool:
+        """No answer to this is awaited any more; whether one was."""
+        if not self._asked.answer(key):
+            return False
+        if self._tooling is not None:
+            self._tooling.take_note(key)
+        return True
 
     def _answer(self, answer: Response, data: bytes, now_ms: UnixMs) -> list[Effect]:
         """Pass an answer on, without what the agent may not see."""
         tooling = self._tooling
-        note = tooling.take_note(answer.key) if tooling is not None else None
-        if tooling is None or note is None:
-            return [ToClient(as_one_line(data))]
+        if tooling is None:
+            return [ToClient(data)]
+        if answer.key is None and (hidden := self._hidden_now(now_ms)):
+            return [ToClient(write_denial(None, mark(hidden), Reason.NO_PERMIT))]
+        note = tooling.take_note(answer.key)
+        if note is None:
+            return [ToClient(data)]
         effects: list[Effect] = []
         if note.lists:
             data, effects = tooling.show_list(data, answer, now_ms)
         elif note.manifest is not None:
             hidden = self._judge.hidden(self.principal, note.manifest, now_ms)
             data = tooling.show_answer(data, answer, note.manifest, hidden)
-        return [*effects, ToClient(as_one_line(data))]
+        try:
+            return [*effects, ToClient(as_one_line(data))]
+        except MalformedError as wrong:  # escapes make it longer
+            sentence = f"the server's answer could not be passed on: {wrong}"
+            denial = write_denial(answer.key, sentence, Reason.SERVER)
+            return [*effects, ToClient(denial)]
 
     def _cut_off(self, message: Message, seen: "_Seen") -> list[Effect]:
         """Somebody was quarantined in mid-stream: what still comes goes nowhere."""
@@ -366,6 +400,8 @@ class Gate:
             return self._refuse_server(message, Reason.QUARANTINED, seen)
         effects: list[Effect] = [self._audit(seen, Verdict.DROPPED, Reason.QUARANTINED)]
         if isinstance(message, Response) and message.key is not None:
+            if self._tooling is not None:
+                self._tooling.take_note(message.key)
             sentence = "the answer came after a quarantine"
             denial = write_denial(message.key, sentence, Reason.QUARANTINED)
             effects.append(ToClient(denial))
@@ -386,7 +422,7 @@ class Gate:
         key = wrong.key if wrong.key is not None else guess_key_untrusted(data)
         if self._tooling is not None and self._tooling.is_answer(key):
             return [*effects, *self._take_tools(self._tooling, None, seen.at_ms)]
-        if key is not None and self._asked.answer(key):
+        if key is not None and self._close(key):
             sentence = f"the server's answer could not be read: {wrong}"
             effects.append(ToClient(write_denial(key, sentence, Reason.SERVER)))
         return effects
@@ -440,6 +476,11 @@ class _Seen:
 
 def _seen_by_policy(principal: Principal) -> tuple[str, tuple[str, ...], str]:
     return principal.name, principal.roles, principal.node_name
+
+
+def _as_line(data: bytes, message: Message) -> bytes:
+    key = None if isinstance(message, Notification) else message.key
+    return as_one_line(data, key)
 
 
 def _cancel(exchange: Exchange, message: Notification) -> RequestKey | None:

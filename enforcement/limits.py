@@ -18,7 +18,7 @@ SAFE_INT_MAX: Final = 2**53 - 1
 
 # One session
 PENDING_MAX: Final = 1_024
-CANCELLED_MAX: Final = 1_024
+CANCELLED_MAX: Final = 4_096
 OUTBOX_MAX: Final = 1_024
 OUTBOX_BYTES_MAX: Final = 16_777_216
 

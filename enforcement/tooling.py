@@ -7,16 +7,17 @@ the provider's gate does this.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from enforcement import limits
-from enforcement.defend.compliance import Tags, redact
+from enforcement.defend.compliance import Tags, mark, redact
 from enforcement.detect.pins import Manifest, Pins, Sighting, read_manifest_untrusted
 from enforcement.effects import Effect, Subject, SubjectKind, ToolSeen
-from enforcement.mcp.jsonrpc import Request, Response
+from enforcement.mcp.jsonrpc import Notification, Request, Response
 from enforcement.mcp.strictjson import (
     Json,
     RequestKey,
@@ -26,8 +27,19 @@ from enforcement.mcp.strictjson import (
 from gossip.errors import PeerError
 from gossip.units import UnixMs
 
-_NOTES_MAX: Final = limits.PENDING_MAX + limits.CANCELLED_MAX
 _TASKS_MAX: Final = 1_024
+_STATES: Final = ("working", "input_required", "completed", "failed", "cancelled")
+_DATE: Final = re.compile(r"[0-9T:.Z+-]{10,40}")
+_PROGRESS: Final = ("taskId", "status", "createdAt", "lastUpdatedAt", "resultType")
+_TIMES: Final = ("ttl", "ttlMs", "pollInterval", "pollIntervalMs")
+_PLAIN: Final = {
+    "notifications/cancelled": ("requestId",),
+    "notifications/elicitation/complete": ("elicitationId",),
+    "notifications/message": ("level",),
+    "notifications/progress": ("progressToken", "progress", "total"),
+    "notifications/resources/updated": ("uri",),
+}
+"""Of a notification, what says nothing of a call's data; of others: nothing."""
 
 
 @attrs.frozen
@@ -120,8 +132,33 @@ class Tooling:
         else:
             return
         self._notes[request.key] = note
-        if len(self._notes) > _NOTES_MAX:
-            del self._notes[next(iter(self._notes))]
+        bound = limits.PENDING_MAX + limits.CANCELLED_MAX
+        assert len(self._notes) <= bound, "each is taken with its answer"
+
+    def open_manifests(self) -> list[Manifest]:
+        """The tools whose data the server may speak of now, if it is tagged."""
+        noted = [note.manifest for note in self._notes.values()]
+        found = {
+            (manifest.digest, manifest.tags.answers): manifest
+            for manifest in (*noted, *self._tasks.values())
+            if manifest is not None and manifest.tags.answers
+        }
+        return [*found.values()]
+
+    def show_notification(
+        self, data: bytes, said: Notification, hidden: frozenset[str]
+    ) -> bytes:
+        """What the server says meanwhile, without what could be a call's data."""
+        if not hidden or not said.params:
+            return data
+        kept = _PLAIN.get(said.method, ())
+        params = {key: said.params[key] for key in kept if key in said.params}
+        if said.method == "notifications/tasks/status":
+            params = _progress(said.params)
+        if said.method == "notifications/message":
+            params["data"] = mark(hidden)
+        message: dict[str, Json] = {"jsonrpc": "2.0", "method": said.method}
+        return write_json({**message, "params": params})
 
     def take_note(self, key: RequestKey | None) -> Note | None:
         """What an answer answers, if that matters."""
@@ -155,13 +192,11 @@ class Tooling:
                 self._tasks[name] = manifest
                 if len(self._tasks) > _TASKS_MAX:
                     del self._tasks[next(iter(self._tasks))]
-                return data  # who waits is told of progress, not of data
         if not hidden:
             return data
         if answer.failed or not isinstance(result, dict):
-            sentence = f"[redacted: {', '.join(sorted(hidden))}]"
-            return _with_error(answer.key, sentence)
-        return _with_result(data, redact(result, manifest.tags, hidden))
+            return _with_error(answer.key, mark(hidden))
+        return _with_result(data, _shown(result, manifest.tags, hidden))
 
     def _anything(self) -> Manifest | None:
         """For what no list or note tells of: whatever this server may tag."""
@@ -207,6 +242,40 @@ class Tooling:
             refused = self.is_refused(Subject(SubjectKind.ARTEFACT, manifest.digest))
             learnt.append((sighting is not Sighting.CHANGED and not refused, news))
         return learnt
+
+
+def _shown(result: dict[str, Json], tags: Tags, hidden: frozenset[str]) -> Json:
+    """A result, or what is told of the task that will have one."""
+    task = result.get("task", result)
+    if not isinstance(task, dict) or not isinstance(task.get("taskId"), str):
+        return redact(result, tags, hidden)
+    shown = _progress(task)
+    if task is not result:
+        return {"task": shown}
+    inner = result.get("result")
+    if isinstance(inner, dict):
+        shown["result"] = redact(inner, tags, hidden)
+    return shown
+
+
+def _progress(task: dict[str, Json]) -> dict[str, Json]:
+    """Of a task, what says nothing of its data."""
+    shown: dict[str, Json] = {}
+    for key in _PROGRESS:
+        value = task.get(key)
+        if not isinstance(value, str):
+            continue
+        if (
+            key == "taskId"
+            or (key == "status" and value in _STATES)
+            or (key == "resultType" and value in ("task", "complete"))
+            or (key.endswith("At") and _DATE.fullmatch(value))
+        ):
+            shown[key] = value
+    for key in _TIMES:
+        if key in task and (task[key] is None or type(task[key]) is int):
+            shown[key] = task[key]
+    return shown
 
 
 def _with_result(data: bytes, result: Json) -> bytes:

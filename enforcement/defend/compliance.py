@@ -177,10 +177,11 @@ def redact(result: dict[str, Json], tags: Tags, hidden: frozenset[str]) -> Json:
 
 
 def _withheld(why: frozenset[str]) -> dict[str, Json]:
-    return {"content": [{"type": "text", "text": _mark(why)}], "isError": True}
+    return {"content": [{"type": "text", "text": mark(why)}], "isError": True}
 
 
-def _mark(why: frozenset[str]) -> str:
+def mark(why: frozenset[str]) -> str:
+    """What stands in place of what is hidden."""
     return f"[redacted: {', '.join(sorted(why))}]"
 
 
@@ -196,12 +197,12 @@ def _block(item: Json, held: Json, bare: Json, why: frozenset[str]) -> Json:
                 return {"type": "text", "text": write_json(bare).decode()}
         except (MalformedError, UnicodeEncodeError):
             pass
-    return {"type": "text", "text": _mark(why)}
+    return {"type": "text", "text": mark(why)}
 
 
 def _without(value: Json, paths: list[Path], why: frozenset[str]) -> Json:
     if any(not path for path in paths):
-        return _mark(why) if isinstance(value, str) else None
+        return mark(why) if isinstance(value, str) else None
     if isinstance(value, list):
         below = [path[1:] for path in paths if path[0] == ANY]
         return [_without(v, below, why) for v in value] if below else value

@@ -28,12 +28,15 @@ class Exchange:
         self._pending[key] = None
 
     def cancel(self, key: RequestKey) -> None:
-        """The asker lost interest; the answer may or may not come."""
-        if key in self._pending:
+        """The asker lost interest; the answer may or may not come.
+
+        Until it does, its id stays taken: an answer to what was asked before must
+        not be read as one to what is asked next. Beyond ``CANCELLED_MAX`` such
+        requests count as pending, until no more fit into the session.
+        """
+        if key in self._pending and len(self._cancelled) < limits.CANCELLED_MAX:
             del self._pending[key]
             self._cancelled[key] = None
-            if len(self._cancelled) > limits.CANCELLED_MAX:
-                del self._cancelled[next(iter(self._cancelled))]
 
     def answer(self, key: RequestKey) -> bool:
         """Take an answer; False if nobody asked."""

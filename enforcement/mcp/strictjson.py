@@ -166,19 +166,26 @@ def _written(value: Json) -> Iterator[str]:
         yield str(value) if isinstance(value, Decimal) else json.dumps(value)
 
 
-def as_one_line(data: bytes) -> bytes:
+def as_one_line(data: bytes, key: RequestKey | None = None) -> bytes:
     """The same JSON with nothing in it that any reader takes for a line's end.
 
     Only for data that `read_json_untrusted` accepted: there a raw line feed is
     white space between tokens, and U+0085, U+2028, U+2029 stand in strings. Left
     as they are, one message could arrive at a line reader as several.
+
+    Raises:
+        MalformedError: so written it is larger than a message may be.
     """
     if b"\n" in data or b"\r" in data:
         data = data.strip().replace(b"\n", b" ").replace(b"\r", b" ")
     if data.isascii():
         return data
-    return (
+    line = (
         data.replace(b"\xc2\x85", b"\\u0085")
         .replace(b"\xe2\x80\xa8", b"\\u2028")
         .replace(b"\xe2\x80\xa9", b"\\u2029")
     )
+    if len(line) > limits.MESSAGE_BYTES_MAX:
+        sentence = f"on one line, it has more than {limits.MESSAGE_BYTES_MAX} bytes"
+        raise MalformedError(sentence, key=key)
+    return line

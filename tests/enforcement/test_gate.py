@@ -166,6 +166,24 @@ def test_a_message_never_reaches_a_line_reader_as_two(local: Gate) -> None:
     assert json.loads(sent.data) == json.loads(asked)
 
 
+@pytest.mark.parametrize("character", ["\x85", "\u2028"])
+def test_what_would_grow_past_the_limit_on_its_way_is_denied(
+    local: Gate, character: str
+) -> None:
+    text = character * (limits.MESSAGE_BYTES_MAX // len(character.encode()) - 100)
+    params = {"name": "t", "arguments": {"query": text}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    denial = hear(local, json.dumps(asked, ensure_ascii=False).encode())
+    assert denial["reason"] == "malformed"
+
+    local.handle(ClientMessage(call("t", 2)), NOW)
+    grown = {"jsonrpc": "2.0", "id": 2, "result": {"text": text}}
+    data = json.dumps(grown, ensure_ascii=False).encode()
+    (sent,) = of(local.handle(ServerMessage(data), NOW), ToClient)
+    assert json.loads(sent.data)["id"] == 2
+    assert told(sent.data)["reason"] == "server"
+
+
 def test_order_is_kept_while_a_request_is_being_signed(
     egress: Gate, town: Town, clerk: Agent
 ) -> None:

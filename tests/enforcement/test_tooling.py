@@ -330,16 +330,123 @@ def test_long_names_of_neighbours_cannot_pad_a_proof_either(
     assert denied(said(egress, call("read", 1, **long))) == "unprovable"
 
 
-# Tags
+# Tags: attackers
 
 
-def reply(tested: Gate, key: int, **result: object) -> dict[str, object]:
+def reply(tested: Gate, key: int | str, **result: object) -> dict[str, object]:
     (sent,) = of(server(tested, answer(key, **result)), ToClient)
     data: dict[str, object] = json.loads(sent.data)
     return data
 
 
 RECORD = {"ssn": "123-45", "age": 7, "visits": [{"note": "flu", "at": 1}]}
+
+
+def test_a_late_answer_is_never_taken_for_that_of_a_call_with_the_same_id(
+    local: Gate,
+) -> None:
+    lists(local, PATIENT, WIPE, READ)
+    said(local, call("patient", "x"))
+    said(local, message("notifications/cancelled", requestId="x"))
+    for key in range(2 * limits.CANCELLED_MAX):
+        said(local, call("read", key, query="select"), NOW + 10 * key)
+        cancel = message("notifications/cancelled", requestId=key)
+        said(local, cancel, NOW + 10 * key)
+    effects = said(local, call("read", "x", query="select"), NOW + 100_000)
+    assert denied(effects) == "request-id"
+    effects = said(local, call("read", "y", query="select"), NOW + 100_000)
+    assert denied(effects) == "busy"
+    late = server(local, answer("x", structuredContent=RECORD))
+    assert "123-45" not in repr(of(late, ToClient))
+
+
+def test_answers_nobody_can_read_do_not_let_a_tagged_one_be_forgotten(
+    local: Gate,
+) -> None:
+    lists(local, PATIENT, READ)
+    said(local, call("patient", "x"))
+    for key in range(limits.PENDING_MAX + limits.CANCELLED_MAX + 1):
+        passed = said(local, call("read", key, query="select"), NOW + 10 * key)
+        assert of(passed, ToServer)
+        assert of(server(local, b'{"id":%d,"result":NaN}' % key), ToClient)
+    assert "123-45" not in json.dumps(reply(local, "x", structuredContent=RECORD))
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"taskId": "t", "structuredContent": RECORD},
+        {"taskId": "t", "status": "123-45", "createdAt": "123-45", "more": RECORD},
+        {"task": {"taskId": "t", "statusMessage": "123-45"}, "content": [RECORD]},
+        {"taskId": "t", "status": "completed", "result": {"content": [RECORD]}},
+        {"task": "123-45", "taskId": "t"},
+    ],
+)
+def test_the_name_of_a_task_hides_no_data(
+    local: Gate, result: dict[str, object]
+) -> None:
+    lists(local, PATIENT)
+    said(local, call("patient", 1))
+    data = json.dumps(reply(local, 1, **result))
+    assert "123-45" not in data
+    assert "flu" not in data
+
+
+def test_a_task_is_told_with_its_progress_only(local: Gate) -> None:
+    lists(local, PATIENT)
+    said(local, call("patient", 1))
+    task = {
+        "taskId": "t",
+        "status": "working",
+        "createdAt": "2026-01-01T00:00:00Z",
+        "ttl": 60_000,
+    }
+    told = reply(local, 1, task={**task, "statusMessage": "123-45"})
+    assert told["result"] == {"task": task}
+
+
+SPOKEN = "the patient has 123-45"
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("message", {"level": "info", "logger": SPOKEN, "data": SPOKEN}),
+        ("progress", {"progressToken": 1, "progress": 2, "message": SPOKEN}),
+        ("cancelled", {"requestId": 9, "reason": SPOKEN}),
+        ("tasks/status", {"taskId": "t", "statusMessage": SPOKEN}),
+        ("of/its/own", {"words": SPOKEN}),
+    ],
+)
+def test_a_server_tells_no_tagged_data_beside_its_answer(
+    local: Gate, method: str, params: dict[str, object]
+) -> None:
+    lists(local, PATIENT, READ)
+    named = {"jsonrpc": "2.0", "method": f"notifications/{method}"}
+    spoken = json.dumps({**named, "params": params}).encode()
+    said(local, call("read", 1, query="select"))
+    assert of(server(local, spoken), ToClient) == [ToClient(spoken)]
+    said(local, call("patient", 2))
+    said(local, message("notifications/cancelled", requestId=2))
+    assert "123-45" not in repr(of(server(local, spoken), ToClient))
+    server(local, answer(2, content=[]))
+    assert of(server(local, spoken), ToClient) == [ToClient(spoken)]
+
+
+def test_a_server_asks_an_agent_nothing_of_what_it_may_not_see(local: Gate) -> None:
+    lists(local, PATIENT)
+    said(local, call("patient", 1))
+    asked = message("elicitation/create", 5, message=SPOKEN)
+    effects = server(local, asked)
+    assert not of(effects, ToClient)
+    assert told(of(effects, ToServer)[0].data)["reason"] == "no-permit"
+    assert of(server(local, message("ping", 6)), ToClient)
+    error = {"code": 1, "message": SPOKEN}
+    nameless = json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
+    assert "123-45" not in repr(server(local, nameless))
+
+
+# Tags
 
 
 def test_tagged_fields_are_taken_out_of_answers_and_of_their_text(local: Gate) -> None:

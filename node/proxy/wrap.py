@@ -39,6 +39,11 @@ ToClient = Callable[[bytes], Awaitable[None]]
 class Guard(Protocol):
     """Decides what passes between the client and the child."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether it never came to guarding, for the daemon turned it away."""
+        ...
+
     async def run(self) -> None:
         """Whatever it has to do meanwhile; cancelled at the end."""
         ...
@@ -159,7 +164,7 @@ async def _wrap(child: Child, client: _Client, new_guard: NewGuard) -> int:
         with trio.move_on_after(_DRAIN_S):
             await drained.wait()
         nursery.cancel_scope.cancel()
-    return status
+    return status or int(guard.refused)
 
 
 async def _from_client(client: _Client, guard: Guard) -> None:

@@ -45,6 +45,7 @@ class DaemonGuard:
         self._tried = trio.Event()
         self._drained = trio.Event()
         self._client_ended = False
+        self.refused = False
         self._waiting: OrderedDict[Key, None] = OrderedDict()
         self._denied: OrderedDict[Key, None] = OrderedDict()
 
@@ -117,10 +118,12 @@ class DaemonGuard:
             answer = None
         if answer is not None and answer[0] == WrapFrame.WELCOME:
             self._frames = frames
+            self.refused = False
             return frames
         wire.close()
         if answer is not None and answer[0] == WrapFrame.REFUSED:
             why = answer[1].decode("utf-8", "replace")
+            self.refused = True
             if why != self._why:
                 self._log.warn(why)
             self._why = why

@@ -94,6 +94,10 @@ class StandaloneGuard:
     _outlet: Outlet
     _to_client: ToClient
 
+    @property
+    def refused(self) -> bool:
+        return False
+
     async def run(self) -> None:
         """There is nothing to do meanwhile."""
 

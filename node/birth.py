@@ -7,7 +7,8 @@ whoever writes the founders' file. Nothing in it is secret.
 import base64
 import hashlib
 import secrets
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 import attrs
 
 from gossip.errors import UserError
-from gossip.membership.founders import parse_founders
+from gossip.membership.founders import Founders, parse_founders
 from gossip.units import NodeId, UnixMs
 from node.config import (
     FILE_NAME,
@@ -106,17 +107,60 @@ def make_operator(folder: Path, name: str, suite: SuiteWithKeys) -> tuple[Path, 
 
 
 def join_founders(
-    name: str, nodes: Sequence[Path], operators: Sequence[Path], output: Path
-) -> None:
+    name: str,
+    nodes: Sequence[Path],
+    operators: Sequence[Path],
+    output: Path,
+    quorum: Mapping[str, int] | None = None,
+    colluders: int | None = None,
+) -> Founders:
     """Join cards into a founders' file, checked before it is written.
+
+    Args:
+        quorum: How many operators each kind of act takes, where not the default.
 
     Raises:
         UserError: a card is broken, or together they make no cluster.
     """
-    cards = [read_text(path, "the card").strip() for path in (*nodes, *operators)]
-    text = "\n\n".join([_toml("", cluster=name).strip(), *cards]) + "\n"
-    parse_founders(text, str(output))
+    cards = [_read_card(path) for path in (*nodes, *operators)]
+    _check_names("node", nodes, cards)
+    _check_names("operator", operators, cards[len(nodes) :])
+    given = [f"{kind} = {needed}" for kind, needed in (quorum or {}).items()]
+    head = [_toml("", cluster=name).strip()]
+    if colluders is not None:
+        head.append(f"colluders = {colluders}")
+    told = [*head, "", "[quorum]", *given]
+    whole = parse_founders("\n".join([*told, "", *cards]), str(output))
+    told[-len(given) - 1] += "  # how many operators each kind of act takes"
+    told += [f"# {k} = {n}" for k, n in whole.quorum.items() if k not in (quorum or {})]
+    text = "\n\n".join(["\n".join(told), *cards]) + "\n"
     write_new(output, text.encode())
+    return parse_founders(text, str(output))
+
+
+def _read_card(path: Path) -> str:
+    if path.suffix in (".key", ".seed"):
+        raise UserError(f"{path}: this is a key, not a card; a card ends in .toml")
+    return read_text(path, "the card").strip()
+
+
+def _check_names(what: str, paths: Sequence[Path], cards: Sequence[str]) -> None:
+    """Refuse two cards of one name, and say which they are."""
+    seen: dict[object, Path] = {}
+    for path, card in zip(paths, cards, strict=False):
+        try:
+            tables: object = tomllib.loads(card).get(what)
+        except tomllib.TOMLDecodeError as wrong:
+            raise UserError(f"{path}: not valid TOML: {wrong}") from None
+        if not isinstance(tables, list) or len(tables) != 1:
+            raise UserError(f"{path}: not the card of one {what}")
+        name: object = tables[0].get("name")
+        if name in seen:
+            raise UserError(
+                f"{seen[name]} and {path}: both are cards of {what} `{name}`; names"
+                " must differ"
+            )
+        seen[name] = path
 
 
 def add_agent(

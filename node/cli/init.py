@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from gossip.errors import UserError
+from gossip.membership.founders import ActKind
 from node import birth
 from node.cli.common import (
     address_option,
@@ -139,6 +140,18 @@ def operator_init(folder: Path, name: str) -> None:
 )
 @click.option("--name", required=True, help="The cluster's name.")
 @click.option(
+    "--quorum",
+    "quorums",
+    metavar="KIND=K",
+    multiple=True,
+    help="How many operators a kind of act takes, such as release=3; repeat it.",
+)
+@click.option(
+    "--colluders",
+    type=click.IntRange(0),
+    help="How many lying nodes to tolerate; by default every third but one.",
+)
+@click.option(
     "--output",
     "-o",
     default="founders.toml",
@@ -146,12 +159,31 @@ def operator_init(folder: Path, name: str) -> None:
     type=click.Path(path_type=Path),
 )
 def founders(
-    cards: tuple[Path, ...], operators: tuple[Path, ...], name: str, output: Path
+    cards: tuple[Path, ...],
+    operators: tuple[Path, ...],
+    name: str,
+    quorums: tuple[str, ...],
+    colluders: int | None,
+    output: Path,
 ) -> None:
     """Join the nodes' and operators' cards into the file every node holds."""
     _check_name(name)
-    birth.join_founders(name, cards, operators, output)
-    click.echo(f"{output}: {len(cards)} nodes, {len(operators)} operators")
+    quorum = dict(map(_read_quorum, quorums))
+    made = birth.join_founders(name, cards, operators, output, quorum, colluders)
+    click.echo(
+        f"{output}: {len(cards)} nodes, {len(operators)} operators, cluster id"
+        f" {made.cluster.hex()[:16]}; a release takes {made.quorum[ActKind.RELEASE]}"
+    )
+
+
+def _read_quorum(text: str) -> tuple[str, int]:
+    kind, _, needed = text.partition("=")
+    if kind not in list(ActKind) or not needed.isascii() or not needed.isdigit():
+        raise UserError(
+            f"--quorum: `{text}` is not KIND=K with a number K; kinds are"
+            f" {', '.join(ActKind)}"
+        )
+    return kind, int(needed)
 
 
 @click.group()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gossip.membership.founders import ActKind, parse_founders
 from node.config import load_config, load_founders
 from tests.support.daemons import ROOT, picket
 
@@ -76,6 +77,44 @@ def test_cards_join_into_a_founders_file(tmp_path: Path) -> None:
     assert founders.nodes[1].servers == ("db-b",)
     assert founders.nodes[0].addresses == (("::1", 7946),)
     assert (tmp_path / "opal.key").stat().st_mode & 0o777 == 0o600
+
+
+def cards(home: Path, *names: str, operators: int = 2) -> list[str]:
+    """Cards of nodes, and words that name operators' cards."""
+    for name in names:
+        picket("init", str(home / name), "--name", name.strip("_"))
+    words = [str(home / name / "card.toml") for name in names]
+    for number in range(operators):
+        picket("operator", "init", str(home), "--name", f"op{number}")
+        words += ["--operator", str(home / f"op{number}.card.toml")]
+    return [*words, "--name", "bank", "-o", str(home / "founders.toml")]
+
+
+def test_quorums_and_colluders_are_written_where_people_read_them(
+    tmp_path: Path,
+) -> None:
+    words = cards(tmp_path, "a", "b", "c", "d")
+    done = picket("founders", *words, "--quorum", "release=1", "--colluders", "0")
+    text = (tmp_path / "founders.toml").read_text()
+    founders = parse_founders(text, "f")
+    assert founders.quorum[ActKind.RELEASE] == 1
+    assert founders.quorum[ActKind.POLICY] == 2
+    assert founders.colluders == 0
+    assert "# policy = 2" in text
+    assert founders.cluster.hex()[:16] in done.stdout
+
+
+def test_a_founders_file_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    words = cards(tmp_path, "a", "_a", operators=1)
+    said = fails("founders", *words)
+    assert "a/card.toml and " in said
+    assert "_a/card.toml: both are cards of node `a`" in said
+    words = [str(tmp_path / "a" / "card.toml"), *words[2:]]
+    for option in ("release=3", "release=x", "nothing=1"):
+        assert "release" in fails("founders", *words, "--quorum", option)
+    words[2] = str(tmp_path / "op0.key")
+    assert "op0.key: this is a key, not a card" in fails("founders", *words)
+    assert not (tmp_path / "founders.toml").exists()
 
 
 def test_an_agents_token_is_shown_once_and_its_roles_are_granted(solo: Path) -> None:

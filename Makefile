@@ -7,6 +7,8 @@ SHELL := bash
 
 UV ?= uv
 ARGS ?=
+RUNS ?= 200
+MINUTES ?= 10
 
 # The first Python that is new enough, unless told which.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -91,6 +93,14 @@ check-types: setup
 
 check-layers: setup
 	@.venv/bin/lint-imports
+
+.PHONY: scenarios
+scenarios: setup ## Run the library of scenarios, reduced, with 200 seeds (RUNS=200)
+	@.venv/bin/picket sim check --runs $(RUNS) --jobs $$(nproc) $(ARGS)
+
+.PHONY: swarm
+swarm: setup ## Run random scenarios and shrink what fails (MINUTES=10, ARGS=--seed N)
+	@.venv/bin/picket sim swarm --minutes $(MINUTES) $(ARGS)
 
 .PHONY: bench
 bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench

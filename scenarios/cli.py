@@ -8,23 +8,25 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
-from typing import TextIO
+from time import perf_counter, process_time
+from typing import TextIO, TypeAlias
 
 import attrs
 import click
 
 from gossip.errors import UserError
 from scenarios.borrowed import find_suite
-from scenarios.figures import BARS
 from scenarios.onlooker import Onlooker
 from scenarios.page import Chronicle, write_page
 from scenarios.reading import library, load
-from scenarios.run import Verdict, run
+from scenarios.run import run
 from scenarios.script import NODES_MAX, Scenario
 from scenarios.swarm import failure, random_scenario, shrink
+from scenarios.telling import Took, as_object, tell
 from scenarios.world import World
 from scenarios.writing import write_scenario
 
@@ -87,7 +89,7 @@ def run_(
             chronicles.append(Chronicle(world))
         return [*chronicles]
 
-    began = perf_counter()
+    began, began_cpu = perf_counter(), process_time()
     with _opened(trace) as out, _progress(scenario.title) as progress:
         verdict = run(
             scenario,
@@ -97,7 +99,7 @@ def run_(
             onlookers=onlookers,
             progress=progress,
         )
-    took_s = perf_counter() - began
+    took = Took(perf_counter() - began, process_time() - began_cpu)
     if report is not None:
         _write(report, write_page(scenario, verdict, chronicles[0]))
     replay = f"picket sim run {shlex.quote(name)} --seed {seed}"
@@ -108,39 +110,60 @@ def run_(
     if suite != "toy":
         replay += f" --suite {suite}"
     if as_json:
-        click.echo(json.dumps(as_object(verdict, replay, took_s), indent=2))
+        click.echo(json.dumps(as_object(verdict, replay, took), indent=2))
     else:
-        _tell(scenario, verdict, replay, took_s)
+        tell(scenario, verdict, replay, took)
     return 0 if verdict.passed else 1
 
 
 @sim.command("check")
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--jobs", type=click.IntRange(1), default=1, help="So many at a time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check_(runs: int, as_json: bool) -> int:
+def check_(runs: int, jobs: int, as_json: bool) -> int:
     """Run the library, reduced, with one seed after another.
 
     What Picket is known not to pass yet is left out.
     """
     began, failed = perf_counter(), []
     names = [name for name in library() if not load(name).beyond]
-    for i in range(runs):
-        name, seed = names[i % len(names)], 1 + i // len(names)
-        scenario = load(name).reduced()
-        verdict = run(scenario, seed)
-        if verdict.passed:
-            continue
-        replay = f"picket sim run {name} --seed {seed} --reduced"
-        failed.append({"failures": [*verdict.failures], "replay": replay})
-        if not as_json:
-            click.secho(f"{name}, seed {seed}: {verdict.failures[0]}", fg="red")
-            click.echo(f"replay: {replay}")
+    turns = [(names[i % len(names)], 1 + i // len(names)) for i in range(runs)]
+    with _workers(jobs) as each:
+        for (name, seed), failures in zip(turns, each(_check, turns), strict=True):
+            if not failures:
+                continue
+            replay = f"picket sim run {name} --seed {seed} --reduced"
+            failed.append({"failures": [*failures], "replay": replay})
+            if not as_json:
+                click.secho(f"{name}, seed {seed}: {failures[0]}", fg="red")
+                click.echo(f"replay: {replay}")
     took_s = round(perf_counter() - began, 1)
     if as_json:
         click.echo(json.dumps({"runs": runs, "failed": failed, "seconds": took_s}))
     else:
         click.echo(f"{runs} runs in {took_s} s, {len(failed)} failed")
     return 1 if failed else 0
+
+
+def _check(turn: tuple[str, int]) -> tuple[str, ...]:
+    name, seed = turn
+    return run(load(name).reduced(), seed).failures
+
+
+_Each: TypeAlias = Callable[
+    [Callable[[tuple[str, int]], tuple[str, ...]], list[tuple[str, int]]],
+    Iterator[tuple[str, ...]],
+]
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[_Each]:
+    """`map`, in so many processes."""
+    if jobs == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield pool.map
 
 
 @sim.command("swarm")
@@ -197,48 +220,6 @@ def _keep(scenario: Scenario, seed: int, folder: Path) -> Path:
     smallest = attrs.evolve(shrink(scenario, seed), seeds=(seed,))
     _write(str(path), write_scenario(smallest))
     return path
-
-
-def as_object(verdict: Verdict, replay: str, took_s: float) -> dict[str, object]:
-    """The one JSON object of a run. Everything but ``wall`` repeats exactly."""
-    return {
-        "scenario": verdict.scenario,
-        "verdict": "pass" if verdict.passed else "fail",
-        "failures": list(verdict.failures),
-        "seed": verdict.seed,
-        "nodes": verdict.nodes,
-        "figures": dict(sorted(verdict.figures.items())),
-        "events": verdict.events,
-        "simulated_s": verdict.simulated_s,
-        "trace_digest": verdict.trace_digest,
-        "replay": replay,
-        "wall": {
-            "seconds": round(took_s, 3),
-            "events_per_s": round(verdict.events / took_s),
-        },
-    }
-
-
-def _tell(scenario: Scenario, verdict: Verdict, replay: str, took_s: float) -> None:
-    limits = dict(scenario.expect.bars)
-    click.echo(
-        f"{verdict.scenario}: {verdict.nodes} nodes, seed {verdict.seed},"
-        f" {verdict.simulated_s:.1f} s simulated in {took_s:.1f} s"
-        f" ({verdict.events / took_s:,.0f} events/s)"
-    )
-    for figure, value in verdict.figures.items():
-        limit = ""
-        if figure in limits:
-            limit = f"   {'≥' if BARS[figure][1] else '≤'} {limits[figure]:g}"
-        click.echo(f"  {figure:22} {value:>14,.3f}{limit}")
-    click.echo(f"  {'trace_digest':22} {verdict.trace_digest}")
-    for sentence in verdict.failures:
-        click.secho(f"  {sentence}", fg="red")
-    if verdict.passed:
-        click.secho("passed", fg="green")
-    else:
-        click.secho("FAILED", fg="red", bold=True)
-        click.echo(f"replay: {replay}")
 
 
 @contextmanager

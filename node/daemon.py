@@ -135,6 +135,11 @@ class Daemon:
         texts = pushed or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
+        if load_founders(config) != self.roster.founders:
+            self.log.warn(
+                f"{config.founders_file} has changed; that waits for a restart, of all"
+                " nodes if the cluster's id is another then"
+            )
         self._warn_of_misfits(policy)
         self.ring.admit(config.agents)
         before = self.policy_digest
@@ -387,6 +392,7 @@ class Daemon:
             f"{self.config.name} is ready",
             node=self.me,
             listening=where,
+            cluster=self.roster.cluster,
             provider=self.suite.provider,
             mode="observe" if self.court.observe else "enforce",
         )

@@ -304,7 +304,11 @@ class Responder(_Side):
     def _check_mac1(self, m1: bytes) -> None:
         expected = self._mac1(self._local.chain.node, m1)
         if not hmac.compare_digest(m1[M1_MACED_BYTES:M1_COOKIE_AT], expected):
-            raise PeerError("a call meant for another node or another cluster")
+            cluster = self._local.cluster.hex()[:16]
+            raise PeerError(
+                "a call meant for another node or another cluster, not for"
+                f" {cluster}; all nodes need the same founders' file"
+            )
 
     def _cookie(self, m1: bytes) -> bytes:
         assert self._cookie_key is not None

@@ -193,6 +193,19 @@ async def test_a_disk_that_refuses_ends_the_daemon_with_a_sentence(
     assert not sockets(tmp_path)
 
 
+def test_a_changed_founders_file_waits_for_a_restart_and_is_said_to(
+    tmp_path: Path,
+) -> None:
+    daemon = daemon_of(bear(tmp_path, ["a"])["a"])
+    daemon.reload()
+    assert "waits for a restart" not in said(daemon)
+    founders = daemon.config.founders_file
+    text = founders.read_text().replace('grants = ["agent"]', 'grants = ["boss"]')
+    founders.write_text(text)
+    daemon.reload()
+    assert "waits for a restart" in said(daemon)
+
+
 def test_a_reload_with_a_mistake_changes_nothing(tmp_path: Path) -> None:
     homes = bear(tmp_path, ["a"])
     daemon = daemon_of(homes["a"])

@@ -6,9 +6,10 @@ or hands them an event; what says something waits until it is durable.
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from enforcement.decide.court import Heard
+from enforcement.decide.evidence import tell_proof_untrusted
 from enforcement.decide.story import tell
 from enforcement.decide.taxonomy import find_category
 from gossip.errors import PeerError
@@ -16,6 +17,8 @@ from gossip.ledger.entries import (
     EntryKind,
     Proof,
     Report,
+    Subject,
+    SubjectKind,
     Witness,
     write_report,
 )
@@ -105,7 +108,13 @@ async def _report(daemon: "Daemon", args: Args) -> Json:
 
 def _audit(daemon: "Daemon", args: Args) -> Json:
     rows = daemon.store.audit(int_arg(args, "last", 50, 1, 1_000))
-    return [json.loads(record) for _, _, record in rows]
+    return [_name_row(daemon, json.loads(record)) for _, _, record in rows]
+
+
+def _name_row(daemon: "Daemon", row: dict[str, Json]) -> Json:
+    """A record of the trail, with what its agent is called today."""
+    agent = Subject(SubjectKind.AGENT, bytes.fromhex(str(row["agent"])))
+    return {**row, "agent_name": daemon.names.tell(daemon.court, agent)}
 
 
 def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
@@ -134,7 +143,46 @@ def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
     told = tell(
         court, subject, daemon.names.tell(court, subject), daemon.clock.unix_ms()
     )
-    return {"sentences": [*told.sentences], "facts": told.facts}
+    requests = _requests(daemon, subject)
+    sentences = [*told.sentences[:-1], *map(_say_request, requests)]
+    return {
+        "sentences": [*sentences, *told.sentences[-1:]],
+        "facts": {**told.facts, "requests": [*requests]},
+    }
+
+
+def _requests(daemon: "Daemon", subject: Subject) -> list[dict[str, Json]]:
+    """What the proofs against a subject are about, as far as they are still held."""
+    case = daemon.court.case(subject)
+    places = {r.order[1:] for r in case.remarks()} if case else set()
+    found: dict[str, dict[str, Json]] = {}
+    for heard in daemon.court.recent():
+        evidence = heard.report.evidence
+        if heard.entry.place not in places or not isinstance(evidence, Proof):
+            continue
+        try:
+            told = tell_proof_untrusted(evidence.data)
+        except PeerError:
+            continue  # another kind of proof
+        agent = Subject(SubjectKind.AGENT, told.agent)
+        found[f"{told}"] = {
+            "at_ms": heard.entry.issued_at_ms,
+            "agent": str(agent),
+            "agent_name": daemon.names.tell(daemon.court, agent),
+            "node": daemon.court.roster.name(told.node),
+            "server": told.server,
+            "method": told.method,
+            "tool": told.tool,
+            "parameters": [*told.paths],
+        }
+    return [*found.values()]
+
+
+def _say_request(told: dict[str, Json]) -> str:
+    what = f"`{told['server']}/{told['tool']}`" if told["tool"] else told["method"]
+    opened = ", ".join(f"`{path}`" for path in cast("list[str]", told["parameters"]))
+    shown = f"; the proof opens {opened}" if opened else ""
+    return f"It was {told['agent_name']} calling {what}{shown}."
 
 
 async def _act_submit(daemon: "Daemon", args: Args) -> Json:

@@ -142,6 +142,7 @@ class Daemon:
             )
         self._warn_of_misfits(policy)
         self.ring.admit(config.agents)
+        self._learn_names()
         before = self.policy_digest
         self.bundles.install(policy, self.clock.unix_ms())
         self.guard.change(config)
@@ -221,6 +222,7 @@ class Daemon:
         self.bundles = recall(self.store, policy, self.clock.unix_ms())
         remember(self.store, texts)
         self.names = Names()
+        self._learn_names()
         self.policing = ClusterPolicy(
             self.roster, self.suite, self.bundles, self.clock, self.log
         )
@@ -288,6 +290,10 @@ class Daemon:
             observes_tools=config.observes("tools"),
         )
         self.metrics.members.set(self.roster.size)
+
+    def _learn_names(self) -> None:
+        for own in self.ring.principals.values():
+            self.names.learn(own.agent, own.name, own.node)
 
     def _make_links(self) -> Linkage:
         if self.roster.size == 1:

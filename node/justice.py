@@ -73,7 +73,7 @@ class Justice:
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
-        self.watchers = Watchers(self.court)
+        self.watchers = Watchers(self.court, self.names)
 
     def hear(self, entry: Entry) -> None:
         """An entry was admitted."""

@@ -14,11 +14,12 @@ import trio
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Standing
 from enforcement.decide.court import Court, Ruling
-from enforcement.decide.story import grounds, name_of
+from enforcement.decide.story import grounds
 from gossip.errors import PeerError
 from gossip.ledger.entries import Entry, Proof, Report, Subject
 from node.clock import unix_us
 from node.jsonlines import Json
+from node.names import Names
 
 WAITING_MAX: Final = 1_024
 QUIET_S: Final = 3.0
@@ -32,6 +33,7 @@ class Watchers:
     """Everybody who watches this node."""
 
     court: Court
+    names: Names = attrs.field(factory=Names)
     now_us: Callable[[], int] = unix_us
     _open: set[trio.MemorySendChannel[Line]] = attrs.field(init=False, factory=set)
 
@@ -108,7 +110,10 @@ class Watchers:
     def _line(self, what: str, subject: Subject | None = None, **more: Json) -> Line:
         line: Line = {"event": what, "at_us": self.now_us()}
         if subject is not None:
-            line |= {"subject": str(subject), "name": name_of(self.court, subject)}
+            line |= {
+                "subject": str(subject),
+                "name": self.names.tell(self.court, subject),
+            }
         return line | more
 
 

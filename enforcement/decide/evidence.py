@@ -230,6 +230,43 @@ def read_proof_untrusted(
     )
 
 
+@attrs.frozen(kw_only=True)
+class Told:
+    """What a proof lets people know of its request; never a value.
+
+    Attributes:
+        paths: Of the parameters it opens, as JSON pointers without ``/arguments``.
+    """
+
+    agent: AgentId = attrs.field(repr=bytes.hex)
+    node: NodeId = attrs.field(repr=bytes.hex)
+    server: str
+    method: str
+    tool: str
+    paths: tuple[str, ...]
+
+
+def tell_proof_untrusted(data: bytes) -> Told:
+    """Read what a proof is about, without judging it.
+
+    Raises:
+        PeerError: malformed.
+    """
+    fields = take_list(unpack_untrusted(data, limits.PROOF_BYTES_MAX), 10, 10)
+    body = read_body_untrusted(take_bytes(fields[3], 1, limits.ENVELOPE_BYTES_MAX))
+    shown = _read_shown_untrusted(fields[8], fields[9], body)
+    prefix = pointer(_prefix(body)) + b"/"
+    paths = sorted(path.removeprefix(prefix) for path in shown.leaves())
+    return Told(
+        agent=body.agent,
+        node=body.node,
+        server=body.server,
+        method=body.method,
+        tool=body.tool,
+        paths=tuple(path.decode(errors="replace") for path in paths),
+    )
+
+
 def _find_rule_untrusted(policy: Policy, name: Value, rule_digest: Value) -> Rule:
     rule = policy.rules.get(
         take_bytes(name, 1, _NAME_BYTES_MAX).decode(errors="replace")
@@ -325,6 +362,10 @@ class _Shown:
                     raise PeerError("a list whose items are not numbered")
         for child in below:
             self._check_complete(child)
+
+    def leaves(self) -> list[bytes]:
+        """The paths of opened values below which nothing is opened."""
+        return [path for path in self.opened if path not in self._children]
 
     def build(self, path: bytes) -> Json:
         """The value at an opened path, as far as it is shown."""

@@ -109,9 +109,10 @@ def reports(last: int, config: str, as_json: bool) -> None:
         return
     say_table(
         "reports",
-        ["at", "reporter", "about", "category", "severity", "evidence"],
+        ["id", "at", "reporter", "about", "category", "severity", "evidence"],
         [
             [
+                str(r["id"])[:12],
                 show_time(r["at_ms"]),
                 str(r["reporter"]),
                 str(r["name"]),
@@ -153,7 +154,7 @@ def audit(last: int, config: str, as_json: bool) -> None:
             [
                 show_time(r["at_ms"]),
                 str(r["verdict"]),
-                str(r["agent"])[:16],
+                _agent(r),
                 str(r["server"]),
                 str(r["method"]),
                 str(r["tool"]) or "-",
@@ -163,6 +164,12 @@ def audit(last: int, config: str, as_json: bool) -> None:
             for r in rows
         ],
     )
+
+
+def _agent(row: Row) -> str:
+    short = str(row["agent"])[:8]
+    name = str(row["agent_name"]).removeprefix("agent ")
+    return name if name.startswith(short) else f"{name} ({short})"
 
 
 @click.command()

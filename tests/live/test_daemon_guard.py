@@ -68,6 +68,7 @@ async def test_calls_pass_across_nodes_and_forbidden_ones_stop_at_egress(
             assert node.reports()[0]["class"] == "witness"
         rows = picket("audit", "-c", str(branch.home)).stdout
         assert "ledger-admin-only" in rows
+        assert "\tbot of branch (" in rows
         assert "INSERT" not in rows
         for node in made.nodes:
             assert node.end() == 0
@@ -116,6 +117,10 @@ async def test_a_node_whose_egress_is_compromised_is_cut_off_by_all_and_released
             assert "a customer" in answer
             why = picket("quarantine", "why", "branch", "-c", str(fraud.home)).stdout
             assert "ledger-admin-only" in why
+            assert (
+                "It was agent bot of branch calling `sql/write_query`; the proof opens"
+                " `query`."
+            ) in why
             assert WRITE not in why
             why = picket("quarantine", "why", "bot", "-c", str(fraud.home)).stdout
             assert why.startswith("agent bot of branch is quarantined")

@@ -88,7 +88,10 @@ class Verdict(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Audit:
-    """One decision, for the append-only trail. One for every request.
+    """One decision, for the append-only trail.
+
+    One for every request that is allowed. Of what is refused, and accuses nobody, an
+    agent has 32 at once and then one a second, which stands for those left out.
 
     Attributes:
         method: Empty if the message could not be parsed.
@@ -98,6 +101,7 @@ class Audit:
         request_id: 16 random bytes of the envelope; empty without one.
         digest: Of the message's bytes, salted by this node (`Post.salt`).
         session: 32 random bytes; see `SubjectKind.SESSION`.
+        count: For how many refusals of this agent it stands.
     """
 
     at_ms: UnixMs
@@ -113,6 +117,7 @@ class Audit:
     request_id: bytes = attrs.field(repr=bytes.hex)
     digest: bytes = attrs.field(repr=bytes.hex)
     session: bytes = attrs.field(default=b"", repr=bytes.hex)
+    count: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -170,6 +175,13 @@ class Prove:
     body: bytes = attrs.field(repr=False)
 
 
+@attrs.frozen
+class HangUp:
+    """End the session: its other side floods this node. Always the last effect."""
+
+    sentence: str
+
+
 @attrs.frozen(kw_only=True)
 class ToolSeen:
     """A server declared a tool for the first time, or otherwise than it is pinned.
@@ -193,6 +205,7 @@ Effect: TypeAlias = (
     | SignRequest
     | Prove
     | Audit
+    | HangUp
     | Witness
     | Proof
     | ToolSeen

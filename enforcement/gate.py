@@ -19,10 +19,12 @@ import attrs
 from enforcement import limits
 from enforcement.antechamber import Antechamber
 from enforcement.defend.compliance import mark
+from enforcement.defend.testimony import Patience
 from enforcement.detect.pins import Manifest
 from enforcement.effects import (
     Audit,
     Effect,
+    HangUp,
     Position,
     ToClient,
     ToServer,
@@ -96,6 +98,7 @@ class Gate:
     _waiting: Antechamber = attrs.field(init=False, repr=False)
     _signatory: Signatory = attrs.field(init=False, repr=False)
     _lost: str | None = attrs.field(init=False, default=None)
+    _patience: Patience = attrs.field(init=False, factory=Patience, repr=False)
 
     def __attrs_post_init__(self) -> None:
         post, at, name, who = self.post, self.position, self.server, self.audience
@@ -120,7 +123,7 @@ class Gate:
                 event.data if isinstance(event, ClientMessage | ServerMessage) else b""
             )
             seen = self._see(data, now_ms)
-            return [self._audit(seen, Verdict.DROPPED, Reason.INTERNAL)]
+            return self._note(seen, Verdict.DROPPED, Reason.INTERNAL)
 
     def _handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         match event:
@@ -157,23 +160,25 @@ class Gate:
             denial = write_denial(
                 wrong.key, str(wrong), Reason.MALFORMED, code=wrong.code
             )
-            audit = self._audit(seen, Verdict.DENIED, Reason.MALFORMED)
-            return [audit, ToClient(denial)]
+            audit = self._note(seen, Verdict.DENIED, Reason.MALFORMED)
+            return [*audit, ToClient(denial), *self._junk(seen)]
         if isinstance(message, Request):
             return self._request(message, event, seen)
         if self._judge.find_refused(self.principal) is not None and not (
             isinstance(message, Notification) and message.method == _CANCELLED
         ):
-            return [self._audit(seen, Verdict.DROPPED, Reason.QUARANTINED)]
+            return self._drop(seen, Reason.QUARANTINED)
         if isinstance(message, Response):
             if message.key is not None and not self._asked_back.answer(message.key):
-                return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
+                return self._drop(seen, Reason.UNASKED)
+        elif not self._judge.has_rate(self.principal, seen.at_ms):
+            return self._drop(seen, Reason.RATE)
         elif message.method == _CANCELLED:
             key = _cancel(self._asked, message)
             if self._waiting.cancel(key):
-                return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
+                return self._note(seen, Verdict.DROPPED, Reason.UNASKED)
         if self._lost is not None or not self._outbox.has_room(len(event.data)):
-            return [self._audit(seen, Verdict.DROPPED, Reason.SERVER)]
+            return self._note(seen, Verdict.DROPPED, Reason.SERVER)
         return self._outbox.put(Outgoing(data=event.data))
 
     def _request(
@@ -188,9 +193,10 @@ class Gate:
             kind = type(wrong).__name__
             why = DeniedError(Reason.INTERNAL, f"Picket failed on this call ({kind})")
         self._judge.distrust(self.principal, why, seen.at_ms)
+        accuses = bool(why.evidence)
         return [
             *why.evidence,
-            self._audit(seen, Verdict.DENIED, why.reason, why.rule),
+            *self._note(seen, Verdict.DENIED, why.reason, why.rule, always=accuses),
             ToClient(
                 write_denial(
                     request.key,
@@ -200,6 +206,7 @@ class Gate:
                     advice=why.advice,
                 )
             ),
+            *(self._junk(seen) if _is_junk(why) else []),
         ]
 
     def _admit(
@@ -267,7 +274,7 @@ class Gate:
         for request, event in self._waiting.empty():
             seen = self._see(event.data, now_ms)
             seen.request = request
-            effects.append(self._audit(seen, Verdict.DENIED, reason))
+            effects += self._note(seen, Verdict.DENIED, reason)
             effects.append(ToClient(write_denial(request.key, sentence, reason)))
         return effects
 
@@ -333,7 +340,7 @@ class Gate:
             if tooling is not None and tooling.is_answer(message.key):
                 return self._take_tools(tooling, message, seen.at_ms)
             if message.key is not None and not self._asked.answer(message.key):
-                return [self._audit(seen, Verdict.DROPPED, Reason.UNASKED)]
+                return self._note(seen, Verdict.DROPPED, Reason.UNASKED)
         refused = self._judge.find_refused(self.principal) is not None
         if refused:
             return self._cut_off(message, seen)
@@ -398,7 +405,7 @@ class Gate:
         """Somebody was quarantined in mid-stream: what still comes goes nowhere."""
         if isinstance(message, Request):
             return self._refuse_server(message, Reason.QUARANTINED, seen)
-        effects: list[Effect] = [self._audit(seen, Verdict.DROPPED, Reason.QUARANTINED)]
+        effects = self._note(seen, Verdict.DROPPED, Reason.QUARANTINED)
         if isinstance(message, Response) and message.key is not None:
             if self._tooling is not None:
                 self._tooling.take_note(message.key)
@@ -412,13 +419,13 @@ class Gate:
     ) -> list[Effect]:
         seen.request = request
         denial = write_denial(request.key, "the agent cannot be asked now", reason)
-        return [self._audit(seen, Verdict.DENIED, reason), ToServer(denial)]
+        return [*self._note(seen, Verdict.DENIED, reason), ToServer(denial)]
 
     def _malformed_from_server(
         self, data: bytes, wrong: MalformedError, seen: "_Seen"
     ) -> list[Effect]:
         """Drop it; but if it was an answer, tell whoever waits for it."""
-        effects: list[Effect] = [self._audit(seen, Verdict.DROPPED, Reason.MALFORMED)]
+        effects = self._note(seen, Verdict.DROPPED, Reason.MALFORMED)
         key = wrong.key if wrong.key is not None else guess_key_untrusted(data)
         if self._tooling is not None and self._tooling.is_answer(key):
             return [*effects, *self._take_tools(self._tooling, None, seen.at_ms)]
@@ -443,6 +450,36 @@ class Gate:
 
     def _see(self, data: bytes, now_ms: UnixMs) -> "_Seen":
         return _Seen(digest(Domain.MESSAGE, self.post.salt, data), now_ms)
+
+    def _drop(self, seen: "_Seen", reason: Reason) -> list[Effect]:
+        """The other side sent what no honest one sends."""
+        return [*self._note(seen, Verdict.DROPPED, reason), *self._junk(seen)]
+
+    def _junk(self, seen: "_Seen") -> list[Effect]:
+        """Count it; a flood is witnessed, and ends what another node opened."""
+        if self._patience.spend(seen.at_ms):
+            return []
+        who = self.principal
+        effects = self._judge.witness_flood(who, seen.digest, seen.at_ms)
+        if self.position is Position.INGRESS:
+            effects.append(HangUp("too much came that no gate lets out"))
+        return effects
+
+    def _note(
+        self,
+        seen: "_Seen",
+        verdict: Verdict,
+        reason: Reason,
+        rule: str = "",
+        *,
+        always: bool = False,
+    ) -> list[Effect]:
+        """The record of a refusal, unless a later one will stand for it."""
+        record = self._audit(seen, verdict, reason, rule)
+        if always:
+            return [record]
+        count = self.post.audits.spend(self.principal.agent, seen.at_ms)
+        return [attrs.evolve(record, count=count)] if count else []
 
     def _audit(
         self, seen: "_Seen", verdict: Verdict, reason: Reason, rule: str = ""
@@ -476,6 +513,13 @@ class _Seen:
 
 def _seen_by_policy(principal: Principal) -> tuple[str, tuple[str, ...], str]:
     return principal.name, principal.roles, principal.node_name
+
+
+def _is_junk(why: DeniedError) -> bool:
+    """Whether no honest gate lets such a request out."""
+    if why.reason is Reason.ENVELOPE:
+        return isinstance(why.__cause__, PeerError)
+    return why.reason in (Reason.REQUEST_ID, Reason.UNSIGNED)
 
 
 def _as_line(data: bytes, message: Message) -> bytes:

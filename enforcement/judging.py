@@ -62,6 +62,10 @@ class Judge:
         """A call was denied: what that costs the agent."""
         self._screen.distrust(principal, why, now_ms)
 
+    def has_rate(self, principal: Principal, now_ms: UnixMs) -> bool:
+        """Spend a token on a notification, if there is one."""
+        return self._screen.has_rate(principal, now_ms)
+
     def hidden(
         self, principal: Principal, manifest: Manifest, now_ms: UnixMs
     ) -> frozenset[str]:
@@ -359,6 +363,15 @@ class Judge:
             advice="wait a moment; the limits are in the configuration",
             evidence=self._witness(subject, "rate-abuse", severity, seen, now_ms),
         )
+
+    def witness_flood(
+        self, principal: Principal, seen: bytes, now_ms: UnixMs
+    ) -> list[Effect]:
+        """A session brings more of what no honest side sends than an accident would."""
+        subject, severity = Subject(SubjectKind.AGENT, principal.agent), 3
+        if self.position is Position.INGRESS:
+            subject, severity = Subject(SubjectKind.NODE, principal.node), 7
+        return self._witness(subject, "rate-abuse", severity, seen, now_ms)
 
     def _witness(
         self,

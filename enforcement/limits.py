@@ -68,3 +68,9 @@ APPROVALS_MAX: Final = 4_096
 BUCKETS_MAX: Final = 16_384
 WITNESS_EVERY_MS: Final = 1_000
 WITNESSED_MAX: Final = 4_096
+AUDIT_REFUSED_BURST: Final = 32
+AUDIT_REFUSED_PER_SECOND: Final = 1.0
+"""Records of what was refused, for each agent; one stands for those left out."""
+JUNK_BURST: Final = 256
+JUNK_PER_SECOND: Final = 10.0
+"""Messages of one session that no honest side sends; more are a flood."""

@@ -8,7 +8,7 @@ from enforcement.defend.bundles import Bundles
 from enforcement.defend.rate import RateLimiter
 from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import Approvals, TrustBook
-from enforcement.defend.testimony import WitnessBudget
+from enforcement.defend.testimony import AuditBudget, WitnessBudget
 from enforcement.defend.trial import Trial
 from enforcement.detect.pins import Pins
 from enforcement.effects import Effect, Subject
@@ -42,6 +42,7 @@ class Post:
     rates: RateLimiter
     replay: ReplayWindow
     witnesses: WitnessBudget
+    audits: AuditBudget = attrs.field(factory=AuditBudget)
     is_refused: Callable[[Subject], bool]
     spares: Callable[[AgentId, str], bool] = _never
     pins: Pins | None = None

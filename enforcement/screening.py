@@ -167,6 +167,12 @@ class Screen:
             advice=f"wait, or run `picket approve {principal.name}`",
         )
 
+    def has_rate(self, principal: Principal, now_ms: UnixMs) -> bool:
+        """Spend a token on a notification, if there is one."""
+        slack = INGRESS_RATE_SLACK if self.position is Position.INGRESS else 1.0
+        rates = self.post.rates
+        return rates.take_message(principal.agent, self.server, now_ms, slack)
+
     def find_empty_rate(self, call: Call, now_ms: UnixMs) -> str | None:
         """Spend a token of every limit on the call; if one has none, which."""
         principal = call.principal

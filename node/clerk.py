@@ -41,7 +41,7 @@ class Clerk:
             case Audit():
                 self.metrics.calls.labels(
                     effect.verdict.value, effect.position.value
-                ).inc()
+                ).inc(effect.count)
                 self.store.submit(PutAudit(effect.at_ms, write_audit(effect)))
             case Witness():
                 self.evidence.witness(effect)
@@ -79,6 +79,7 @@ def write_audit(record: Audit) -> bytes:
             "request_id": record.request_id.hex(),
             "digest": record.digest.hex(),
             "session": record.session.hex(),
+            "count": record.count,
         },
         separators=(",", ":"),
     ).encode()

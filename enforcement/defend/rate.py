@@ -60,15 +60,33 @@ class RateLimiter:
         empty: str | None = None
         for name in names:
             rate = self.servers.get(name, self.default)
-            burst, per_ms = rate.burst * slack, rate.per_second * slack / 1_000
-            tokens, then_ms = self._buckets.pop((agent, name), (burst, now_ms))
-            tokens = min(burst, tokens + max(0, now_ms - then_ms) * per_ms)
+            tokens = self._refill((agent, name), rate, now_ms, slack)
             held.append(tokens)
             if tokens < 1 and empty is None:
                 empty = name
         for name, tokens in zip(names, held, strict=True):
             left = tokens - 1 if empty is None else tokens
-            self._buckets[agent, name] = (left, now_ms)
+            self._keep((agent, name), left, now_ms)
+        return empty
+
+    def take_message(
+        self, agent: AgentId, server: str, now_ms: UnixMs, slack: float = 1.0
+    ) -> bool:
+        """Spend a token on what is no call: as many as calls have, counted apart."""
+        key = (agent, f"{server} notifications")  # no server is called so
+        rate = self.servers.get(server, self.default)
+        tokens = self._refill(key, rate, now_ms, slack)
+        self._keep(key, tokens - 1 if tokens >= 1 else tokens, now_ms)
+        return tokens >= 1
+
+    def _refill(
+        self, key: tuple[AgentId, str], rate: Rate, now_ms: UnixMs, slack: float
+    ) -> float:
+        burst, per_ms = rate.burst * slack, rate.per_second * slack / 1_000
+        tokens, then_ms = self._buckets.pop(key, (burst, now_ms))
+        return min(burst, tokens + max(0, now_ms - then_ms) * per_ms)
+
+    def _keep(self, key: tuple[AgentId, str], tokens: float, now_ms: UnixMs) -> None:
+        self._buckets[key] = (tokens, now_ms)
         while len(self._buckets) > limits.BUCKETS_MAX:
             del self._buckets[next(iter(self._buckets))]
-        return empty

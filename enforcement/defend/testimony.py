@@ -1,10 +1,14 @@
-"""How often a node may speak about one subject: once a second, with a count."""
+"""How often a node may speak about one subject, or note that it refused one agent.
+
+Once a second, with a count: whoever floods a node fills neither feeds nor disks.
+"""
 
 import attrs
 
 from enforcement import limits
+from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.effects import Subject
-from gossip.units import UnixMs
+from gossip.units import AgentId, UnixMs
 
 
 @attrs.define
@@ -25,3 +29,45 @@ class WitnessBudget:
         if len(self._last) > limits.WITNESSED_MAX:
             del self._last[next(iter(self._last))]
         return silent + 1
+
+
+def _rows() -> RateLimiter:
+    per_second, burst = limits.AUDIT_REFUSED_PER_SECOND, limits.AUDIT_REFUSED_BURST
+    return RateLimiter(Rate(per_second=per_second, burst=burst))
+
+
+@attrs.define
+class AuditBudget:
+    """How many records of refusals each agent has had. One object for all gates."""
+
+    _rows: RateLimiter = attrs.field(init=False, factory=_rows, repr=False)
+    _silent: dict[AgentId, int] = attrs.field(init=False, factory=dict, repr=False)
+
+    def spend(self, agent: AgentId, now_ms: UnixMs) -> int:
+        """For how many refusals a record stands now; 0 means write none."""
+        count = self._silent.pop(agent, 0) + 1
+        if self._rows.take(agent, "", now_ms):
+            return count
+        self._silent[agent] = count
+        if len(self._silent) > limits.WITNESSED_MAX:
+            del self._silent[next(iter(self._silent))]
+        return 0
+
+
+@attrs.define
+class Patience:
+    """What one session may bring that no honest side sends, before it is a flood."""
+
+    _left: float = attrs.field(init=False, default=limits.JUNK_BURST)
+    _then_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
+
+    def spend(self, now_ms: UnixMs) -> bool:
+        """Whether there is some left."""
+        gone_s = max(0, now_ms - self._then_ms) / 1_000
+        self._then_ms = now_ms
+        refilled = self._left + gone_s * limits.JUNK_PER_SECOND
+        self._left = min(limits.JUNK_BURST, refilled) - 1
+        if self._left >= 0:
+            return True
+        self._left = 0
+        return False

@@ -159,11 +159,16 @@ def audit(last: int, config: str, as_json: bool) -> None:
                 str(r["method"]),
                 str(r["tool"]) or "-",
                 str(r["rule"]) or "-",
-                str(r["reason"]) or "-",
+                _reason(r),
             ]
             for r in rows
         ],
     )
+
+
+def _reason(row: Row) -> str:
+    count = row.get("count", 1)
+    return f"{row['reason'] or '-'}{'' if count == 1 else f' x{count}'}"
 
 
 def _agent(row: Row) -> str:

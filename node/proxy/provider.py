@@ -3,7 +3,7 @@
 import attrs
 import trio
 
-from enforcement.effects import Position
+from enforcement.effects import Position, Subject, SubjectKind
 from enforcement.principal import Principal, read_principal_untrusted
 from gossip.errors import PeerError
 from gossip.membership.identity import read_chain_untrusted
@@ -66,6 +66,7 @@ class MeshProvider:
         principal = self._read_principal_untrusted(shown, peer)
         if server not in self.desk.servers:
             raise Lost(f"this node provides no server `{server}`")
+        self._check_quarantine(principal)
         async with trio.open_nursery() as nursery:
             backend = await self.desk.backend(nursery, server)
             if isinstance(backend, LostBackend):
@@ -79,6 +80,15 @@ class MeshProvider:
             finally:
                 nursery.cancel_scope.cancel()  # first: its end is nobody's news
                 await self.desk.close(session)
+
+    def _check_quarantine(self, who: Principal) -> None:
+        """No process is started for who could not call it."""
+        for kind, name, subject in (
+            (SubjectKind.AGENT, who.name, who.agent),
+            (SubjectKind.NODE, who.node_name, who.node),
+        ):
+            if self.desk.is_refused(Subject(kind, subject)):
+                raise Lost(f"{kind.value} `{name}` is quarantined")
 
     async def _calls(self, session: Session, frames: FrameStream, peer: NodeId) -> None:
         """Take what the consumer sends, until it ends the stream."""

@@ -22,6 +22,7 @@ from enforcement.effects import (
     AskServer,
     Audit,
     Effect,
+    HangUp,
     Position,
     Proof,
     Prove,
@@ -230,6 +231,8 @@ class Session:
                         events.append(ServerLost(str(lost)))
                 elif isinstance(effect, AskServer):
                     events += await self._ask(effect, question)
+                elif isinstance(effect, HangUp):
+                    raise Lost(effect.sentence)
                 elif isinstance(effect, SignRequest):
                     events.append(await self._sign(effect))
                 elif isinstance(effect, Prove):

@@ -14,6 +14,8 @@ from enforcement.defend.rate import Rate
 from enforcement.defend.replay import ReplayWindow
 from enforcement.effects import (
     Audit,
+    Effect,
+    HangUp,
     Position,
     Proof,
     SignRequest,
@@ -441,6 +443,89 @@ def test_keys_out_of_force_are_denied_and_accuse_nobody(
     assert not of(effects, Witness)
     (denial,) = of(effects, ToClient)
     assert told(denial.data)["reason"] == "stale"
+
+
+# Floods
+
+
+def _flood(tested: Gate, data: bytes, count: int, per_ms: int = 5) -> list[Effect]:
+    effects: list[Effect] = []
+    for number in range(count):
+        at = UnixMs(NOW + number // per_ms)
+        effects += tested.handle(ClientMessage(data), at)
+    return effects
+
+
+JUNK = [answer(1), b"{", message("notifications/progress", progressToken=1)]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_flood_fills_no_trail_and_is_counted(
+    town: Town, clerk: Agent, junk: bytes
+) -> None:
+    slow = post(town, STRICT, rate=Rate(per_second=1, burst=1))
+    tested = gate(Position.LOCAL, town, clerk, slow)
+    effects = _flood(tested, junk, 3_000)
+    assert len(of(effects, ToServer)) <= 1
+    rows = len(of(effects, Audit))
+    assert rows <= limits.AUDIT_REFUSED_BURST + 1
+    assert not of(effects, HangUp)
+    (seen,) = of(effects, Witness)
+    assert seen.subject == Subject(SubjectKind.AGENT, clerk.principal.agent)
+    assert (seen.category, seen.severity) == ("rate-abuse", 3)
+
+    effects = tested.handle(ClientMessage(b"{"), UnixMs(NOW + 2_000))
+    (audit,) = of(effects, Audit)
+    told_of = 3_001 - rows - len(of(effects, ToServer))
+    assert audit.count in (told_of, told_of - 1)
+
+
+def test_many_sessions_of_an_agent_have_one_budget_of_records(
+    town: Town, clerk: Agent
+) -> None:
+    given = post(town, STRICT)
+    effects = [
+        effect
+        for _ in range(50)
+        for effect in _flood(gate(Position.LOCAL, town, clerk, given), b"{", 50)
+    ]
+    assert len(of(effects, Audit)) <= limits.AUDIT_REFUSED_BURST + 1
+
+
+def test_what_accuses_has_its_record_whatever_came_before(
+    town: Town, clerk: Agent, ingress: Gate, fallen: Gate
+) -> None:
+    _flood(ingress, b"{", 200)
+    hostile = leave(fallen, call("q", 1, query="drop x"), clerk, town.branch)
+    effects = ingress.handle(hostile, NOW)
+    assert of(effects, Proof)
+    (audit,) = of(effects, Audit)
+    assert (audit.rule, audit.count) == ("no-drop", 1)
+
+
+@pytest.mark.parametrize("junk", [*JUNK, call("t")])
+def test_a_node_that_floods_is_witnessed_and_loses_its_session(
+    town: Town, clerk: Agent, junk: bytes
+) -> None:
+    slow = post(town, STRICT, rate=Rate(per_second=1, burst=1))
+    tested = gate(Position.INGRESS, town, clerk, slow)
+    effects = _flood(tested, junk, 2 * limits.JUNK_BURST)
+    assert len(of(effects, ToServer)) <= 2
+    assert of(effects, HangUp)
+    assert isinstance(effects[-1], HangUp)
+    seen = of(effects, Witness)[-1]
+    assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
+
+
+def test_a_renewal_on_its_way_is_no_flood(
+    town: Town, clerk: Agent, egress: Gate, ingress: Gate
+) -> None:
+    other = town.certify("clerk-1", ("clerk", "hr"), town.branch, clerk.key)
+    egress.handle(Renewed(other.principal), NOW)
+    sent = leave(egress, call("t"), other, town.branch)
+    effects = [e for _ in range(600) for e in ingress.handle(sent, NOW)]
+    assert not of(effects, HangUp)
+    assert not of(effects, Witness)
 
 
 # Between nodes

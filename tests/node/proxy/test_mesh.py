@@ -12,7 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from enforcement.effects import Position
+from enforcement.defend.policy import Policy
+from enforcement.effects import Position, Subject, SubjectKind, Witness
 from node.proxy.desk import Desk
 from node.proxy.frames import FrameStream, encode_frame
 from node.proxy.mesh import (
@@ -25,9 +26,20 @@ from node.proxy.mesh import (
 )
 from node.proxy.provider import MeshProvider
 from node.proxy.session import Session
-from tests.support.proxies import Pipes, desk_of, echo_config, found, place_of
+from tests.support.proxies import (
+    FakeSink,
+    Pipes,
+    desk_of,
+    echo_config,
+    found,
+    guard,
+    place_of,
+)
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}'
+
+ANSWER = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+OPEN = Policy.load({"p": "permit(principal, action, resource);"})
 
 
 @attrs.frozen
@@ -217,6 +229,47 @@ async def test_a_renewal_cannot_change_who_the_agent_is() -> None:
 
     assert kind == MeshFrame.LOST
     assert b"another node" in sentence
+
+
+async def test_a_peer_that_floods_loses_its_session_and_is_witnessed() -> None:
+    flood = encode_frame(MeshFrame.REQUEST, encode_request(ANSWER, None)) * 20_000
+    async with mesh() as town:
+        guard(town.vault, place_of("vault"), OPEN)
+        stream = await town.pipes.open_stream(town.vault.node, MESH_PROTOCOL)
+
+        async def say() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(_opening() + flood)
+
+        town.nursery.start_soon(say)
+        with trio.fail_after(10):
+            kind, sentence = await FrameStream(stream).receive_untrusted() or (0, b"")
+            while town.vault._sessions:
+                await trio.lowlevel.checkpoint()
+        assert kind == MeshFrame.LOST
+        assert b"too much" in sentence
+        assert isinstance(town.vault.sink, FakeSink)
+        told = town.vault.sink.heard
+        (seen,) = [effect for effect in told if isinstance(effect, Witness)]
+        assert seen.subject.id == town.branch.node
+        assert len(told) < 64
+
+
+async def test_no_server_is_started_for_who_is_quarantined() -> None:
+    async with mesh() as town:
+        (agent,) = town.branch.agents.values()
+        for subject in (
+            Subject(SubjectKind.AGENT, agent.agent),
+            Subject(SubjectKind.NODE, town.branch.node),
+        ):
+            town.vault.is_refused = {subject}.__contains__
+            stream = await town.pipes.open_stream(town.vault.node, MESH_PROTOCOL)
+            await stream.send_all(_opening())
+            with trio.fail_after(5):
+                frame = await FrameStream(stream).receive_untrusted()
+            assert frame is not None
+            assert frame[0] == MeshFrame.LOST
+            assert b"quarantined" in frame[1]
 
 
 async def test_an_unsigned_call_is_denied_at_the_provider() -> None:

@@ -16,7 +16,7 @@ from enforcement.decide.acts import (
     write_stand_down,
 )
 from enforcement.decide.appeals import Plea
-from enforcement.decide.case import Conviction, Voice
+from enforcement.decide.case import Conviction, Level, Voice
 from enforcement.decide.court import Heard
 from gossip.errors import PeerError
 from gossip.ledger.appeals import (
@@ -33,7 +33,7 @@ from gossip.ledger.entries import EntryKind, Place, Subject, SubjectKind
 from gossip.limits import DAY_MS
 from gossip.membership.acts import draft_act
 from gossip.membership.founders import ActKind
-from gossip.units import ID_BYTES, UnixMs
+from gossip.units import ID_BYTES, AgentId, UnixMs
 from gossip.wire import Value
 from node.control import Answer as Answered
 from node.control import Args, int_arg, text_arg
@@ -71,7 +71,33 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
     subject = find_subject(daemon, text_arg(args, "subject"))
     reason = text_arg(args, "reason", "")
     sentence = f"release {_name(daemon, subject)}: {reason or '-'}"
-    return _draft(daemon, ActKind.RELEASE, write_release(subject, reason), sentence)
+    payload = write_release(subject, reason)
+    drafted = _draft(daemon, ActKind.RELEASE, payload, sentence)
+    return {**drafted, "notes": [*_release_notes(daemon, subject)]}
+
+
+def _release_notes(daemon: "Daemon", subject: Subject) -> list[str]:
+    """What a release will not do: a node and its agents are released one by one."""
+    now, court = daemon.clock.unix_ms(), daemon.court
+    notes = []
+    if court.standing(subject, now).level is not Level.QUARANTINED:
+        notes.append(f"{_name(daemon, subject)} is not quarantined")
+    for other, standing in sorted(court.standings().items()):
+        if standing.level is Level.QUARANTINED and _belong(daemon, subject, other):
+            notes.append(
+                f"{_name(daemon, other)} stays quarantined; let it go too by"
+                f" `picket quarantine release {other} --reason TEXT`"
+            )
+    return notes
+
+
+def _belong(daemon: "Daemon", one: Subject, two: Subject) -> bool:
+    """Whether one is an agent, and the other its node."""
+    for agent, node in ((one, two), (two, one)):
+        kinds = (agent.kind, node.kind) == (SubjectKind.AGENT, SubjectKind.NODE)
+        if kinds and daemon.names.node_of(AgentId(agent.id)) == node.id:
+            return True
+    return False
 
 
 def _allow_draft(daemon: "Daemon", args: Args) -> Json:

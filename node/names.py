@@ -37,6 +37,11 @@ class Names:
             if known == name
         ]
 
+    def node_of(self, agent: AgentId) -> NodeId | None:
+        """The node of an agent, if it was seen."""
+        known = self._known.get(agent)
+        return known[1] if known else None
+
     def tell(self, court: Court, subject: Subject) -> str:
         """What to call a subject: with its name and node if they are known."""
         known = self._known.get(AgentId(subject.id))

@@ -256,6 +256,8 @@ def quarantine_release(
     args: Row = {"subject": subject, "reason": reason}
     answer = cast("Row", _ask(config, "release.draft", args))
     finish_act(answer, keys, draft, config)
+    for note in cast("list[str]", answer["notes"]):
+        click.echo(note)
 
 
 quarantine.add_command(quarantine_allow)

@@ -139,10 +139,12 @@ async def test_a_node_whose_egress_is_compromised_is_cut_off_by_all_and_released
                     for r in rows
                     if isinstance(r, dict) and str(r["subject"]).startswith("agent:")
                 )
-            picket(
+            done = picket(
                 *("quarantine", "release", subject, "--reason", "replaced"),
                 *("--operator-key", str(made.operator), "-c", str(fraud.home)),
             )
+            if subject == "branch":
+                assert "agent bot of branch stays quarantined; let it" in done.stdout
         for node in honest:
             until(lambda node=node: not denied(node, "branch"))  # type: ignore[misc]  # mypy cannot infer a lambda's default
         branch.start()

@@ -93,6 +93,15 @@ async def test_what_is_only_shown_is_said_to_be(tmp_path: Path) -> None:
         assert status["enforces_from_ms"]
 
 
+async def test_a_release_of_nobody_says_so(tmp_path: Path) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        drafted = await tell(a, "release.draft", subject="b", reason="x")
+        assert isinstance(drafted, dict)
+        assert drafted["notes"] == ["node b is not quarantined"]
+
+
 def shown(
     monkeypatch: pytest.MonkeyPatch, *words: str, **other: Json
 ) -> tuple[str, int]:

@@ -31,6 +31,7 @@ BARS: Final[Mapping[str, tuple[str, bool]]] = {
     "cut_p99_ms": ("the same, 99th percentile", False),
     "cut_percent": ("of misdoers, refused by honest nodes at some time", True),
     "false_quarantines": ("innocent subjects that any honest node put away", False),
+    "innocents_denied": ("most innocents that one honest node denied at once", False),
     "settled_s": ("from the end of the story to all of `eventually`", False),
     "catch_up_ratio": ("bytes sent until settled, for each byte missing", False),
     "bytes_per_node": ("sent by an honest node, mean", False),
@@ -62,6 +63,10 @@ class Figures:
     """Who did something, and when first."""
     cut_us: dict[tuple[Subject, int], int] = attrs.field(init=False, factory=dict)
     wronged: dict[Subject, None] = attrs.field(init=False, factory=dict)
+    _denied: dict[int, set[Subject]] = attrs.field(init=False, factory=dict)
+    """Innocents denied now, by which node."""
+    _most_denied: int = attrs.field(init=False, default=0)
+    _looked_us: int = attrs.field(init=False, default=0)
     accepted: int = attrs.field(init=False, default=0)
     known: int = attrs.field(init=False, default=0)
     rejected: int = attrs.field(init=False, default=0)
@@ -122,11 +127,16 @@ class Figures:
         """Note who is put away, and by whom."""
         if not citizen.role.honest:
             return
+        self._count_denied()
         match ruling:
             case rulings.StandingChanged(subject, _, after):
                 if after.level is Level.QUARANTINED and not self._deserves(subject):
                     self.wronged[subject] = None
+            case rulings.Allow(subject):
+                self._denied.get(citizen.index, set()).discard(subject)
             case rulings.Deny(subject):
+                if not self._deserves(subject):
+                    self._denied.setdefault(citizen.index, set()).add(subject)
                 since = self.guilty_us.get(subject)
                 if since is not None:
                     self.cut_us.setdefault(
@@ -134,6 +144,13 @@ class Figures:
                     )
             case _:
                 pass
+
+    def _count_denied(self) -> None:
+        """Once a moment is over: in one ruling a court takes one and frees another."""
+        if self.agenda.now_us > self._looked_us:
+            self._looked_us = self.agenda.now_us
+            most = max((len(denied) for denied in self._denied.values()), default=0)
+            self._most_denied = max(self._most_denied, most)
 
     def happened(self, who: str, what: str) -> None:
         """Nothing to count."""
@@ -177,6 +194,7 @@ class Figures:
         """Every figure but those of `settled`, by the names of `BARS`."""
         honest = [c for c in citizens if c.role.honest]
         living = [c for c in honest if c.is_up]
+        self._count_denied()
         cut = list(self.cut_us.values())
         due = sum(
             1 for s in self.guilty_us for c in honest if c.is_up and s.id != c.node
@@ -184,6 +202,7 @@ class Figures:
         found = {
             "delivered_percent": 100 * self._delivered(living),
             "false_quarantines": float(len(self.wronged)),
+            "innocents_denied": float(self._most_denied),
             "bytes_per_node": sum(c.sent_bytes for c in honest) / max(1, len(honest)),
             "duplicates_per_batch": self.known / max(1, self.accepted),
             "rejected": float(self.rejected),

@@ -12,7 +12,7 @@ import attrs
 from enforcement import effects as gate
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Level
-from enforcement.decide.court import Court, Ruling
+from enforcement.decide.court import ISOLATION_MS, Court, Ruling
 from enforcement.decide.story import clock as show_time
 from enforcement.decide.story import grounds
 from gossip.ledger.entries import (
@@ -25,7 +25,7 @@ from gossip.ledger.entries import (
     Witness,
     read_report_untrusted,
 )
-from gossip.units import AgentId, NodeId
+from gossip.units import ID_BYTES, AgentId, NodeId
 from node.clock import Clock
 from node.driver import Alarm
 from node.guard import KINDS
@@ -90,9 +90,20 @@ class Justice:
         """The feeds were read back: from now on changes are told."""
         self._restoring = False
         self._perform(self.court.tick(self.clock.unix_ms()))
+        self._isolate_again()
         for subject in self.court.standings():
             if self.court.denial(subject) is not None:
                 self.log.warn(f"{self.name(subject)} is still quarantined")
+
+    def _isolate_again(self) -> None:
+        """A restart is no way out of an isolation that own evidence began."""
+        court, now = self.court, self.clock.unix_ms()
+        for heard in court.recent():
+            entry, report = heard.entry, heard.report
+            is_own = entry.author == court.me and not _is_by_hand(report)
+            stands = court.standing(report.subject, now).level is not Level.CLEAR
+            if is_own and stands and now < entry.issued_at_ms + ISOLATION_MS:
+                self._perform(court.saw(report, now))
 
     def observe(self, observe: bool) -> None:
         """Begin or end observe mode."""
@@ -240,3 +251,9 @@ class Justice:
     def name(self, subject: Subject) -> str:
         """What people call a subject."""
         return self.names.tell(self.court, subject)
+
+
+def _is_by_hand(report: Report) -> bool:
+    """Whether a person said it: what a gate saw has the digest of something."""
+    evidence = report.evidence
+    return isinstance(evidence, Witness) and evidence.digest == bytes(ID_BYTES)

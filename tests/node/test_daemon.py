@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from enforcement.effects import Subject, SubjectKind, Witness
 from gossip.errors import UserError
 from gossip.limits import DAY_MS
 from gossip.membership.acts import join_act, sign_act
@@ -153,6 +154,49 @@ async def test_operators_release_by_an_act_that_a_node_only_carries(
         why = await tell(a, "quarantine.why", subject="b")
         assert isinstance(why, dict)
         assert "released by operators opal: a mistake" in str(why["sentences"])
+
+
+async def test_a_restart_is_no_way_out_of_an_isolation(tmp_path: Path) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a = daemon_of(homes["a"])
+    b = a.roster.by_name("b")
+    assert b is not None
+    seen = Witness(
+        subject=Subject(SubjectKind.NODE, b),
+        category="rate-abuse",
+        severity=7,
+        digest=b"d" * 32,
+        count=1,
+        at_ms=SystemClock().unix_ms(),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(a.run)
+        a.justice.witness(seen)
+        await until(lambda: len(a.court.recent()) == 1)
+        a.stop()
+    for shift_ms, isolated in ((0, True), (6 * 60_000, False)):
+        again = daemon_of(homes["a"], ShiftedClock(shift_ms))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(again.run)
+            assert again.court.isolated(b, again.clock.unix_ms()) is isolated
+            again.stop()
+
+
+async def test_a_word_by_hand_isolates_nobody_at_a_restart(tmp_path: Path) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a = daemon_of(homes["a"])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(a.run)
+        await tell(a, "report", subject="b", category="odd", severity=9)
+        a.stop()
+    again = daemon_of(homes["a"])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(again.run)
+        b = again.roster.by_name("b")
+        assert b is not None
+        assert len(again.court.recent()) == 1
+        assert not again.court.isolated(b, again.clock.unix_ms())
+        again.stop()
 
 
 async def test_the_first_day_observes_and_then_enforces(tmp_path: Path) -> None:

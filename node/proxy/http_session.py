@@ -105,7 +105,8 @@ class HttpSession:
         refused: bytes | None = None
         for reply in await self.session.client_said(exchange.request.body):
             about = peek(reply)
-            if refused is None and about.failed and about.key in (None, key):
+            ours = about.key in (None, key) or about.key not in self._posts
+            if refused is None and about.failed and ours:
                 refused = reply
             else:
                 await self._route(reply)

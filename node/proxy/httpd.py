@@ -50,6 +50,7 @@ class Exchange:
         """Send a whole answer. Nothing happens when the client is gone."""
         if self.done.is_set():
             return
+        self.keep_alive &= self._connection.welcome(status)
         named = [*headers]
         if status not in _BODILESS:
             named.append(("content-length", str(len(body))))
@@ -65,6 +66,7 @@ class Exchange:
         if self.done.is_set():
             return
         self.streaming = True
+        self._connection.welcome(status)
         named = [
             *headers,
             ("content-type", "text/event-stream"),
@@ -132,6 +134,24 @@ class _Connection:
         self._parser = RequestParser()
         self._open: Exchange | None = None
         self._last = False
+        self.is_stranger = True
+
+    def welcome(self, status: int) -> bool:
+        """Note what a request is answered; whether another may follow.
+
+        Who has not had one granted is a stranger: they have seconds, not minutes.
+        """
+        self.is_stranger = self.is_stranger and status >= 400
+        return not self.is_stranger
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._open is not None
+
+    def dismiss(self) -> None:
+        """End it at once."""
+        self._scope.cancel()
 
     async def send(self, data: bytes) -> None:
         """Send, giving up on a client that takes nothing for too long."""
@@ -160,7 +180,8 @@ class _Connection:
 
     async def run(self) -> None:
         """Serve until either side ends."""
-        self._scope.deadline = trio.current_time() + limits.IDLE_S
+        first_s = min(limits.FIRST_REQUEST_S, limits.IDLE_S)
+        self._scope.deadline = trio.current_time() + first_s
         try:
             with self._scope:
                 while data := await self._wire.receive_some():
@@ -174,7 +195,7 @@ class _Connection:
             self._wire.close()
 
     async def _take(self, data: bytes) -> None:
-        parser, begun = self._parser, self._parser.begun
+        parser, begun = self._parser, self._has_begun()
         parser.feed(data)
         if parser.refusal is not None:
             await self._wait_answered()
@@ -183,7 +204,7 @@ class _Connection:
             await self.send(_refusal(status, sentence))
             self.answered(keep_alive=False)
             return
-        if parser.begun and not begun and self._open is None:
+        if self._has_begun() and not begun and self._open is None:
             self._scope.deadline = trio.current_time() + limits.REQUEST_S
         if parser.expects:
             parser.expects = False
@@ -194,6 +215,9 @@ class _Connection:
             self._scope.deadline = math.inf
             self._open = exchange = Exchange(request, keep_alive, self)
             await self._handler(exchange)
+
+    def _has_begun(self) -> bool:
+        return self._parser.has_head if self.is_stranger else self._parser.begun
 
     async def _wait_answered(self) -> None:
         if self._open is not None:
@@ -251,10 +275,25 @@ async def serve_http(
     def make(accepted: socket.socket) -> SocketWire | TlsWire:
         return SocketWire(accepted) if tls is None else TlsWire(accepted, tls)
 
+    strangers: dict[str, dict[_Connection, None]] = {}
+
     async def serve(wire: SocketWire | TlsWire) -> None:
+        connection = _Connection(wire, handler)
+        at_once = strangers.setdefault(wire.address, {})
+        for known in [c for c in at_once if not c.is_stranger]:
+            del at_once[known]
+        if len(at_once) >= limits.STRANGERS_PER_ADDRESS_MAX:
+            oldest = next((c for c in at_once if not c.is_served), connection)
+            at_once.pop(oldest, None)
+            oldest.dismiss()
+        at_once[connection] = None
         try:
-            await _Connection(wire, handler).run()
+            await connection.run()
         except* Exception as faults:  # one connection never takes the daemon down
             on_fault(faults)
+        finally:
+            at_once.pop(connection, None)
+            if not at_once and strangers.get(wire.address) is at_once:
+                del strangers[wire.address]
 
     await serve_wires(sock, limits.CONNECTIONS_MAX, serve, make)

@@ -51,6 +51,11 @@ class RequestParser:
         self._head_bytes = self._body_bytes = 0
         self._head_done = False
 
+    @property
+    def has_head(self) -> bool:
+        """Whether a request has its head, and waits for the rest of its body."""
+        return self.begun and self._head_done
+
     def feed(self, data: bytes) -> None:
         """Parse; look at ``refusal`` first, then at ``ready``."""
         if self.refusal is not None:

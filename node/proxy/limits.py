@@ -7,6 +7,10 @@ BODY_MAX: Final = 4_194_304
 HEADER_BYTES_MAX: Final = 32_768
 CONNECTIONS_MAX: Final = 1_024
 PIPELINED_MAX: Final = 16
+FIRST_REQUEST_S: Final = 5.0
+"""Until a stranger's first request has its head; then `REQUEST_S`."""
+STRANGERS_PER_ADDRESS_MAX: Final = 256
+"""Connections without an answer below 400 yet; the oldest makes room."""
 IDLE_S: Final = 60.0
 """Nothing to do, or a client that takes no byte: closed after this."""
 REQUEST_S: Final = 60.0

@@ -48,7 +48,7 @@ _REPEATING: Final = ("mcp-method", "mcp-name")
 _ABOUT_MESSAGE: Final = (*_REPEATING, "mcp-param-")
 _OF_MESSAGE: Final = ("mcp-method", "mcp-name", "mcp-param-", "last-event-id")
 _UNREADABLE_MAX: Final = 8_192
-_UNCLEAR: Final = (PARSE_CODE, MISMATCH_CODE)
+_UNCLEAR: Final = (PARSE_CODE, INVALID_CODE, MISMATCH_CODE)
 
 
 @attrs.define(eq=False)

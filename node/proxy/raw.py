@@ -130,6 +130,7 @@ class SocketWire(Wire):
     """A connected socket as a `Wire`; `close_write` is a shutdown."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.address = address_of(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -145,6 +146,15 @@ class SocketWire(Wire):
                 finally:
                     sock.detach()
         self._write_fd = None
+
+
+def address_of(sock: socket.socket) -> str:
+    """Where the other side is, without its port; empty if it has gone."""
+    try:
+        name: object = sock.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 class Closable(Protocol):

@@ -9,6 +9,7 @@ import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
+from node.proxy.raw import address_of
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
@@ -35,6 +36,7 @@ class TlsWire:
     """One TLS connection. Several tasks may send; one receives."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self.address = address_of(sock)
         self._plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._stream = trio.SSLStream(
             self._plain, context, server_side=True, https_compatible=True

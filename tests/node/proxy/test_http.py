@@ -268,6 +268,7 @@ async def test_only_initialize_begins_a_session() -> None:
         b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":true,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1}',
         b'{"jsonrpc":"2.0","id":99999999999999999999,"method":"ping"}',
         b'\xef\xbb\xbf{"jsonrpc":"2.0","id":1,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"} trailing',

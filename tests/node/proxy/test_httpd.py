@@ -30,6 +30,8 @@ class Served:
         match exchange.request.path:
             case "/later":
                 return
+            case "/refused":
+                await exchange.answer(401)
             case "/fault":
                 raise ValueError("a defect")
             case "/events":
@@ -252,6 +254,50 @@ async def test_more_connections_than_there_is_room_for_are_closed(
         with trio.fail_after(5):
             while not await server.say(GET):
                 await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET /refused HTTP/1.1\r\n\r\n"])
+async def test_strangers_shut_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_MAX", 12)
+    monkeypatch.setattr(limits, "STRANGERS_PER_ADDRESS_MAX", 8)
+    async with served() as server:
+        friend = await server.connect()
+        await friend.send_all(GET)
+        assert await friend.receive_some(1_000)
+        strangers = [await server.connect() for _ in range(30)]
+        for stream in strangers:
+            with suppress(*GONE):
+                await stream.send_all(said)
+        with trio.fail_after(2):
+            assert b"200 OK" in await server.say(GET)
+            await friend.send_all(GET)
+            assert b"200 OK" in await friend.receive_some(1_000)
+        for stream in (friend, *strangers):
+            await stream.aclose()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT"])
+async def test_who_asks_nothing_is_let_go_in_seconds(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_REQUEST_S", 0.1)
+    async with served() as server:
+        stream = await server.connect()
+        async with stream:
+            await stream.send_all(said)
+            with trio.fail_after(2):
+                assert await everything(stream) == b""
+
+
+async def test_who_is_refused_has_no_further_request_on_that_connection() -> None:
+    async with served() as server:
+        stream = await server.connect()
+        async with stream:
+            await stream.send_all(GET.replace(b"/a", b"/refused"))
+            with trio.fail_after(2):
+                assert b"connection: close" in await everything(stream)
 
 
 def test_a_taken_address_is_named() -> None:

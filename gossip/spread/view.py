@@ -27,7 +27,7 @@ DIALLED_MAX: Final = 10
 """So many a node dials that hears of more than its links deliver."""
 PATIENCE_MS: Final = 6_000
 """A peer that could not be linked for this long is exchanged for another."""
-HOPE_MS: Final = 1_000
+HOPE_MS: Final = 700
 """So long a call under way counts as if it were a link."""
 SHUN_MS: Final = 600_000
 """For how long a peer that had no room for us is not tried again."""

@@ -1,7 +1,7 @@
 """The README's five lines: a lone node guards a stdio server we did not write."""
 
+import shlex
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.support.callers import SERVER
-from tests.support.daemons import ROOT, Daemon, picket
+from tests.support.daemons import Daemon, picket
 
 WRITE = "INSERT INTO financial_ledger VALUES (1)"
 
@@ -26,18 +26,18 @@ async def test_a_lone_node_guards_a_wrapped_server(tmp_path: Path) -> None:
     with sqlite3.connect(books) as sql:
         sql.execute("CREATE TABLE financial_ledger (amount INTEGER)")
     sql.close()
-    picket("init", str(home), "--name", "here", "--solo")
+    printed = picket("init", str(home), "--name", "here", "--solo").stdout
     daemon = Daemon("here", home, 0)
     daemon.start()
     try:
         daemon.wait_ready()
-        wrapped = StdioServerParameters(
-            command=sys.executable,
-            args=[
-                *("-m", "node.cli.main", "wrap", "-c", str(home), "--server", "sql"),
-                *("--", str(SERVER), "--db-path", str(books)),
-            ],
-            cwd=ROOT,
+        command, *words = shlex.split(printed.splitlines()[-1].replace("NAME", "sql"))
+        assert words.pop() == "COMMAND"
+        wrapped = StdioServerParameters(  # as a client starts it: no PATH, elsewhere
+            command=command,
+            args=[*words, str(SERVER), "--db-path", str(books)],
+            env={"PATH": ""},
+            cwd=tmp_path,
         )
         with trio.fail_after(30):
             async with (

@@ -135,10 +135,8 @@ async def _play(wish: Wish, teller: Teller, folder: Path, staying: trio.Event) -
             teller.finish()
             if wish.keep:
                 await _stay(stage, staying)
-            teller.say("look around yourself: make demo ARGS=--keep, and then")
-            teller.say(
-                "picket status | reports | audit | watch | quarantine list | why"
-            )
+            teller.say("look around yourself: `make demo ARGS=--keep` leaves the")
+            teller.say("cluster up and prints commands for it, with all their paths")
             nursery.cancel_scope.cancel()
 
 

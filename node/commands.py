@@ -144,9 +144,9 @@ def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
         court, subject, daemon.names.tell(court, subject), daemon.clock.unix_ms()
     )
     requests = _requests(daemon, subject)
-    sentences = [*told.sentences[:-1], *map(_say_request, requests)]
+    headline, *rest = told.sentences
     return {
-        "sentences": [*sentences, *told.sentences[-1:]],
+        "sentences": [headline, *map(_say_request, requests), *rest],
         "facts": {**told.facts, "requests": [*requests]},
     }
 
@@ -182,7 +182,7 @@ def _say_request(told: dict[str, Json]) -> str:
     what = f"`{told['server']}/{told['tool']}`" if told["tool"] else told["method"]
     opened = ", ".join(f"`{path}`" for path in cast("list[str]", told["parameters"]))
     shown = f"; the proof opens {opened}" if opened else ""
-    return f"It was {told['agent_name']} calling {what}{shown}."
+    return f"Proven: {told['agent_name']} called {what}{shown}."
 
 
 async def _act_submit(daemon: "Daemon", args: Args) -> Json:

@@ -118,7 +118,7 @@ async def test_a_node_whose_egress_is_compromised_is_cut_off_by_all_and_released
             why = picket("quarantine", "why", "branch", "-c", str(fraud.home)).stdout
             assert "ledger-admin-only" in why
             assert (
-                "It was agent bot of branch calling `sql/write_query`; the proof opens"
+                "Proven: agent bot of branch called `sql/write_query`; the proof opens"
                 " `query`."
             ) in why
             assert WRITE not in why

@@ -18,10 +18,11 @@ from enforcement.mcp.strictjson import (
     Json,
     MalformedError,
     RequestKey,
+    as_one_line,
     read_json_untrusted,
 )
 
-DENIED_CODE: Final = -32050
+DENIED_CODE: Final = -32010
 """JSON-RPC error code of every denial; in the range left to implementations."""
 
 
@@ -212,6 +213,15 @@ def _read_tool(method: str, params: dict[str, Json] | None, key: RequestKey) -> 
     return name
 
 
+def line_of(message: Message, data: bytes) -> bytes:
+    """The message's bytes on one line; see `as_one_line`.
+
+    Raises:
+        MalformedError: so written it is too large.
+    """
+    return as_one_line(data, None if isinstance(message, Notification) else message.key)
+
+
 def write_denial(
     key: RequestKey | None,
     sentence: str,
@@ -221,13 +231,17 @@ def write_denial(
     advice: str = "",
     code: int = DENIED_CODE,
 ) -> bytes:
-    """A JSON-RPC error that says which rule, why, and what to do."""
+    """A JSON-RPC error that says which rule, why, and what to do.
+
+    The message says it all, for people; programs find the parts in ``data``.
+    """
+    message = f"{sentence}; {advice}" if advice else sentence
     picket = {"rule": rule, "reason": reason.value, "advice": advice}
     return json.dumps(
         {
             "jsonrpc": "2.0",
             "id": key,
-            "error": {"code": code, "message": sentence, "data": {"picket": picket}},
+            "error": {"code": code, "message": message, "data": {"picket": picket}},
         },
         separators=(",", ":"),
     ).encode()

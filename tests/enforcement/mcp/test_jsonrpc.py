@@ -193,8 +193,8 @@ def test_a_denial_is_a_json_rpc_error_that_says_it_all() -> None:
         "jsonrpc": "2.0",
         "id": "a",
         "error": {
-            "code": -32050,
-            "message": "no",
+            "code": -32010,
+            "message": "no; ask first",
             "data": {
                 "picket": {"rule": "r-1", "reason": "rule", "advice": "ask first"}
             },

@@ -202,7 +202,7 @@ async def test_an_answer_nobody_asked_for_answers_no_later_request() -> None:
     async def talk(stream: trio.SocketStream) -> None:
         async with stream:
             while await heard(stream):
-                asked.append(id(stream))
+                asked.append(stream.socket.getpeername()[1])
                 await stream.send_all(first)
                 if len(asked) == 1:
                     await stream.send_all(first.replace(b"right", b"wrong"))

@@ -19,12 +19,9 @@ import attrs
 from enforcement import limits
 from enforcement.antechamber import Antechamber
 from enforcement.defend.compliance import mark
-from enforcement.defend.testimony import Patience
 from enforcement.detect.pins import Manifest
 from enforcement.effects import (
-    Audit,
     Effect,
-    HangUp,
     Position,
     ToClient,
     ToServer,
@@ -51,6 +48,7 @@ from enforcement.mcp.jsonrpc import (
     Request,
     Response,
     guess_key_untrusted,
+    line_of,
     read_message_untrusted,
     write_denial,
 )
@@ -59,16 +57,13 @@ from enforcement.outbox import Outbox, Outgoing
 from enforcement.post import DeniedError, Post
 from enforcement.principal import Principal
 from enforcement.signatory import Signatory
-from enforcement.tooling import Tooling
-from gossip.domains import Domain
+from enforcement.tooling import WORDLESS, Tooling
+from enforcement.trail import Seen, Trail, is_junk
 from gossip.errors import PeerError
-from gossip.suite import digest
 from gossip.units import NodeId, UnixMs
 
 _CANCELLED: Final = "notifications/cancelled"
 _TOOLS_CHANGED: Final = "notifications/tools/list_changed"
-_WORDLESS: Final = ("ping", "roots/list")
-"""What a server may ask while it works on data that the agent must not see."""
 
 
 @attrs.define(kw_only=True)
@@ -98,13 +93,20 @@ class Gate:
     _waiting: Antechamber = attrs.field(init=False, repr=False)
     _signatory: Signatory = attrs.field(init=False, repr=False)
     _lost: str | None = attrs.field(init=False, default=None)
-    _patience: Patience = attrs.field(init=False, factory=Patience, repr=False)
+    _trail: Trail = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         post, at, name, who = self.post, self.position, self.server, self.audience
         self.session = post.suite.random(32)
         self._judge = Judge(
             post=post, position=at, server=name, audience=who, session=self.session
+        )
+        self._trail = Trail(
+            post=post,
+            position=at,
+            server=name,
+            session=self.session,
+            judge=self._judge,
         )
         self._signatory = Signatory(post=post, server=name, audience=who)
         if post.pins is not None:
@@ -123,7 +125,7 @@ class Gate:
                 event.data if isinstance(event, ClientMessage | ServerMessage) else b""
             )
             seen = self._see(data, now_ms)
-            return self._note(seen, Verdict.DROPPED, Reason.INTERNAL)
+            return self._trail.dropped(seen, Reason.INTERNAL)
 
     def _handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         match event:
@@ -150,39 +152,39 @@ class Gate:
 
     # from the agent's side
 
-    def _from_client(self, event: ClientMessage, seen: "_Seen") -> list[Effect]:
+    def _from_client(self, event: ClientMessage, seen: Seen) -> list[Effect]:
         try:
             message = read_message_untrusted(event.data)
             if event.headers and not isinstance(message, Response):
                 check_headers_untrusted(event.headers, message)
-            event = attrs.evolve(event, data=_as_line(event.data, message))
+            event = attrs.evolve(event, data=line_of(message, event.data))
         except MalformedError as wrong:
             denial = write_denial(
                 wrong.key, str(wrong), Reason.MALFORMED, code=wrong.code
             )
-            audit = self._note(seen, Verdict.DENIED, Reason.MALFORMED)
-            return [*audit, ToClient(denial), *self._junk(seen)]
+            audit = self._trail.denied(seen, Reason.MALFORMED)
+            return [*audit, ToClient(denial), *self._trail.junk(seen)]
         if isinstance(message, Request):
             return self._request(message, event, seen)
         if self._judge.find_refused(self.principal) is not None and not (
             isinstance(message, Notification) and message.method == _CANCELLED
         ):
-            return self._drop(seen, Reason.QUARANTINED)
+            return self._trail.dropped_junk(seen, Reason.QUARANTINED)
         if isinstance(message, Response):
             if message.key is not None and not self._asked_back.answer(message.key):
-                return self._drop(seen, Reason.UNASKED)
+                return self._trail.dropped_junk(seen, Reason.UNASKED)
         elif not self._judge.has_rate(self.principal, seen.at_ms):
-            return self._drop(seen, Reason.RATE)
+            return self._trail.dropped_junk(seen, Reason.RATE)
         elif message.method == _CANCELLED:
-            key = _cancel(self._asked, message)
+            key = self._asked.withdraw(message.params)
             if self._waiting.cancel(key):
-                return self._note(seen, Verdict.DROPPED, Reason.UNASKED)
+                return self._trail.dropped(seen, Reason.UNASKED)
         if self._lost is not None or not self._outbox.has_room(len(event.data)):
-            return self._note(seen, Verdict.DROPPED, Reason.SERVER)
+            return self._trail.dropped(seen, Reason.SERVER)
         return self._outbox.put(Outgoing(data=event.data))
 
     def _request(
-        self, request: Request, event: ClientMessage, seen: "_Seen"
+        self, request: Request, event: ClientMessage, seen: Seen
     ) -> list[Effect]:
         seen.request = request
         try:
@@ -194,23 +196,18 @@ class Gate:
             why = DeniedError(Reason.INTERNAL, f"Picket failed on this call ({kind})")
         self._judge.distrust(self.principal, why, seen.at_ms)
         accuses = bool(why.evidence)
+        denial = write_denial(
+            request.key, str(why), why.reason, rule=why.rule, advice=why.advice
+        )
         return [
             *why.evidence,
-            *self._note(seen, Verdict.DENIED, why.reason, why.rule, always=accuses),
-            ToClient(
-                write_denial(
-                    request.key,
-                    str(why),
-                    why.reason,
-                    rule=why.rule,
-                    advice=why.advice,
-                )
-            ),
-            *(self._junk(seen) if _is_junk(why) else []),
+            *self._trail.denied(seen, why.reason, why.rule, accuses=accuses),
+            ToClient(denial),
+            *(self._trail.junk(seen) if is_junk(why) else []),
         ]
 
     def _admit(
-        self, request: Request, event: ClientMessage, seen: "_Seen"
+        self, request: Request, event: ClientMessage, seen: Seen
     ) -> list[Effect]:
         if self._asked.is_used(request.key) or self._waiting.holds(request.key):
             raise DeniedError(Reason.REQUEST_ID, "this id is already in use")
@@ -240,7 +237,7 @@ class Gate:
             effects.append(asked)
             if item.unsigned is not None:
                 seen.request_id = item.unsigned.request_id
-        item.audit = self._audit(seen, Verdict.ALLOWED, Reason.ALLOWED)
+        item.audit = self._trail.allowed(seen)
         self._asked.ask(request.key)
         if self._tooling is not None:
             self._tooling.note(request)
@@ -274,7 +271,7 @@ class Gate:
         for request, event in self._waiting.empty():
             seen = self._see(event.data, now_ms)
             seen.request = request
-            effects += self._note(seen, Verdict.DENIED, reason)
+            effects += self._trail.denied(seen, reason)
             effects.append(ToClient(write_denial(request.key, sentence, reason)))
         return effects
 
@@ -313,7 +310,7 @@ class Gate:
             self.principal.node,
         ), "a session never changes hands"
         self._former, self.principal = self.principal, principal
-        alike = _seen_by_policy(principal) == _seen_by_policy(self._former)
+        alike = principal.shown_to_policy == self._former.shown_to_policy
         effects: list[Effect] = []
         for item in self._outbox.unsigned():
             assert item.unsigned is not None, "it waits for signatures"
@@ -329,10 +326,10 @@ class Gate:
 
     # from the server's side
 
-    def _from_server(self, data: bytes, seen: "_Seen") -> list[Effect]:
+    def _from_server(self, data: bytes, seen: Seen) -> list[Effect]:
         try:
             message = read_message_untrusted(data, limits.SERVER_KEYS_MAX)
-            data = _as_line(data, message)
+            data = line_of(message, data)
         except MalformedError as wrong:
             return self._malformed_from_server(data, wrong, seen)
         tooling = self._tooling
@@ -340,7 +337,7 @@ class Gate:
             if tooling is not None and tooling.is_answer(message.key):
                 return self._take_tools(tooling, message, seen.at_ms)
             if message.key is not None and not self._asked.answer(message.key):
-                return self._note(seen, Verdict.DROPPED, Reason.UNASKED)
+                return self._trail.dropped(seen, Reason.UNASKED)
         refused = self._judge.find_refused(self.principal) is not None
         if refused:
             return self._cut_off(message, seen)
@@ -348,7 +345,7 @@ class Gate:
             return self._answer(message, data, seen.at_ms)
         if isinstance(message, Notification):
             if message.method == _CANCELLED:
-                _cancel(self._asked_back, message)
+                self._asked_back.withdraw(message.params)
             elif message.method == _TOOLS_CHANGED and tooling is not None:
                 tooling.changed()
             if tooling is not None and message.params:
@@ -357,18 +354,15 @@ class Gate:
             return [ToClient(data)]
         if self._asked_back.is_full or self._asked_back.is_used(message.key):
             return self._refuse_server(message, Reason.BUSY, seen)
-        if message.method not in _WORDLESS and self._hidden_now(seen.at_ms):
+        if message.method not in WORDLESS and self._hidden_now(seen.at_ms):
             return self._refuse_server(message, Reason.NO_PERMIT, seen)
         self._asked_back.ask(message.key)
         return [ToClient(data)]
 
     def _hidden_now(self, now_ms: UnixMs) -> frozenset[str]:
         """The tags of calls that are open whose data the agent may not be shown."""
-        if self._tooling is None:
-            return frozenset()
-        manifests = self._tooling.open_manifests()
-        hidden = (self._judge.hidden(self.principal, m, now_ms) for m in manifests)
-        return frozenset().union(*hidden)
+        manifests = self._tooling.open_manifests() if self._tooling else []
+        return self._judge.hidden(self.principal, manifests, now_ms)
 
     def _close(self, key: RequestKey) -> bool:
         """No answer to this is awaited any more; whether one was."""
@@ -392,7 +386,7 @@ class Gate:
         if note.lists:
             data, effects = tooling.show_list(data, answer, now_ms)
         elif note.manifest is not None:
-            hidden = self._judge.hidden(self.principal, note.manifest, now_ms)
+            hidden = self._judge.hidden(self.principal, [note.manifest], now_ms)
             data = tooling.show_answer(data, answer, note.manifest, hidden)
         try:
             return [*effects, ToClient(as_one_line(data))]
@@ -401,11 +395,11 @@ class Gate:
             denial = write_denial(answer.key, sentence, Reason.SERVER)
             return [*effects, ToClient(denial)]
 
-    def _cut_off(self, message: Message, seen: "_Seen") -> list[Effect]:
+    def _cut_off(self, message: Message, seen: Seen) -> list[Effect]:
         """Somebody was quarantined in mid-stream: what still comes goes nowhere."""
         if isinstance(message, Request):
             return self._refuse_server(message, Reason.QUARANTINED, seen)
-        effects = self._note(seen, Verdict.DROPPED, Reason.QUARANTINED)
+        effects = self._trail.dropped(seen, Reason.QUARANTINED)
         if isinstance(message, Response) and message.key is not None:
             if self._tooling is not None:
                 self._tooling.take_note(message.key)
@@ -415,17 +409,17 @@ class Gate:
         return effects
 
     def _refuse_server(
-        self, request: Request, reason: Reason, seen: "_Seen"
+        self, request: Request, reason: Reason, seen: Seen
     ) -> list[Effect]:
         seen.request = request
         denial = write_denial(request.key, "the agent cannot be asked now", reason)
-        return [*self._note(seen, Verdict.DENIED, reason), ToServer(denial)]
+        return [*self._trail.denied(seen, reason), ToServer(denial)]
 
     def _malformed_from_server(
-        self, data: bytes, wrong: MalformedError, seen: "_Seen"
+        self, data: bytes, wrong: MalformedError, seen: Seen
     ) -> list[Effect]:
         """Drop it; but if it was an answer, tell whoever waits for it."""
-        effects = self._note(seen, Verdict.DROPPED, Reason.MALFORMED)
+        effects = self._trail.dropped(seen, Reason.MALFORMED)
         key = wrong.key if wrong.key is not None else guess_key_untrusted(data)
         if self._tooling is not None and self._tooling.is_answer(key):
             return [*effects, *self._take_tools(self._tooling, None, seen.at_ms)]
@@ -433,6 +427,9 @@ class Gate:
             sentence = f"the server's answer could not be read: {wrong}"
             effects.append(ToClient(write_denial(key, sentence, Reason.SERVER)))
         return effects
+
+    def _see(self, data: bytes, now_ms: UnixMs) -> Seen:
+        return self._trail.see(data, self.principal, now_ms)
 
     def _server_lost(self, sentence: str, now_ms: UnixMs) -> list[Effect]:
         self._lost = sentence
@@ -447,89 +444,3 @@ class Gate:
                 for key in self._asked.abandon()
             ),
         ]
-
-    def _see(self, data: bytes, now_ms: UnixMs) -> "_Seen":
-        return _Seen(digest(Domain.MESSAGE, self.post.salt, data), now_ms)
-
-    def _drop(self, seen: "_Seen", reason: Reason) -> list[Effect]:
-        """The other side sent what no honest one sends."""
-        return [*self._note(seen, Verdict.DROPPED, reason), *self._junk(seen)]
-
-    def _junk(self, seen: "_Seen") -> list[Effect]:
-        """Count it; a flood is witnessed, and ends what another node opened."""
-        if self._patience.spend(seen.at_ms):
-            return []
-        who = self.principal
-        effects = self._judge.witness_flood(who, seen.digest, seen.at_ms)
-        if self.position is Position.INGRESS:
-            effects.append(HangUp("too much came that no gate lets out"))
-        return effects
-
-    def _note(
-        self,
-        seen: "_Seen",
-        verdict: Verdict,
-        reason: Reason,
-        rule: str = "",
-        *,
-        always: bool = False,
-    ) -> list[Effect]:
-        """The record of a refusal, unless a later one will stand for it."""
-        record = self._audit(seen, verdict, reason, rule)
-        if always:
-            return [record]
-        count = self.post.audits.spend(self.principal.agent, seen.at_ms)
-        return [attrs.evolve(record, count=count)] if count else []
-
-    def _audit(
-        self, seen: "_Seen", verdict: Verdict, reason: Reason, rule: str = ""
-    ) -> Audit:
-        return Audit(
-            at_ms=seen.at_ms,
-            position=self.position,
-            agent=self.principal.agent,
-            node=self.principal.node,
-            server=self.server,
-            method=seen.request.method if seen.request else "",
-            tool=seen.request.tool if seen.request else "",
-            verdict=verdict,
-            rule=rule,
-            reason=reason.value,
-            request_id=seen.request_id,
-            digest=seen.digest,
-            session=self.session,
-        )
-
-
-@attrs.define
-class _Seen:
-    """One message and what became known of it, for the trail."""
-
-    digest: bytes
-    at_ms: UnixMs
-    request: Request | None = None
-    request_id: bytes = b""
-
-
-def _seen_by_policy(principal: Principal) -> tuple[str, tuple[str, ...], str]:
-    return principal.name, principal.roles, principal.node_name
-
-
-def _is_junk(why: DeniedError) -> bool:
-    """Whether no honest gate lets such a request out."""
-    if why.reason is Reason.ENVELOPE:
-        return isinstance(why.__cause__, PeerError)
-    return why.reason in (Reason.REQUEST_ID, Reason.UNSIGNED)
-
-
-def _as_line(data: bytes, message: Message) -> bytes:
-    key = None if isinstance(message, Notification) else message.key
-    return as_one_line(data, key)
-
-
-def _cancel(exchange: Exchange, message: Notification) -> RequestKey | None:
-    key = (message.params or {}).get("requestId")
-    if not isinstance(key, str) and type(key) is not int:
-        return None
-    exchange.cancel(key)
-    return key

@@ -67,10 +67,11 @@ class Judge:
         return self._screen.has_rate(principal, now_ms)
 
     def hidden(
-        self, principal: Principal, manifest: Manifest, now_ms: UnixMs
+        self, principal: Principal, manifests: Sequence[Manifest], now_ms: UnixMs
     ) -> frozenset[str]:
-        """The tags whose data the agent may not be shown in the tool's answer."""
-        return self._screen.hidden(principal, manifest, now_ms)
+        """The tags whose data the agent may not be shown in these tools' answers."""
+        hidden = (self._screen.hidden(principal, m, now_ms) for m in manifests)
+        return frozenset().union(*hidden)
 
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""

@@ -50,6 +50,11 @@ class Principal:
         return self.cert.roles
 
     @property
+    def shown_to_policy(self) -> tuple[str, tuple[str, ...], str]:
+        """What rules can tell agents apart by."""
+        return self.name, self.roles, self.node_name
+
+    @property
     def cert_digest(self) -> bytes:
         """How an envelope refers to the certificate."""
         return digest(Domain.AGENT_CERT_ID, self.cert.encoded)

@@ -27,6 +27,8 @@ from enforcement.mcp.strictjson import (
 from gossip.errors import PeerError
 from gossip.units import UnixMs
 
+WORDLESS: Final = ("ping", "roots/list")
+"""What a server may ask while it works on data that the agent must not see."""
 _TASKS_MAX: Final = 1_024
 _STATES: Final = ("working", "input_required", "completed", "failed", "cancelled")
 _DATE: Final = re.compile(r"[0-9T:.Z+-]{10,40}")

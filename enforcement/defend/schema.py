@@ -49,9 +49,10 @@ class Schema:
         try:
             self._validator.validate(value)
         except (jsonschema_rs.ValidationError, ValueError) as wrong:
-            where = "/".join(map(str, getattr(wrong, "instance_path", [])))
+            path = "/".join(map(str, getattr(wrong, "instance_path", [])))
+            where = f"parameter `{path[:80]}`" if path else "the parameters"
             what = getattr(wrong, "message", "it cannot be checked")
-            return f"parameter `{where[:80]}`: {what[:200]}"
+            return f"{where}: {what[:200]}"
         return "the parameters do not fit the tool's schema"
 
 

@@ -3,7 +3,7 @@
 import attrs
 
 from enforcement import limits
-from enforcement.mcp.strictjson import RequestKey
+from enforcement.mcp.strictjson import Json, RequestKey
 
 
 @attrs.define
@@ -37,6 +37,14 @@ class Exchange:
         if key in self._pending and len(self._cancelled) < limits.CANCELLED_MAX:
             del self._pending[key]
             self._cancelled[key] = None
+
+    def withdraw(self, params: dict[str, Json] | None) -> RequestKey | None:
+        """Cancel what a ``notifications/cancelled`` names, and return its id."""
+        key = (params or {}).get("requestId")
+        if not isinstance(key, str) and type(key) is not int:
+            return None
+        self.cancel(key)
+        return key
 
     def answer(self, key: RequestKey) -> bool:
         """Take an answer; False if nobody asked."""

@@ -68,6 +68,7 @@ def test_an_audit_record_names_who_and_what_and_no_parameter() -> None:
         request_id=b"r" * 16,
         digest=b"d" * 32,
         session=b"s" * 32,
+        count=3,
     )
     assert json.loads(write_audit(record)) == {
         "at_ms": 7,
@@ -83,4 +84,5 @@ def test_an_audit_record_names_who_and_what_and_no_parameter() -> None:
         "request_id": "72" * 16,
         "digest": "64" * 32,
         "session": "73" * 32,
+        "count": 3,
     }

@@ -21,10 +21,10 @@ NAMED: dict[str, Json] = {
 def test_a_call_fits_or_the_fault_names_the_parameter_but_not_its_value() -> None:
     schema = read_schema_untrusted(NAMED)
     assert schema.find_fault({"query": "select"}) is None
-    assert schema.find_fault({}) is not None
+    assert str(schema.find_fault({})).startswith("the parameters: ")
     fault = schema.find_fault({"query": "a secret beyond nine"})
     assert fault is not None
-    assert "query" in fault
+    assert fault.startswith("parameter `query`: ")
     assert "secret" not in fault
 
 

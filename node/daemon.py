@@ -12,6 +12,7 @@ is worse than none, since without the daemon every call is denied.
 """
 
 import contextlib
+import stat
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -438,11 +439,18 @@ class Daemon:
 
 
 def _sensitive(config: Config) -> list[Path]:
-    """What decides who this node is and what it enforces."""
+    """What decides who this node is and what it enforces.
+
+    What lies in a folder that nobody else can enter is as safe as the folder: so a
+    rule written by an editor for the group is fine in the folder that `init` made.
+    """
+    rules = list(config.policy.glob(f"*{SUFFIX}"))
+    if rules and not stat.S_IMODE(config.policy.stat().st_mode) & 0o011:
+        rules = []
     return [
         config.state,
         config.keys,
         *config.keys.glob("*.seed"),
         config.policy,
-        *config.policy.glob(f"*{SUFFIX}"),
+        *rules,
     ]

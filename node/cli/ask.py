@@ -42,7 +42,8 @@ def _show_status(answer: Row) -> None:
     linked = sum(bool(m["linked"]) for m in members)
     concerns = "; ".join(map(str, cast("list[Json]", answer["attention"])))
     links = f"{linked} of {len(members) - 1}"
-    well = f"safe: {links} linked, nobody cut off"
+    alone = len(members) == 1
+    well = f"safe: {'' if alone else f'{links} linked, '}nobody cut off"
     click.echo(printable(f"attention: {concerns}" if concerns else well))
     counted = cast("Row", answer["standings"])
     listening = ", ".join(map(str, cast("list[Json]", answer["listening"])))

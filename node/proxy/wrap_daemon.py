@@ -175,6 +175,8 @@ class DaemonGuard:
     async def _deny(self, key: Key | None) -> None:
         sentence = f"denied, for nobody guards this server now: {self._why}"
         advice = "start the daemon with `picket run`"
+        if self.refused:
+            advice = "name an agent of this node with --agent, see `picket agent list`"
         await self._to_client(
             write_denial(
                 None if key is None else key[1],

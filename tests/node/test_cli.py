@@ -214,8 +214,9 @@ def test_a_daemon_starts_from_nothing_that_others_may_change(solo: Path) -> None
         path.chmod(0o700)
     policy = solo / "policy" / "tutorial.cedar"
     policy.chmod(0o666)
+    (solo / "policy").chmod(0o755)
     assert "chmod go-w" in fails("run", "-c", str(solo))
-    policy.chmod(0o644)
+    (solo / "policy").chmod(0o700)
     (solo / "keys" / "renewal.seed").write_bytes(bytes(63))
     assert "renewal.seed: not a key" in fails("run", "-c", str(solo))
 

@@ -206,6 +206,7 @@ async def test_an_agent_nobody_knows_is_denied_by_name(tmp_path: Path) -> None:
         async with wrapped("-c", str(tmp_path), "--agent", "nobody") as client:
             denied = await client.ask(call(1, "echo"))
             assert "no agent `nobody`; it has: branch-bot" in str(denied["error"])
+            assert "picket agent list" in str(denied["error"])
         assert client.process.returncode == 1
 
 

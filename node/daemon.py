@@ -12,10 +12,8 @@ is worse than none, since without the daemon every call is denied.
 """
 
 import contextlib
-import stat
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -38,9 +36,8 @@ from node.config import Config, load_config, load_founders
 from node.control import Control
 from node.database import PutMeta
 from node.driver import Driver
-from node.guard import SUFFIX, Guard, ProofReader, parse_policy, policy_files
+from node.guard import Guard, ProofReader, check_files, parse_policy, policy_files
 from node.justice import Justice
-from node.keys.keystore import check_ours
 from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
 from node.linkage import Linkage, NoLinks
@@ -86,7 +83,7 @@ class Daemon:
         Raises:
             UserError: one sentence that says what is wrong and what to do.
         """
-        check_ours(*_sensitive(config))
+        check_files(config)
         self.config = config
         self.log = log or Log(config.log_level)
         self.clock = clock or SystemClock()
@@ -132,7 +129,7 @@ class Daemon:
                 f"the operators' policy {self.policing.version} is in force; the files"
                 f" in {config.policy} are not read"
             )
-        check_ours(*_sensitive(config))
+        check_files(config)
         texts = pushed or policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
         check_servers(config, self.me, self.roster, self.log)
@@ -436,21 +433,3 @@ class Daemon:
     def _fault(self, fault: BaseException) -> None:
         """A connection of ours failed in a way it should not: say so, go on."""
         self.log.error("a connection failed", error=f"{type(fault).__name__}: {fault}")
-
-
-def _sensitive(config: Config) -> list[Path]:
-    """What decides who this node is and what it enforces.
-
-    What lies in a folder that nobody else can enter is as safe as the folder: so a
-    rule written by an editor for the group is fine in the folder that `init` made.
-    """
-    rules = list(config.policy.glob(f"*{SUFFIX}"))
-    if rules and not stat.S_IMODE(config.policy.stat().st_mode) & 0o011:
-        rules = []
-    return [
-        config.state,
-        config.keys,
-        *config.keys.glob("*.seed"),
-        config.policy,
-        *rules,
-    ]

@@ -4,6 +4,7 @@ One policy, one set of rates, one memory of requests seen: an agent that opens
 many sessions is one agent still.
 """
 
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from gossip.suite import Suite
 from gossip.units import AgentId, NodeId
 from node.clock import Clock
 from node.config import Config, read_text
+from node.keys.keystore import check_ours
 from node.names import Names
 
 SUFFIX: Final = ".cedar"
@@ -72,6 +74,22 @@ def policy_files(folder: Path) -> Mapping[str, str]:
     if not paths:
         raise UserError(f"{folder}: no *{SUFFIX} file is here, so nothing is allowed")
     return {path.name: read_text(path, "this policy") for path in paths}
+
+
+def check_files(config: Config) -> None:
+    """Refuse keys, folders and rules that somebody else could have changed.
+
+    What lies in a folder that nobody else can enter is as safe as the folder: so a
+    rule written by an editor for the group is fine in the folder that `init` made.
+
+    Raises:
+        UserError: naming the first.
+    """
+    rules = list(config.policy.glob(f"*{SUFFIX}"))
+    if rules and not stat.S_IMODE(config.policy.stat().st_mode) & 0o011:
+        rules = []
+    keys = config.keys.glob("*.seed")
+    check_ours(config.state, config.keys, *keys, config.policy, *rules)
 
 
 def rates(config: Config) -> dict[str, Rate]:

@@ -131,12 +131,15 @@ def _look(what: str, config: Config, look: Callable[[Config], str]) -> Finding:
 
 
 def _state(config: Config) -> str:
+    from node.guard import check_files
+
     folder = config.state
     if not folder.is_dir():
         raise UserError(f"{folder}: the state folder is missing")
     for path in (folder, config.keys):
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise UserError(f"{path}: others may look inside; run `chmod 700 {path}`")
+    check_files(config)
     return f"{folder} is private"
 
 

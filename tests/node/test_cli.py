@@ -211,6 +211,8 @@ def test_a_daemon_starts_from_nothing_that_others_may_change(solo: Path) -> None
     for path in (solo, solo / "keys", solo / "policy"):
         path.chmod(0o770)
         assert f"{path}: others may write here" in fails("run", "-c", str(solo))
+        doctor = picket("doctor", "-c", str(solo), check=False)
+        assert "bad   state" in doctor.stdout
         path.chmod(0o700)
     policy = solo / "policy" / "tutorial.cedar"
     policy.chmod(0o666)

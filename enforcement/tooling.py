@@ -62,6 +62,7 @@ class Tooling:
     """Whether this gate lists tools by itself."""
     is_refused: Callable[[Subject], bool] = lambda _subject: False
     """Whether a tool is quarantined: then it is not shown."""
+    _heard: bool = attrs.field(init=False, default=False)
     _complete: bool = attrs.field(init=False, default=False)
     _asking: str | None = attrs.field(init=False, default=None)
     _pages: int = attrs.field(init=False, default=0)
@@ -123,6 +124,7 @@ class Tooling:
 
     def note(self, request: Request) -> None:
         """Remember what was let through, for its answer."""
+        self._heard = True
         if request.method == "tools/list":
             note = Note(lists=True)
         elif request.method == "tools/call":
@@ -138,7 +140,13 @@ class Tooling:
         assert len(self._notes) <= bound, "each is taken with its answer"
 
     def open_manifests(self) -> list[Manifest]:
-        """The tools whose data the server may speak of now, if it is tagged."""
+        """The tools whose data the server may speak of now, if it is tagged.
+
+        On a stream that no request of this gate opened: all it has.
+        """
+        if not self._heard:
+            anything = self._anything()
+            return [] if anything is None else [anything]
         noted = [note.manifest for note in self._notes.values()]
         found = {
             (manifest.digest, manifest.tags.answers): manifest

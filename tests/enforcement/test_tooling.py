@@ -433,6 +433,16 @@ def test_a_server_tells_no_tagged_data_beside_its_answer(
     assert of(server(local, spoken), ToClient) == [ToClient(spoken)]
 
 
+def test_a_stream_that_belongs_to_no_call_carries_no_tagged_data(
+    town: Town, clerk: Agent
+) -> None:
+    given = shared(town)
+    lists(gate(Position.LOCAL, town, clerk, given), PATIENT)
+    stream = gate(Position.LOCAL, town, clerk, given)
+    spoken = message("notifications/message", level="info", data=SPOKEN)
+    assert "123-45" not in repr(of(server(stream, spoken), ToClient))
+
+
 def test_a_server_asks_an_agent_nothing_of_what_it_may_not_see(local: Gate) -> None:
     lists(local, PATIENT)
     said(local, call("patient", 1))

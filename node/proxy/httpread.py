@@ -46,6 +46,7 @@ class ResponseReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as wrong:
             raise Lost("the server does not speak HTTP/1.1") from wrong
         if self._overrun:
+            self.keep_alive = False  # what else it left there is no later answer
             raise Lost("the server answered more than it was asked")
         if self._encoded:
             raise Lost("the server encoded its answer though nobody asked it to")

@@ -286,6 +286,7 @@ class Daemon:
             config=config.response,
             sessions=self.proxies.desk.sessions,
             observes_tools=config.observes("tools"),
+            restore_trust=self.guard.restore_trust,
         )
         self.metrics.members.set(self.roster.size)
 

@@ -30,7 +30,7 @@ from gossip.errors import UserError
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
-from gossip.units import AgentId, NodeId
+from gossip.units import AgentId, NodeId, UnixMs
 from node.clock import Clock
 from node.config import Config, read_text
 from node.keys.keystore import check_ours
@@ -225,6 +225,11 @@ class Guard:
         ]
         check_types(policy, tools)
         return find_unread(policy, tools)
+
+    def restore_trust(self, agent: AgentId, now: UnixMs) -> None:
+        """Somebody vouched for an agent: its trust begins anew."""
+        if self.post.trust is not None:
+            self.post.trust.restored(agent, now)
 
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""

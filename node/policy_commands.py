@@ -171,8 +171,7 @@ def _approve(daemon: "Daemon", args: Args) -> Json:
     now, post = daemon.clock.unix_ms(), daemon.guard.post
     agent = _agent(daemon, name)
     if not what:
-        if post.trust is not None:
-            post.trust.restored(agent, now)
+        daemon.guard.restore_trust(agent, now)
         return {"agent": agent.hex(), "trusted": True}
     server, slash, tool = what.partition("/")
     if not slash or not tool:

@@ -14,11 +14,12 @@ import trio
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Level, Standing
 from enforcement.decide.court import Ruling
+from enforcement.decide.remarks import Release
 from enforcement.decide.story import tell
 from enforcement.respond.addresses import choose_blocked
 from enforcement.respond.pager import Page, Pager
-from gossip.ledger.entries import Subject
-from gossip.units import NodeId
+from gossip.ledger.entries import Subject, SubjectKind
+from gossip.units import AgentId, NodeId, UnixMs
 from node.actuators.hooks import Hook
 from node.actuators.nft import Nftables
 from node.actuators.sessions import SessionEnder
@@ -38,12 +39,14 @@ class Response:
     Args:
         sessions: The MCP sessions that are open now.
         observes_tools: Sessions that would be ended are only counted.
+        restore_trust: Called for an agent that operators released.
     """
 
     justice: Justice
     config: ResponseConfig
     sessions: Callable[[], Iterable[Session]]
     observes_tools: bool = False
+    restore_trust: Callable[[AgentId, UnixMs], None] = lambda _agent, _now: None
     nft: Nftables | None = attrs.field(init=False, default=None)
     hooks: tuple[Hook, ...] = attrs.field(init=False)
     _ender: SessionEnder = attrs.field(init=False)
@@ -118,6 +121,7 @@ class Response:
                 )
                 self._tell_hooks("released", subject, standing)
                 self._pager.ended(subject)
+                self._vouch(subject)
             case rulings.HeldBack(subject):
                 standing = self.justice.court.standing(
                     subject, self.justice.clock.unix_ms()
@@ -126,6 +130,16 @@ class Response:
                 self._page(subject, standing, held_back=True)
             case rulings.LookAgain():
                 self._block()  # a quarantine may last longer than it said
+
+    def _vouch(self, subject: Subject) -> None:
+        """Operators who release an agent vouch for it: trust begins anew. One whose
+        term only ran out has to earn it."""
+        case = self.justice.court.case(subject)
+        if subject.kind is not SubjectKind.AGENT or case is None:
+            return
+        *_, last = case.remarks()
+        if isinstance(last, Release):
+            self.restore_trust(AgentId(subject.id), self.justice.clock.unix_ms())
 
     def _block(self) -> None:
         if self.nft is None:

@@ -186,3 +186,29 @@ async def test_addresses_are_blocked_released_and_blocked_again_after_a_restart(
         )
     )
     assert wish(post) == {}
+
+
+async def test_operators_who_release_an_agent_vouch_for_it_and_time_alone_does_not() -> (
+    None
+):
+    feeds, judge = Feeds(), court()
+    post = Post.of(judge=judge)
+    trusted: list[bytes] = []
+    post.response.restore_trust = lambda agent, _now: trusted.append(agent)
+    post.hear(feeds.accuse("birch", AGENT, proof=b"p"))
+    assert judge.denial(AGENT) is not None
+
+    released = feeds.decide(
+        "ash", ActKind.RELEASE, write_release(AGENT, "a drill"), NOW + 1
+    )
+    post.hear(released)
+    assert trusted == [AGENT.id]
+
+    other = Post.of(judge=court())
+    other.response.restore_trust = post.response.restore_trust
+    other.hear(Feeds().accuse("birch", AGENT, proof=b"q"))
+    until = other.justice.court.standing(AGENT, NOW).until_ms
+    assert until is not None
+    for ruling in other.justice.court.tick(UnixMs(until + 1)):
+        other.response.ruled(ruling)
+    assert trusted == [AGENT.id]

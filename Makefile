@@ -103,10 +103,10 @@ swarm: setup ## Run random scenarios and shrink what fails (MINUTES=10, ARGS=--s
 	@.venv/bin/picket sim swarm --minutes $(MINUTES) $(ARGS)
 
 .PHONY: bench
-bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench
+bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench (bench-NAME: one of them)
 
 .PHONY: $(BENCHES:%=bench-%)
-bench-%: setup ## Run one measurement of tests/bench (ARGS goes to it)
+$(BENCHES:%=bench-%): bench-%: setup ## Run one measurement of tests/bench (ARGS goes to it)
 	@$(PY) -m tests.bench.$* $(ARGS)
 
 .PHONY: conformance

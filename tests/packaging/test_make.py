@@ -55,6 +55,14 @@ def test_plain_make_lists_the_targets() -> None:
         assert f"\n{target} " in listed
 
 
+def test_every_measurement_has_a_target_that_runs_it() -> None:
+    names = sorted(path.stem for path in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
+    assert names
+    for name in names:
+        planned = make("-n", f"bench-{name}", path=os.environ["PATH"]).stdout
+        assert f"-m tests.bench.{name}" in planned
+
+
 def test_a_complete_machine_is_not_bothered(tools: Path) -> None:
     done = make("prerequisites", path=str(tools))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -154,8 +154,10 @@ def _costs(table: Table) -> Costs:
     usual = Costs()
     return Costs(
         frame_us=table.whole("frame_us", usual.frame_us, 0, 10**7),
+        batch_us=table.whole("batch_us", usual.batch_us, 0, 10**7),
         sign_us=table.whole("sign_us", usual.sign_us, 0, 10**7),
         disk_us=table.whole("disk_us", usual.disk_us, 0, 10**7),
+        processors=table.whole("processors", usual.processors, 0, NODES_MAX),
     )
 
 

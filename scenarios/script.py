@@ -49,11 +49,20 @@ class NetworkPlan:
 
 @attrs.frozen(kw_only=True)
 class Costs:
-    """What a node spends, in microseconds of its own processor or disk."""
+    """What a node spends, in microseconds of its processor or disk.
+
+    Attributes:
+        frame_us: For each frame that arrives.
+        batch_us: Besides, for each batch of another that is new to it.
+        processors: How many all nodes share, as on one machine; 0 if each has
+            its own.
+    """
 
     frame_us: int = 60
+    batch_us: int = 0
     sign_us: int = 750
     disk_us: int = 1_000
+    processors: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -74,9 +74,12 @@ class World:
         init=False, factory=deque
     )
     _busy: bool = attrs.field(init=False, default=False)
+    _free_us: list[int] = attrs.field(init=False)
+    """When each of the processors is free that all nodes share."""
 
     def __attrs_post_init__(self) -> None:
         plan = self.scenario
+        self._free_us = [0] * plan.costs.processors
         self.network = Network(plan.network, self.agenda, self.chance("network"))
         people = [person(self.suite, name) for name, _ in plan.names()]
         self.roster = found(self.suite, people, plan.cluster.colluders)
@@ -189,20 +192,32 @@ class World:
             onlooker.handled(citizen, event)
         now_us = self.agenda.now_us
         done_us = now_us
-        if type(event) is events.Frame:
-            done_us = self._spend(citizen, self.scenario.costs.frame_us)
         try:
             asked = engine.handle(event, citizen.clock.unix_ms(now_us))
         except Exception as wrong:
             raise Broken(
                 f"{citizen.name} raised {wrong!r} at {now_us / 1e6:.6f} s, told {event}"
             ) from wrong
+        if type(event) is events.Frame:
+            costs = self.scenario.costs
+            spent_us = costs.frame_us
+            if costs.batch_us:
+                spent_us += costs.batch_us * sum(
+                    type(e) is effects.Store for e in asked
+                )
+            done_us = self._spend(citizen, spent_us)
         for effect in asked:
             self._perform(citizen, effect, done_us)
 
     def _spend(self, citizen: Citizen, cost_us: int) -> int:
         """Keep its processor busy; returns when it is free again."""
         begin = max(self.agenda.now_us, citizen.busy_us)
+        if not self._free_us:
+            citizen.busy_us = begin + round(cost_us * citizen.factor)
+            return citizen.busy_us
+        first = min(range(len(self._free_us)), key=self._free_us.__getitem__)
+        begin = max(begin, self._free_us[first])
+        self._free_us[first] = begin + cost_us
         citizen.busy_us = begin + round(cost_us * citizen.factor)
         return citizen.busy_us
 

@@ -14,7 +14,7 @@ from gossip.membership.identity import (
 )
 from gossip.membership.roster import Roster
 from gossip.suite import Suite, digest
-from gossip.units import AgentId, NodeId
+from gossip.units import AgentId, KeyId, NodeId
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +96,8 @@ KNOWN_MAX: Final = 1_024
 
 @attrs.define
 class Principals:
-    """Principals verified before, so that an attacker's next request costs less.
+    """Principals verified before, so that an attacker's next request costs less, and
+    its first no more than it must: most chains were verified when their node spoke.
 
     The same bytes prove the same thing again; whether the node is still a member
     and may grant the roles is asked each time.
@@ -106,17 +107,23 @@ class Principals:
     suite: Suite
     _known: dict[tuple[bytes, bytes], Principal] = attrs.field(init=False, factory=dict)
 
-    def read_untrusted(self, chain: bytes, cert: bytes) -> Principal:
+    def read_untrusted(
+        self, chain: bytes, cert: bytes, node: NodeId, key: KeyId
+    ) -> Principal:
         """Read a chain and an agent's certificate under it.
+
+        ``node`` and ``key`` are said to be the chain's; a false word costs time only.
 
         Raises:
             PeerError: see `read_chain_untrusted` and `read_principal_untrusted`.
         """
         known = self._known.pop((chain, cert), None)
         if known is None:
-            read = read_chain_untrusted(chain, self.suite)
+            seen = self.roster.chain(node, key)
+            if seen is None or seen.encoded != chain:
+                seen = read_chain_untrusted(chain, self.suite)
             known = read_principal_untrusted(
-                cert, chain=read, roster=self.roster, suite=self.suite
+                cert, chain=seen, roster=self.roster, suite=self.suite
             )
         else:
             check_granted(known.cert, known.chain, self.roster)

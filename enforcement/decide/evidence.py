@@ -201,12 +201,14 @@ def read_proof_untrusted(
     """
     fields = take_list(unpack_untrusted(data, limits.PROOF_BYTES_MAX), 10, 10)
     take_int(fields[0], _VERSION, _VERSION)
+    encoded = take_bytes(fields[3], 1, limits.ENVELOPE_BYTES_MAX)
+    body = read_body_untrusted(encoded)
     principal = (known or Principals(roster, suite)).read_untrusted(
         take_bytes(fields[1], 1, CHAIN_BYTES_MAX),
         take_bytes(fields[2], 1, limits.ENVELOPE_BYTES_MAX),
+        body.node,
+        body.key,
     )
-    encoded = take_bytes(fields[3], 1, limits.ENVELOPE_BYTES_MAX)
-    body = read_body_untrusted(encoded)
     check_signer_untrusted(body, principal, roster.cluster)
     by_agent = take_bytes(fields[4], SIGNATURE_BYTES, SIGNATURE_BYTES)
     by_node = take_bytes(fields[5], SIGNATURE_BYTES, SIGNATURE_BYTES)

@@ -135,6 +135,10 @@ class Policy:
     _slices: dict[tuple[str, str, str, str], _Slice] = attrs.field(
         init=False, factory=dict, repr=False
     )
+    _alone: dict[bytes, cedarpy.PolicySet] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
+    """Rules that were asked by themselves, by digest."""
 
     @classmethod
     def load(cls, files: Mapping[str, str]) -> "Policy":
@@ -227,7 +231,10 @@ class Policy:
             context = build_context(call.view, rule.reads)
         except UnreadableError:
             return False
-        fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, context)
+        alone = self._alone.get(rule.digest)
+        if alone is None:
+            alone = self._alone[rule.digest] = _policy_set([rule])
+        fired, errors, _ = _ask(alone, _entities(call), call, context)
         return fired == [rule.id] and not errors
 
     def _slice(self, call: Call) -> _Slice:

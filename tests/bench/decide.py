@@ -3,7 +3,8 @@
 Run as ``python -m tests.bench.decide [--provider openssl]``. The first figure is
 the court alone, from an admitted entry to its rulings: voices in old cases and in
 new ones, and a proof now and then. The second verifies whole proofs of denied
-requests, each of another request, signatures and rule and all, on one thread.
+requests, each of another request, signatures and rule and all, on one thread;
+the bar holds for agents never seen before.
 Times are the thread's own (CPU), so that a busy machine does not decide.
 """
 
@@ -12,7 +13,7 @@ import gc
 import json
 import random
 import sys
-from collections.abc import Callable
+from functools import partial
 from statistics import median, quantiles
 from time import thread_time_ns
 
@@ -36,6 +37,7 @@ from gossip.ledger.entries import (
     Witness,
     write_report,
 )
+from gossip.membership.roster import Roster
 from gossip.units import EntryId, Incarnation, NodeId, UnixMs
 from node.keys.suites.registry import load_suite
 from scenarios.toy import ToySuite
@@ -138,16 +140,15 @@ def measure_deciding() -> dict[str, float]:
 
 @attrs.frozen
 class Maker:
-    """Makes proofs of one agent's requests, each another request."""
+    """Makes proofs, each of another request, signed by an agent and the branch."""
 
     town: Town
-    agent: Agent
     policy: Policy
 
-    def proof(self, n: int) -> bytes:
+    def proof(self, agent: Agent, n: int) -> bytes:
         arguments: dict[str, Json] = {"query": f"drop table t{n}", "who": "x", "n": n}
         params: dict[str, Json] = {"name": "write_query", "arguments": arguments}
-        principal, seed = self.agent.principal, n.to_bytes(32, "big")
+        principal, seed = agent.principal, n.to_bytes(32, "big")
         leaves = commit(params, seed)
         body = RequestBody(
             cluster=self.town.roster.cluster,
@@ -171,7 +172,7 @@ class Maker:
             envelope=Envelope(
                 body=body,
                 encoded_body=encoded,
-                agent_signature=self.agent.key.sign(encoded, Domain.REQUEST_AGENT),
+                agent_signature=agent.key.sign(encoded, Domain.REQUEST_AGENT),
                 node_signature=key.sign(encoded, Domain.REQUEST_NODE),
                 seed=seed,
             ),
@@ -185,33 +186,61 @@ class Maker:
         return proof
 
 
-def measure_proofs(provider: str) -> dict[str, float | str]:
-    """Proofs verified a second on one thread, each a whole one."""
-    suite = load_suite(provider)
-    town = Town()
-    maker = Maker(town, town.agent("bot", "retail"), Policy.load({"r.cedar": RULE}))
-    proofs = [maker.proof(n) for n in range(PROOFS)]
-    policies: Callable[[bytes], Policy | None] = {maker.policy.digest: maker.policy}.get
-    begun = thread_time_ns()
-    for proof in proofs[:100]:  # as if each were another attacker's first
-        read_proof_untrusted(proof, roster=town.roster, suite=suite, policies=policies)
-    cold = 100 * 1e9 / (thread_time_ns() - begun)
-    known = Principals(town.roster, suite)
-    rates = []
-    for _ in range(5):
+@attrs.frozen
+class Reader:
+    """Reads proofs as a node that has just begun."""
+
+    provider: str
+    roster: Roster
+    policy: Policy
+
+    def per_s(self, proofs: list[bytes], before: list[bytes]) -> float:
+        """Proofs verified in a second of the thread's time, after some others."""
+        suite = load_suite(self.provider)
+        read = partial(
+            read_proof_untrusted,
+            roster=self.roster,
+            suite=suite,
+            policies={self.policy.digest: self.policy}.get,
+            known=Principals(self.roster, suite),
+        )
+        for proof in before:
+            read(proof)
         begun = thread_time_ns()
         for proof in proofs:
-            told = read_proof_untrusted(
-                proof, roster=town.roster, suite=suite, policies=policies, known=known
-            )
+            told = read(proof)
             assert told is not None
-        rates.append(PROOFS * 1e9 / (thread_time_ns() - begun))
+        return len(proofs) * 1e9 / (thread_time_ns() - begun)
+
+
+def measure_proofs(provider: str) -> dict[str, float | str]:
+    """Proofs verified a second on one thread, each a whole one, median of five.
+
+    Of agents never seen before, whose node has spoken; of one agent again and
+    again; and of agents whose node signs with a key that it never spoke with.
+    """
+    town = Town()
+    maker = Maker(town, Policy.load({"r.cedar": RULE}))
+    agents = [town.agent(f"bot-{n}", "retail") for n in range(PROOFS)]
+    others = [maker.proof(agent, n) for n, agent in enumerate(agents)]
+    again = [maker.proof(agents[0], PROOFS + n) for n in range(PROOFS)]
+    strange = Reader(provider, town.roster.twin(), maker.policy)
+    usual = Reader(provider, town.roster, maker.policy)
+    town.roster.learn(town.branch.chain)
+    rates: dict[str, list[float]] = {"first": [], "again": [], "strange": []}
+    for _ in range(5):
+        rates["first"].append(usual.per_s(others[1:], others[:1]))
+        rates["again"].append(usual.per_s(again[1:], again[:1]))
+        # Nothing is kept from one to the next, so each is as dear as the first.
+        rates["strange"].append(
+            median(strange.per_s([proof], []) for proof in others[:50])
+        )
     return {
-        "provider": suite.provider,
-        "per_s": round(max(rates)),
-        "cold_per_s": round(cold),
-        "median_per_s": round(median(rates)),
-        "bytes": len(proofs[0]),
+        "provider": load_suite(provider).provider,
+        "first_seen_per_s": round(median(rates["first"])),
+        "seen_again_per_s": round(median(rates["again"])),
+        "strange_node_per_s": round(median(rates["strange"])),
+        "bytes": len(others[0]),
     }
 
 
@@ -227,7 +256,7 @@ def main() -> int:
     }
     print(json.dumps(figures, indent=2))  # noqa: T201 - the result
     met = deciding["p99_us"] <= DECIDING_US_MAX
-    return 0 if met and float(proofs["per_s"]) >= PROOFS_PER_S_MIN else 1
+    return 0 if met and float(proofs["first_seen_per_s"]) >= PROOFS_PER_S_MIN else 1
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from enforcement.mcp.jsonrpc import Request, read_message_untrusted
 from enforcement.mcp.leaves import commit
 from enforcement.mcp.signing import Envelope, RequestBody, write_body
 from enforcement.mcp.strictjson import Json
+from enforcement.principal import Principals
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.units import ClusterId, UnixMs
@@ -361,6 +362,46 @@ def test_one_changed_bit_anywhere_convicts_nobody(case: Case) -> None:
         bent = bytearray(proof)
         bent[at] ^= 1 << at % 8
         refused(case, bytes(bent))
+
+
+def test_a_chain_verified_before_is_not_verified_again(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, verified, verify = case.proof(), [], SUITE.verify
+
+    def count(key: bytes, message: bytes, signature: bytes, use: Domain) -> None:
+        verified.append(use)
+        verify(key, message, signature, use)
+
+    monkeypatch.setattr(SUITE, "verify", count)
+    signed = [Domain.REQUEST_AGENT, Domain.REQUEST_NODE]
+    certified = [Domain.RENEWAL_CERT, Domain.OPERATIONAL_CERT, Domain.AGENT_CERT]
+    case.judge(proof)
+    assert verified == certified + signed, "nobody knows its keys"
+    verified.clear()
+    roster = case.town.roster.twin()
+    roster.learn(case.town.branch.chain)
+    known = Principals(roster, SUITE)
+    for expected in ([Domain.AGENT_CERT, *signed], signed):
+        read_proof_untrusted(
+            proof, roster=roster, suite=SUITE, policies=find, known=known
+        )
+        assert verified == expected
+        verified.clear()
+
+
+def test_naming_a_known_key_spares_no_other_chain_its_verification(
+    town: Town, case: Case
+) -> None:
+    roster = town.roster.twin()
+    roster.learn(town.branch.chain)
+    forged = bytearray(town.branch.chain.encoded)
+    forged[-1] ^= 1  # in the last certificate's signature
+    for chain in (bytes(forged), town.other.chain.encoded):
+        with pytest.raises(PeerError):
+            read_proof_untrusted(
+                put(case.proof(), 1, chain), roster=roster, suite=SUITE, policies=find
+            )
 
 
 @given(st.binary(max_size=300))

@@ -35,6 +35,10 @@ where machines are busy, asking too early makes them busier."""
 GRAFT_MS_MAX: Final = 800
 GRAFT_CALMS: Final = 0.95
 """What each batch that came in time leaves of a longer patience."""
+HUNGER_MS: Final = 1_000
+"""What all announcers were asked for in vain is looked for so often again, and"""
+HUNGER_ROUNDS: Final = 5
+"""so many times; then only reconciliation can find it."""
 RECENT_MAX: Final = 65_536
 ANNOUNCED_PER_PEER_MAX: Final = 4_096
 
@@ -44,6 +48,8 @@ class _Branch:
     """One link, as the tree sees it."""
 
     eager: bool = True
+    brings: bool = False
+    """Something came along it first: we hang by this branch."""
     ids: list[bytes] = attrs.field(factory=list)
     demoted: bool = False
     """It let us wait: not counted on, though still told."""
@@ -58,6 +64,9 @@ class _Missing:
     due_ms: int
     sources: list[NodeId]
     first: NodeId
+    asked: list[NodeId] = attrs.field(factory=list)
+    rounds: int = 0
+    """How often everybody who announced it had been asked, and it was not here."""
 
 
 @attrs.define
@@ -71,6 +80,9 @@ class Plumtree:
     _missing: OrderedDict[bytes, _Missing] = attrs.field(
         init=False, factory=OrderedDict
     )
+    _hungry: OrderedDict[bytes, _Missing] = attrs.field(init=False, factory=OrderedDict)
+    """What all announcers were asked for; in the order of `_Missing.due_ms`, too."""
+    _failed: list[NodeId] = attrs.field(init=False, factory=list)
     _flush_ms: int | None = attrs.field(init=False, default=None)
     _patience_ms: float = attrs.field(init=False, default=GRAFT_MS)
     _grafted: OrderedDict[bytes, None] = attrs.field(init=False, factory=OrderedDict)
@@ -81,18 +93,16 @@ class Plumtree:
         self._branches[peer] = _Branch()
 
     def link_down(self, peer: NodeId) -> list[Send]:
-        """Forget a link. What it announced is asked of others, and if whole batches
-        may have come along it, another link takes its place before they are missed."""
+        """Forget a link. What it announced is asked of others; if we hung by it, we
+        have whole batches from everybody, and the best of them is our branch next."""
         gone = self._branches.pop(peer, None)
         if gone is None:
             return []
         for wanted in self._missing.values():
             if peer in wanted.sources:
                 wanted.sources.remove(peer)
-        spare = [p for p in self.linked() if not self._branches[p].eager]
-        if not gone.eager or not spare:
-            return []
-        return [Send(spare[peer[-1] % len(spare)], frames.graft([]))]
+        lacking = EAGER_MIN - len(self.eager())
+        return self._graft_spare(None if gone.eager and gone.brings else lacking)
 
     def linked(self) -> tuple[NodeId, ...]:
         """Who is linked now, sorted."""
@@ -110,11 +120,16 @@ class Plumtree:
         if branch is None or branch.demoted:
             return []
         branch.demoted = True
-        return [
+        return self._graft_spare(EAGER_MIN - len(self.eager()))
+
+    def _graft_spare(self, count: int | None) -> list[Send]:
+        """Have whole batches from so many links more; None: from all of them."""
+        spare = [
             Send(other, frames.graft([]))
             for other in self.linked()
             if not self._branches[other].eager and not self._branches[other].demoted
-        ][: max(0, EAGER_MIN - len(self.eager()))]
+        ]
+        return spare if count is None else spare[: max(0, count)]
 
     def spread(
         self, batch: Batch, source: NodeId | None, now: UnixMs, *, live: bool = True
@@ -128,14 +143,13 @@ class Plumtree:
         self._recent[batch.id] = (batch.feed, batch.number)
         if len(self._recent) > RECENT_MAX:
             self._recent.popitem(last=False)
-        wanted = self._missing.pop(batch.id, None)
+        wanted = self._missing.pop(batch.id, None) or self._hungry.pop(batch.id, None)
         if wanted is not None:
-            if wanted.first in self._branches:
-                self._branches[wanted.first].announced -= 1
+            self._forget(wanted)
             if batch.id not in self._grafted:
                 self._patience_ms = max(GRAFT_MS, GRAFT_CALMS * self._patience_ms)
         if live and source in self._branches:
-            self._branches[source].eager = True
+            self._branches[source].eager = self._branches[source].brings = True
         frame = frames.push(batch.encoded) if live else b""
         sends = []
         for peer in self.linked():
@@ -155,7 +169,7 @@ class Plumtree:
         branch = self._branches.get(peer)
         if branch is None or not branch.eager or len(self.eager()) <= EAGER_MIN:
             return []
-        branch.eager = False
+        branch.eager = branch.brings = False
         return [Send(peer, frames.prune())]
 
     def on_known(self, batch_id: bytes) -> None:
@@ -186,6 +200,10 @@ class Plumtree:
             if wanted is not None:
                 if peer not in wanted.sources:
                     wanted.sources.append(peer)
+            elif batch_id in self._hungry:
+                wanted = self._missing[batch_id] = self._hungry.pop(batch_id)
+                wanted.sources.append(peer)
+                wanted.due_ms = now + int(self._patience_ms)
             elif branch.announced < ANNOUNCED_PER_PEER_MAX:
                 branch.announced += 1
                 self._missing[batch_id] = _Missing(
@@ -205,14 +223,21 @@ class Plumtree:
     def due_ms(self) -> int | None:
         """When `wake` has something to do."""
         due = self._flush_ms
-        for first in self._missing.values():
-            return first.due_ms if due is None else min(due, first.due_ms)
+        for waiting in (self._missing, self._hungry):
+            if waiting:
+                first = next(iter(waiting.values())).due_ms
+                due = first if due is None else min(due, first)
         return due
 
     def take_starved(self) -> bool:
         """Whether, since the last time, nobody who announced a batch delivered it."""
         starved, self._starved = self._starved, False
         return starved
+
+    def take_failures(self) -> list[NodeId]:
+        """Who announced a batch, was asked, and had all the time to deliver it."""
+        failed, self._failed = self._failed, []
+        return failed
 
     def wake(self, now: UnixMs) -> list[Send]:
         """Send gathered ids, and ask for what was announced and did not come."""
@@ -224,7 +249,27 @@ class Plumtree:
                 if branch.ids:
                     sends.append(Send(peer, frames.ihave(branch.ids)))
                     branch.ids = []
+        self._starve(now)
         return sends + self._graft_overdue(now)
+
+    def _starve(self, now: UnixMs) -> None:
+        """Nobody is left to ask: those we are linked to may all be of one kind."""
+        while self._hungry:
+            batch_id, wanted = next(iter(self._hungry.items()))
+            if wanted.due_ms > now:
+                break
+            self._starved = True
+            self._failed += [peer for peer in wanted.asked if peer in self._branches]
+            wanted.asked = []
+            wanted.rounds += 1
+            wanted.due_ms = now + HUNGER_MS
+            self._hungry.move_to_end(batch_id)
+            if wanted.rounds == HUNGER_ROUNDS:
+                self._forget(self._hungry.pop(batch_id))
+
+    def _forget(self, wanted: _Missing) -> None:
+        if wanted.first in self._branches:
+            self._branches[wanted.first].announced -= 1
 
     def _graft_overdue(self, now: UnixMs) -> list[Send]:
         asked: dict[NodeId, list[bytes]] = {}
@@ -233,13 +278,12 @@ class Plumtree:
             if wanted.due_ms > now:
                 break
             if not wanted.sources:
-                # Nobody is left to ask: reconciliation will find it.
-                del self._missing[batch_id]
+                wanted.due_ms = now + HUNGER_MS
+                self._hungry[batch_id] = self._missing.pop(batch_id)
                 self._starved = True
-                if wanted.first in self._branches:
-                    self._branches[wanted.first].announced -= 1
                 continue
-            asked.setdefault(wanted.sources.pop(0), []).append(batch_id)
+            wanted.asked.append(wanted.sources.pop(0))
+            asked.setdefault(wanted.asked[-1], []).append(batch_id)
             self._grafted[batch_id] = None
             if len(self._grafted) > ANNOUNCED_PER_PEER_MAX:
                 self._grafted.popitem(last=False)

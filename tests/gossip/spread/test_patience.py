@@ -2,7 +2,13 @@
 
 from gossip.ledger.batch import Batch
 from gossip.spread import frames
-from gossip.spread.plumtree import GRAFT_MS, GRAFT_MS_MAX, Plumtree
+from gossip.spread.plumtree import (
+    GRAFT_MS,
+    GRAFT_MS_MAX,
+    HUNGER_MS,
+    HUNGER_ROUNDS,
+    Plumtree,
+)
 from gossip.units import (
     ClusterId,
     Incarnation,
@@ -97,7 +103,61 @@ def test_it_says_when_nobody_who_announced_a_batch_delivered_it() -> None:
     assert not starved.take_starved()
 
 
-def test_when_a_link_that_carried_batches_breaks_another_takes_its_place() -> None:
+def test_it_stays_hungry_until_the_batch_comes_and_knows_who_let_it_wait() -> None:
+    hungry = tree()
+    hungry.on_ihave(BESIDE, (batch(1).id,), UnixMs(0))
+    hungry.wake(UnixMs(GRAFT_MS))
+    hungry.wake(UnixMs(2 * GRAFT_MS))
+
+    assert hungry.take_starved()
+    assert hungry.take_failures() == []  # its answer may be on its way round the world
+    hungry.wake(UnixMs(2 * GRAFT_MS + HUNGER_MS))
+    assert hungry.take_starved()
+    assert hungry.take_failures() == [BESIDE]
+    hungry.spread(batch(1), TREE, UnixMs(2_000))
+    hungry.wake(UnixMs(2_000 + HUNGER_MS))
+    assert not hungry.take_starved()
+
+
+def test_another_announcer_is_asked_by_whoever_is_hungry() -> None:
+    hungry = tree()
+    hungry.on_ihave(BESIDE, (batch(1).id,), UnixMs(0))
+    hungry.wake(UnixMs(GRAFT_MS))
+    hungry.wake(UnixMs(2 * GRAFT_MS))
+    hungry.on_ihave(TREE, (batch(1).id,), UnixMs(500))
+
+    (asked,) = hungry.wake(UnixMs(500 + GRAFT_MS))
+
+    assert (asked.peer, asked.frame) == (TREE, frames.graft([batch(1).id]))
+
+
+def test_hunger_for_what_does_not_exist_has_an_end() -> None:
+    hungry = tree()
+    hungry.on_ihave(BESIDE, (batch(1).id,), UnixMs(0))
+    while (due := hungry.due_ms) is not None:
+        assert due < (HUNGER_ROUNDS + 1) * HUNGER_MS
+        hungry.wake(UnixMs(due))
+
+    assert hungry.take_failures() == [BESIDE]
+
+
+def test_who_loses_the_branch_it_hung_by_hears_all_others_at_once() -> None:
+    third, fourth = NodeId(b"3" * 32), NodeId(b"4" * 32)
+    broken = tree()
+    for peer in (third, fourth):
+        broken.link_up(peer)
+        broken.on_duplicate(peer)  # and so it is lazy
+    broken.spread(batch(1), TREE, UnixMs(0))
+
+    asked = broken.link_down(TREE)
+
+    assert [(s.peer, s.frame) for s in asked] == [
+        (third, frames.graft([])),
+        (fourth, frames.graft([])),
+    ]
+
+
+def test_who_loses_a_branch_that_brought_nothing_only_keeps_two() -> None:
     third = NodeId(b"3" * 32)
     broken = tree()
     broken.link_up(third)

@@ -4,7 +4,9 @@ Links are closed and refused, changes are told to the log and the counters, and
 what the gates of this node witnessed becomes an entry of its feed.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from time import perf_counter
 from typing import Protocol
 
 import attrs
@@ -13,6 +15,7 @@ from enforcement import effects as gate
 from enforcement.decide import court as rulings
 from enforcement.decide.case import Level
 from enforcement.decide.court import ISOLATION_MS, Court, Ruling
+from enforcement.decide.quarantine import Withheld
 from enforcement.decide.story import clock as show_time
 from enforcement.decide.story import grounds
 from gossip.ledger.entries import (
@@ -76,14 +79,18 @@ class Justice:
         self.watchers = Watchers(self.court, self.names)
 
     def hear(self, entry: Entry) -> None:
-        """An entry was admitted."""
+        """An entry was admitted. What follows from it is in force on return: no call
+        is judged in between, and nothing is waited for, no disk and no thread."""
+        began, began_us = perf_counter(), self.watchers.now_us()
         ruled = self.court.hear(entry, self.clock.unix_ms())
+        if any(isinstance(r, rulings.Deny) for r in ruled) and not self._restoring:
+            self.metrics.denial_seconds.observe(perf_counter() - began)
         if entry.kind == EntryKind.REPORT:
             report = read_report_untrusted(entry.body)
             kind = "proof" if isinstance(report.evidence, Proof) else "witness"
             self.metrics.reports.labels(kind).inc()
             if not any(isinstance(r, rulings.Disbelieved) for r in ruled):
-                self.watchers.heard(entry, report)
+                self.watchers.heard(entry, report, began_us)
         self._perform(ruled)
 
     def restored(self) -> None:
@@ -200,6 +207,7 @@ class Justice:
                 name = self.name(subject)
                 self._tell(f"not enforced, by {withheld}: the quarantine of {name}")
                 self.observe_one("quarantine", withheld, name)
+                return True
             case rulings.Spared(node, category):
                 name = self.court.roster.name(node)
                 self._tell(
@@ -247,6 +255,9 @@ class Justice:
             counts[standing.level] += 1
         for level in (Level.WATCH, Level.SUSPECT, Level.QUARANTINED):
             self.metrics.standing.labels(level.name.lower()).set(counts[level])
+        held = Counter(map(self.court.held_back, self.court.standings()))
+        for why in Withheld:
+            self.metrics.held_back.labels(why.name.lower()).set(held[why])
 
     def name(self, subject: Subject) -> str:
         """What people call a subject."""

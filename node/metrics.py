@@ -51,7 +51,13 @@ class Metrics:
         self.links_closed = self._counter("links_closed", "Links that ended.", "why")
         self.members = self._gauge("members", "Members of the roster.")
         self.standing = self._gauge("standing", "Subjects by standing.", "standing")
+        self.held_back = self._gauge(
+            "held_back", "Quarantines decided and not enforced now.", "why"
+        )
         self.verdicts = self._counter("verdicts", "Changes of standing.", "standing")
+        self.clock_offset_seconds = self._gauge(
+            "clock_offset_seconds", "This clock less the median peer's."
+        )
         self.calls = self._counter(
             "calls", "MCP messages decided.", "decision", "position"
         )
@@ -61,6 +67,9 @@ class Metrics:
         self.sign_seconds = self._seconds("sign", "One composite signature.", _FAST)
         self.frame_seconds = self._seconds(
             "frame", "One gossip frame handled: read, verified, spread.", _FAST
+        )
+        self.denial_seconds = self._seconds(
+            "denial", "From an admitted entry to the refusal it leads to.", _FAST
         )
         self.commit_seconds = self._seconds("store_commit", "One commit.", _SLOW)
         self.commit_writes = Histogram(

@@ -53,7 +53,7 @@ class _Track:
     basis: Basis | None = None
     since_ms: int = 0
     until_ms: int = 0
-    peak_micro: int = 0
+    by_most_ms: UnixMs | None = None
     end_ms: int | None = None
     """Cached: when it ends, if nothing more is said."""
     ended_ms: int | None = None
@@ -166,7 +166,7 @@ class Case:
                 times=track.times,
                 conviction=track.conviction,
                 sum_micro=total,
-                peak_micro=track.peak_micro,
+                by_most_ms=track.by_most_ms,
             )
         level = Level.CLEAR
         if total > 0:
@@ -236,8 +236,8 @@ class Case:
                 track.end_ms = None
                 if track.basis is None:
                     self._convict_by_voices(track, at)
-                else:
-                    track.peak_micro = max(track.peak_micro, self._sum(track, at))
+                elif track.by_most_ms is None:
+                    self._note_if_by_most(track, self._sum(track, at), at)
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
         if proof.offence in track.pardoned or proof.offence in track.offences:
@@ -260,7 +260,7 @@ class Case:
             track.times = max(0, track.times - max(0, at - track.ended_ms) // DAY_MS)
         track.times += 1
         track.basis, track.since_ms, track.end_ms = basis, at, None
-        track.peak_micro = 0
+        track.by_most_ms = None
         track.until_ms = at + term_ms(self.subject, track.times)
 
     def _close_if_over(self, track: _Track, at: int) -> None:
@@ -277,7 +277,11 @@ class Case:
         total = self._sum(track, at)
         if total > rules.threshold:
             self._begin(track, Basis.VOICES, at)
-            track.peak_micro = total
+            self._note_if_by_most(track, total, at)
+
+    def _note_if_by_most(self, track: _Track, total: int, at: int) -> None:
+        if total * 2 > self.census.at(at).threshold * 3:
+            track.by_most_ms = UnixMs(at)
 
     def _end(self, track: _Track) -> int:
         """When the quarantine ends if nothing more is said."""

@@ -2,19 +2,20 @@
 
 A proof always denies the principal's calls. What voices alone decided about
 nodes, and how many links are closed, is capped, so that a cluster can never be
-talked into cutting itself to pieces. Functions of standings, of operators' acts
-and of the time: nodes that agree on those agree on this.
+talked into cutting itself to pieces. Whoever is out stays out until the term ends
+or operators say so; one place changes hands only if somebody whom by far most accuse
+waits for it, and it was given for barely enough voices.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from enforcement.decide.acts import Mercy
 from enforcement.decide.case import Basis, Level, Standing
-from enforcement.decide.rules import BURST_MS, MICRO, Rules
+from enforcement.decide.rules import BURST_MS, Rules
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId
 
@@ -36,13 +37,20 @@ class Enforced:
         denied: Whose calls are refused, and the standing that says so.
         refused_links: Nodes that may not link.
         held_back: Quarantines that are not enforced, and why.
-        next_ms: When the valve lets the next one through.
+        placed: When the valve lets, or let, those through who have a place in it.
+        spent: When it let those through who gave up their places since.
+        next_ms: When it lets the next one through.
     """
 
-    denied: Mapping[Subject, Standing]
-    refused_links: frozenset[NodeId]
-    held_back: Mapping[Subject, Withheld]
+    denied: Mapping[Subject, Standing] = attrs.field(factory=dict)
+    refused_links: frozenset[NodeId] = frozenset()
+    held_back: Mapping[Subject, Withheld] = attrs.field(factory=dict)
+    placed: Mapping[Subject, int] = attrs.field(factory=dict)
+    spent: tuple[int, ...] = ()
     next_ms: int | None = None
+
+
+NOTHING: Final = Enforced()
 
 
 def spare(
@@ -63,11 +71,13 @@ def enforce(
     now: int,
     *,
     observe: bool,
+    before: Enforced = NOTHING,
 ) -> Enforced:
     """Say what to do about everyone who is quarantined at ``now``.
 
-    The valve lets through whom most accuse, then who came first: an attacker who
-    has accomplices fill it barely does not protect whom everybody accuses.
+    Args:
+        before: What was done until now: who is out keeps the place, and places given
+            anew count.
     """
     denied: dict[Subject, Standing] = {}
     held_back: dict[Subject, Withheld] = {}
@@ -82,7 +92,8 @@ def enforce(
         else:
             denied[subject] = standing
     by_voices = [node for node in nodes if node[1].basis is Basis.VOICES]
-    through, next_ms = _through_valve(by_voices[: rules.valve], rules, now)
+    placed, spent = _place(by_voices, rules, now, before)
+    through = _let_through([s for s, _ in by_voices], placed, rules, now, before)
     closed: list[NodeId] = []
     for subject, standing in nodes:
         if standing.basis is Basis.VOICES and subject not in through:
@@ -95,38 +106,65 @@ def enforce(
         denied=denied,
         refused_links=frozenset(closed),
         held_back=held_back,
-        next_ms=next_ms,
+        placed=placed,
+        spent=spent,
+        next_ms=min((at for at in placed.values() if at > now), default=None),
     )
 
 
-def _through_valve(
-    chosen: list[tuple[Subject, Standing]], rules: Rules, now: int
-) -> tuple[set[Subject], int | None]:
-    """Who of ``chosen`` is out by now, no more than `Rules.burst` in five minutes."""
-    begins: list[int] = []
-    through: set[Subject] = set()
-    for subject, standing in sorted(chosen, key=_first_come):
-        begin = standing.since_ms or 0
-        if len(begins) >= rules.burst:
-            begin = max(begin, begins[-rules.burst] + BURST_MS)
-        begins.append(begin)
-        if begin <= now:
-            through.add(subject)
-    return through, min((at for at in begins if at > now), default=None)
+def _place(
+    ranked: list[tuple[Subject, Standing]], rules: Rules, now: int, before: Enforced
+) -> tuple[dict[Subject, int], tuple[int, ...]]:
+    """Give the places to the first in rank, no more than `Rules.burst` in five minutes.
+
+    Whoever waited for a place gets it now; whom we only hear of, when it should have:
+    so a restart brings back who was out. A place given up counts on for five minutes.
+    """
+    stays = sorted(ranked, key=lambda n: (_is_barely(n[1]), n[0] not in before.denied))
+    chosen = dict(stays[: rules.valve])
+    placed = {s: at for s, at in before.placed.items() if s in chosen}
+    given_up = [at for s, at in before.placed.items() if s not in chosen]
+    spent = tuple(at for at in (*before.spent, *given_up) if now - BURST_MS < at <= now)
+    for subject, standing in sorted(chosen.items(), key=_first_come):
+        if subject in placed:
+            continue
+        waited = before.held_back.get(subject) is Withheld.VALVE
+        begin = now if waited else standing.since_ms or 0
+        taken = sorted((*spent, *placed.values()))
+        if len(taken) >= rules.burst:
+            begin = max(begin, taken[-rules.burst] + BURST_MS)
+        placed[subject] = begin
+    return placed, spent
+
+
+def _let_through(
+    ranked: list[Subject],
+    placed: Mapping[Subject, int],
+    rules: Rules,
+    now: int,
+    before: Enforced,
+) -> set[Subject]:
+    """Who is out by now. Who was, stays until another may take the place."""
+    through = [subject for subject, at in placed.items() if at <= now]
+    staying = [s for s in ranked if s in before.denied and s not in through]
+    return {*through, *staying[: rules.valve - len(through)]}
 
 
 def _first_come(item: tuple[Subject, Standing]) -> tuple[int, Subject]:
     return (item[1].since_ms or 0, item[0])
 
 
-def _rank(item: tuple[Subject, Standing]) -> tuple[bool, int, int, Subject]:
-    standing = item[1]
-    by_voices = standing.basis is Basis.VOICES
-    return (
-        by_voices,
-        -(standing.peak_micro // MICRO) if by_voices else 0,
-        *_first_come(item),
-    )
+def _rank(item: tuple[Subject, Standing]) -> tuple[bool, bool, int, Subject]:
+    """Proofs, then whom by far most accuse, then the others; as they came to be that."""
+    subject, standing = item
+    barely = _is_barely(standing)
+    came = standing.since_ms if barely else standing.by_most_ms or standing.since_ms
+    return (standing.basis is Basis.VOICES, barely, came or 0, subject)
+
+
+def _is_barely(standing: Standing) -> bool:
+    """Whether hardly more voices accuse it than it takes: it may give up its place."""
+    return standing.basis is Basis.VOICES and standing.by_most_ms is None
 
 
 Change: TypeAlias = tuple[Subject, "Standing | Withheld | None"]
@@ -150,9 +188,7 @@ class Enforcement:
     _held_back: dict[Subject, Withheld] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self._of_nodes = Enforced(
-            denied={}, refused_links=frozenset(), held_back={}, next_ms=None
-        )
+        self._of_nodes = NOTHING
 
     # --- what can be asked ----------------------------------------------------
 
@@ -208,7 +244,12 @@ class Enforcement:
     def _review_nodes(self, now: int) -> list[Change]:
         was = self._of_nodes
         new = self._of_nodes = enforce(
-            self._nodes, self.rules, self.mercy, now, observe=self.observe
+            self._nodes,
+            self.rules,
+            self.mercy,
+            now,
+            observe=self.observe,
+            before=was,
         )
         now_out = {**new.denied, **new.held_back}
         return [

@@ -122,5 +122,5 @@ class Standing:
     """How many quarantines so far, forgiven ones taken off."""
     conviction: Conviction | None = None
     sum_micro: int = 0
-    peak_micro: int = 0
-    """The most that voices summed up to in this quarantine."""
+    by_most_ms: UnixMs | None = None
+    """Since when, in this quarantine, half as many voices again accuse it as it takes."""

@@ -127,23 +127,24 @@ def test_a_proven_liar_cannot_speak_through_a_friend() -> None:
     assert judge.denial(subject("cedar")) is None
 
 
-def quarantined(n: int, since: int, peak: int) -> tuple[Subject, Standing]:
+def quarantined(
+    n: int, since: int, by_most: int | None = None
+) -> tuple[Subject, Standing]:
     who = Subject(SubjectKind.NODE, n.to_bytes(32, "big"))
     return who, Standing(
         level=Level.QUARANTINED,
         basis=Basis.VOICES,
         since_ms=UnixMs(since),
         until_ms=UnixMs(since + 10 * MINUTE),
-        peak_micro=peak * MICRO,
+        by_most_ms=None if by_most is None else UnixMs(by_most),
     )
 
 
 def test_a_valve_filled_on_purpose_protects_no_accomplice() -> None:
     """Sacrificial nodes fill it barely and first; whom everybody accuses goes out."""
     rules = Rules(members=40)
-    barely = rules.f + rules.m + 1
-    filled = dict(quarantined(n, NOW + n, barely) for n in range(rules.valve))
-    accomplice, standing = quarantined(99, NOW + DAY, 2 * rules.f + 1)
+    filled = dict(quarantined(n, NOW + n) for n in range(rules.valve))
+    accomplice, standing = quarantined(99, NOW + DAY, NOW + DAY + 1)
     out = enforce(
         {**filled, accomplice: standing}, rules, Mercy(), NOW + 2 * DAY, observe=False
     )
@@ -167,7 +168,7 @@ def test_a_valve_filled_on_purpose_protects_no_accomplice() -> None:
 
 def test_accusing_40_percent_without_proof_costs_no_more_than_the_valve() -> None:
     rules = Rules(members=100)
-    accused = dict(quarantined(n, NOW, 60) for n in range(40))
+    accused = dict(quarantined(n, NOW, NOW) for n in range(40))
     for at in range(0, 30 * MINUTE, MINUTE):
         out = enforce(accused, rules, Mercy(), NOW + at, observe=False)
         assert len(out.denied) <= min(10, rules.burst * (1 + at // (5 * MINUTE)))

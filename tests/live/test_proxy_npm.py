@@ -70,7 +70,9 @@ def command(name: str) -> tuple[str, ...]:
     program = ROOT / f".venv/servers/{name}/bin/mcp-server-{name}"
     if not program.exists():
         pytest.skip(f"mcp-server-{name} is not here; `make servers` brings it")
-    return (str(program),)
+    # Unless told otherwise this one leaves a file wherever it is started.
+    options = ("--db-path", ":memory:") if name == "sqlite" else ()
+    return (str(program), *options)
 
 
 @asynccontextmanager

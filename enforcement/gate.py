@@ -157,7 +157,9 @@ class Gate:
             message = read_message_untrusted(event.data)
             if event.headers and not isinstance(message, Response):
                 check_headers_untrusted(event.headers, message)
-            event = attrs.evolve(event, data=line_of(message, event.data))
+            line = line_of(message, event.data)
+            if line is not event.data:
+                event = attrs.evolve(event, data=line)
         except MalformedError as wrong:
             denial = write_denial(
                 wrong.key, str(wrong), Reason.MALFORMED, code=wrong.code

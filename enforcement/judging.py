@@ -1,7 +1,8 @@
-"""Whether one request may pass: quarantine, envelope, tool, trust, policy, rate.
+"""Whether one request may pass: envelope, tool, trust, policy, rate.
 
-In that order. `Judge.admit` returns what it verified or raises `DeniedError`, which
-carries the reason for the agent, and the evidence for everybody else.
+In that order, once nobody concerned is quarantined. `Judge.admit` returns what it
+verified or raises `DeniedError`, which carries the reason for the agent, and the
+evidence for everybody else.
 """
 
 from collections.abc import Sequence
@@ -54,6 +55,9 @@ class Judge:
     audience: NodeId
     session: bytes = b""
     _screen: Screen = attrs.field(init=False, repr=False)
+    _concerned: tuple[Principal, tuple[Subject, ...]] | None = attrs.field(
+        init=False, default=None, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         self._screen = Screen(self.post, self.position, self.server)
@@ -75,15 +79,23 @@ class Judge:
 
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""
-        for subject in (
-            Subject(SubjectKind.SESSION, self.session),
-            Subject(SubjectKind.AGENT, principal.agent),
-            Subject(SubjectKind.NODE, principal.node),
-            Subject(SubjectKind.NODE, self.audience),
-        ):
-            if self.post.is_refused(subject):
+        is_refused = self.post.is_refused
+        for subject in self._subjects(principal):
+            if is_refused(subject):
                 return subject
         return None
+
+    def _subjects(self, principal: Principal) -> tuple[Subject, ...]:
+        """Whose quarantine stops this session, without looking one up twice."""
+        if self._concerned is None or self._concerned[0] is not principal:
+            nodes = {principal.node: None, self.audience: None}
+            subjects = (
+                Subject(SubjectKind.SESSION, self.session),
+                Subject(SubjectKind.AGENT, principal.agent),
+                *(Subject(SubjectKind.NODE, node) for node in nodes),
+            )
+            self._concerned = (principal, subjects)
+        return self._concerned[1]
 
     def check_quarantine(self, principal: Principal) -> None:
         """Raise `DeniedError` if anybody concerned is quarantined."""
@@ -108,12 +120,12 @@ class Judge:
     ) -> Manifest | None:
         """Judge a request that is not signed: its agent stands beside this gate.
 
-        ``seen`` is the message's digest, for witnesses.
+        Nobody concerned is quarantined: that has been asked. ``seen`` is the
+        message's digest, for witnesses.
 
         Raises:
             DeniedError: it may not pass.
         """
-        self.check_quarantine(principal)
         manifest = self._screen.find_tool(request, NO_MANIFEST)
         call = self._screen.call(request, principal, manifest, now_ms)
         if self.position is Position.EGRESS:
@@ -138,7 +150,6 @@ class Judge:
         Raises:
             DeniedError: it may not pass.
         """
-        self.check_quarantine(principals[0])
         verified = self._verify(request, envelope, principals, seen, now_ms)
         if self.post.trust is not None:  # a fresh signature is a fresh proof
             self.post.trust.proved(verified.principal.agent, now_ms)

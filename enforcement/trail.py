@@ -22,11 +22,20 @@ class Seen:
         who: In whose name it came, or goes.
     """
 
-    digest: bytes
+    data: bytes = attrs.field(repr=False)
+    salt: bytes = attrs.field(repr=False)
     at_ms: UnixMs
     who: Principal
     request: Request | None = None
     request_id: bytes = b""
+    _digest: bytes = attrs.field(init=False, default=b"", repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """What records and witnesses name it by. Most messages never need one."""
+        if not self._digest:
+            self._digest = digest(Domain.MESSAGE, self.salt, self.data)
+        return self._digest
 
 
 @attrs.define(kw_only=True)
@@ -42,7 +51,7 @@ class Trail:
 
     def see(self, data: bytes, who: Principal, now_ms: UnixMs) -> Seen:
         """A message has come."""
-        return Seen(digest(Domain.MESSAGE, self.post.salt, data), now_ms, who)
+        return Seen(data, self.post.salt, now_ms, who)
 
     def allowed(self, seen: Seen) -> Audit:
         """The record of a request that passes."""

@@ -54,9 +54,21 @@ def build_context(view: Json, reads: Iterable[Read]) -> dict[str, Fact]:
         UnreadableError: a value read has no exact form for Cedar, or a key
             exists in two spellings that some server takes for one.
     """
+    return show_in_order(view, in_order(reads))
+
+
+def in_order(reads: Iterable[Read]) -> tuple[Read, ...]:
+    """Short paths first, so that what is longer finds its trail."""
+    return tuple(
+        sorted(reads, key=lambda r: (len(r.path), r.path, r.root, r.whole)),
+    )
+
+
+def show_in_order(view: Json, reads: Sequence[Read]) -> dict[str, Fact]:
+    """`build_context` for reads that are `in_order` already."""
     context: dict[str, Fact] = {"params": {}, "words": {}}
     budget = _Budget()
-    for read in sorted(reads, key=lambda r: (len(r.path), r.path, r.root, r.whole)):
+    for read in reads:
         _show(context, view, read, budget)
     return context
 
@@ -183,6 +195,8 @@ def _words_below(value: Json, budget: _Budget) -> list[Fact]:
 
 
 def _refuse_aliases(members: Mapping[str, Json], wanted: str) -> None:
+    if len(members) == 1 and wanted in members:
+        return
     folded = _fold(wanted)
     for key in members:
         if key != wanted and _fold(key) == folded:
@@ -195,6 +209,8 @@ _UNKNOWN = "\ufffd"
 _INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\uffa0" + _UNKNOWN)
 """Those besides the categories of control, format and mark, as of edition 3.2."""
 _WORD = re.compile(r"[a-z0-9_]+")
+_ODD = re.compile(r"[%&\\'\"`#\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|--|/\*")
+"""What makes ASCII text readable in several ways: escapes, joints, comments."""
 _PERCENT = re.compile(rb"%([0-9a-f]{2})")
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-f]{2})|u(000[0-9a-f]{5})|u([0-9a-f]{4})|u\{([0-9a-f]{1,6})\}"
@@ -221,6 +237,8 @@ def words(text: str) -> set[str]:
     if max(len(text), len(folded)) > limits.FACT_TEXT_CHARS_MAX:
         raise UnreadableError("a text is too long to be searched")
     found = set(_WORD.findall(folded))
+    if folded.isascii() and not _ODD.search(folded):
+        return found  # nobody can read anything else there
     for form in _forms(folded):
         found.update(_WORD.findall(form))
         found.update(_WORD.findall(_joined(form)))

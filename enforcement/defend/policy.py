@@ -20,6 +20,8 @@ from enforcement.defend.facts import (
     Read,
     UnreadableError,
     build_context,
+    in_order,
+    show_in_order,
 )
 from enforcement.defend.rules import Entity, Rule, read_rules
 from enforcement.mcp.jsonrpc import Reason
@@ -95,7 +97,7 @@ class _Slice:
     """The rules whose scope a (server, method, tool) can match."""
 
     rules: Mapping[str, Rule]
-    reads: frozenset[Read]
+    reads: tuple[Read, ...]
     senses: frozenset[str]
     policies: cedarpy.PolicySet = attrs.field(repr=False)
     _entities: dict[tuple[bytes, str], cedarpy.Entities] = attrs.field(
@@ -174,7 +176,7 @@ class Policy:
         """Judge a call. Never raises on account of what is in it."""
         part = self._slice(call)
         try:
-            context = build_context(call.view, part.reads)
+            context = show_in_order(call.view, part.reads)
         except UnreadableError as wrong:
             return Decision(
                 allow=False,
@@ -245,7 +247,7 @@ class Policy:
             rules = [r for r in self.rules.values() if r.may_apply(*probe)]
             found = _Slice(
                 rules={rule.id: rule for rule in rules},
-                reads=frozenset(read for rule in rules for read in rule.reads),
+                reads=in_order({read for rule in rules for read in rule.reads}),
                 senses=frozenset(name for rule in rules for name in rule.senses),
                 policies=_policy_set(rules),
             )

@@ -1,15 +1,13 @@
 """Strict reading of JSON: what two parsers could read in two ways is refused.
 
-The standard library's parser does the reading; its hooks count, and refuse keys
-that come twice and numbers no other parser would read alike.
+The standard library's parser does the reading; its hooks refuse keys that come twice
+and numbers no other parser would read alike.
 """
 
 import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, TypeAlias, cast
-
-import attrs
 
 from enforcement import limits
 from gossip.errors import PeerError
@@ -48,25 +46,16 @@ def read_json_untrusted(data: bytes, keys_max: int) -> Json:
         raise _unparsable(f"a message has at most {limits.MESSAGE_BYTES_MAX} bytes")
     if data.count(b",") > limits.VALUES_MAX and _has_too_many_values(data):
         raise _unparsable(f"a message has at most {limits.VALUES_MAX} values")
-    reader = _Reader(keys_max)
     try:
-        value = cast(
-            "Json",
-            json.loads(
-                data.decode("utf-8"),  # a BOM survives this and is refused below
-                object_pairs_hook=reader.members,
-                parse_int=reader.integer,
-                parse_float=reader.decimal,
-                parse_constant=reader.constant,
-            ),
-        )
+        # A BOM survives the decoding, and is refused by the parser.
+        value = cast("Json", _STRICT.decode(data.decode("utf-8")))
     except UnicodeDecodeError as wrong:
         raise _unparsable("the message is not UTF-8") from wrong
     except RecursionError as wrong:
         raise _unparsable("the message is nested too deeply") from wrong
     except json.JSONDecodeError as wrong:
         raise _unparsable(f"the message is not JSON: {wrong.msg}") from wrong
-    _check_shape(value, texts=b"\\u" in data)
+    _check_shape(value, keys_max, texts=b"\\u" in data)
     return value
 
 
@@ -78,55 +67,60 @@ def _has_too_many_values(data: bytes) -> bool:
     return b"".join(bare.split(b'"')[::2]).count(b",") > limits.VALUES_MAX
 
 
-@attrs.define
-class _Reader:
-    """The parser's hooks, and the count of keys they share."""
-
-    keys_max: int
-    _keys: int = attrs.field(init=False, default=0)
-
-    def members(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        self._keys += len(pairs)
-        if self._keys > self.keys_max:
-            raise _unparsable(f"a message has at most {self.keys_max} keys")
-        members = dict(pairs)
-        if len(members) != len(pairs):
-            raise _unparsable("an object has the same key twice")
-        return members
-
-    def integer(self, text: str) -> int:
-        if len(text) > limits.NUMBER_CHARS_MAX:
-            raise _unparsable("a number is too long")
-        return int(text)
-
-    def decimal(self, text: str) -> Decimal:
-        number = Decimal(text) if len(text) <= limits.NUMBER_CHARS_MAX else None
-        # 400 is past what a double can hold: one parser's infinity.
-        if number is None or abs(number.adjusted()) > 400:
-            raise _unparsable("a number is too long or too large")
-        return number
-
-    def constant(self, text: str) -> Json:
-        raise _unparsable(f"`{text}` is not JSON")
+def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _unparsable("an object has the same key twice")
+    return members
 
 
-def _check_shape(value: Json, *, texts: bool) -> None:
-    """Refuse what is nested too deeply, and text that has no UTF-8 form."""
+def _integer(text: str) -> int:
+    if len(text) > limits.NUMBER_CHARS_MAX:
+        raise _unparsable("a number is too long")
+    return int(text)
+
+
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text) if len(text) <= limits.NUMBER_CHARS_MAX else None
+    # 400 is past what a double can hold: one parser's infinity.
+    if number is None or abs(number.adjusted()) > 400:
+        raise _unparsable("a number is too long or too large")
+    return number
+
+
+def _constant(text: str) -> Json:
+    raise _unparsable(f"`{text}` is not JSON")
+
+
+_STRICT: Final = json.JSONDecoder(
+    object_pairs_hook=_members,
+    parse_int=_integer,
+    parse_float=_decimal,
+    parse_constant=_constant,
+)
+
+
+def _check_shape(value: Json, keys_max: int, *, texts: bool) -> None:
+    """Refuse too many keys, too deep a nest, and text that has no UTF-8 form."""
     layer: list[Json] = [value]
+    keys = 0
     for _ in range(limits.DEPTH_MAX + 1):
         below: list[Json] = []
         containers = False
         for item in layer:
             if isinstance(item, dict):
                 containers = True
-                below.extend(item.values())
+                keys += len(item)
+                below += item.values()
                 if texts:
-                    below.extend(item)
+                    below += item
             elif isinstance(item, list):
                 containers = True
-                below.extend(item)
+                below += item
             elif texts and isinstance(item, str):
                 _check_text(item)
+        if keys > keys_max:
+            raise _unparsable(f"a message has at most {keys_max} keys")
         if not containers:
             return
         layer = below

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import time
 from decimal import Decimal
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement import limits
+from enforcement.defend import facts
 from enforcement.defend.facts import Read, Root, UnreadableError, build_context, words
 from enforcement.mcp.strictjson import Json
 
@@ -62,6 +64,17 @@ def test_every_version_of_python_reads_alike() -> None:
     assert said.hexdigest() == (
         "5adae5980d8ab3c2531c8f50900c834c30bc687bba7e268bc1625dd0996f90bd"
     )
+
+
+@given(
+    st.text(st.characters(max_codepoint=127), max_size=40)
+    | st.text(st.sampled_from("dropDROP_19 ._:;,'\"`|+-#*/%&\\xu{}56f\n\t\x1c\x7f"))
+)
+def test_plain_text_has_the_same_words_however_it_is_searched(text: str) -> None:
+    plain = words(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(facts, "_ODD", re.compile(""))  # everything is odd
+        assert words(text) == plain
 
 
 def test_words_are_not_found_where_they_are_not() -> None:

@@ -57,21 +57,20 @@ class Watchers:
         finally:
             self._open.discard(send)
 
-    def heard(self, entry: Entry, report: Report) -> None:
-        """A report was admitted, and its proof, if it has one, holds."""
+    def heard(self, entry: Entry, report: Report, at_us: int) -> None:
+        """A report was admitted at ``at_us``, and its proof, if it has one, holds."""
         if self._open:
             proof = isinstance(report.evidence, Proof)
-            self._tell(
-                self._line(
-                    "report",
-                    report.subject,
-                    id=entry.id.hex(),
-                    reporter=self.court.roster.name(entry.author),
-                    category=report.category,
-                    severity=report.severity,
-                    **{"class": "proof" if proof else "witness"},
-                )
+            line = self._line(
+                "report",
+                report.subject,
+                id=entry.id.hex(),
+                reporter=self.court.roster.name(entry.author),
+                category=report.category,
+                severity=report.severity,
+                **{"class": "proof" if proof else "witness"},
             )
+            self._tell(line | {"at_us": at_us})
 
     def ruled(self, ruling: Ruling) -> None:
         """The court ruled."""

@@ -88,11 +88,11 @@ async def test_a_report_is_told_with_its_class_and_without_its_evidence(
         body=b"",
     )
 
-    watchers.heard(entry, report)
+    watchers.heard(entry, report, at_us=5)
 
     assert await anext(watching) == {
         "event": "report",
-        "at_us": 7,
+        "at_us": 5,
         "subject": str(BRANCH),
         "name": "node branch",
         "id": (b"e" * 32).hex(),

@@ -16,6 +16,7 @@ class Domain(bytes, Enum):
     AGENT_ID = b"picket agent id v1"
     AGENT_CERT_ID = b"picket agent certificate id v1"
     CLUSTER_ID = b"picket cluster id v1"
+    CARD_ID = b"picket member card id v1"
     BATCH_ID = b"picket batch id v1"
     ENTRIES = b"picket batch entries v1"
     ENTRY_ID = b"picket entry id v1"

@@ -19,6 +19,7 @@ from gossip.wire import Value, take_bytes, take_int, take_list, take_str
 REASON_CHARS_MAX: Final = 500
 STAND_DOWN_MS_MAX: Final = 86_400_000
 OWNER_CHARS_MAX: Final = 64
+_CONFIRM: Final = 1
 
 
 def write_release(subject: Subject, reason: str) -> list[Value]:
@@ -34,6 +35,23 @@ def read_release_untrusted(act: Act) -> tuple[Subject, str]:
     """
     fields = take_list(act.payload, 3, 3)
     return _take_subject(fields[0], fields[1]), take_str(fields[2], 0, REASON_CHARS_MAX)
+
+
+def write_confirmation(node: NodeId, reason: str) -> list[Value]:
+    """The payload of a roster act: a newcomer gets a voice of its own."""
+    return [_CONFIRM, node, reason[:REASON_CHARS_MAX]]
+
+
+def read_confirmation_untrusted(act: Act) -> tuple[NodeId, str]:
+    """Whom a roster act gives a voice of its own, and why.
+
+    Raises:
+        PeerError: malformed, or something else that roster acts will do one day.
+    """
+    fields = take_list(act.payload, 3, 3)
+    take_int(fields[0], _CONFIRM, _CONFIRM)
+    node = NodeId(take_bytes(fields[1], ID_BYTES, ID_BYTES))
+    return node, take_str(fields[2], 0, REASON_CHARS_MAX)
 
 
 @attrs.frozen(kw_only=True)

@@ -41,6 +41,8 @@ PROOFS_MAX: Final = 256
 
 Weigh: TypeAlias = Callable[[NodeId, int], int]
 """The weight of a reporter, in millionths, for what it says at a time."""
+Shares: TypeAlias = Callable[[NodeId, int], NodeId | None]
+"""With which sponsor a reporter has one voice together at a time."""
 
 
 @attrs.define
@@ -146,6 +148,21 @@ class Case:
                 self._remarks[at] = (order, again)
                 self._track, changed = None, True
         return changed
+
+    def regroup(self, reporter: NodeId, shares: Shares) -> bool:
+        """Take over with whom a reporter shares its voice; whether that changed."""
+        changed = False
+        for at, (order, remark) in enumerate(self._remarks):
+            if isinstance(remark, Voice) and remark.reporter == reporter:
+                shared = shares(reporter, order[0])
+                if shared != remark.shared:
+                    self._remarks[at] = (order, attrs.evolve(remark, shared=shared))
+                    self._track, changed = None, True
+        return changed
+
+    def recount(self, census: Census) -> None:
+        """The cluster has, or had, another size."""
+        self.census, self._track = census, None
 
     # --- what can be asked ----------------------------------------------------
 

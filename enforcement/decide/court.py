@@ -36,6 +36,7 @@ from enforcement.decide.rulings import RefuseLink as RefuseLink
 from enforcement.decide.rulings import Ruling as Ruling
 from enforcement.decide.rulings import Spared as Spared
 from enforcement.decide.rulings import StandingChanged as StandingChanged
+from enforcement.decide.weights import Weights
 from gossip.errors import PeerError
 from gossip.ledger.entries import Entry, Report, Subject, SubjectKind
 from gossip.membership.roster import Roster
@@ -82,10 +83,8 @@ class Court:
     """When something that operators hold back, or allow, begins or ends."""
 
     def __attrs_post_init__(self) -> None:
-        self.rules = Rules(
-            members=self.roster.size, colluders=self.roster.founders.colluders
-        )
-        self._docket = Docket(Census.of(self.rules))
+        self.rules, census = self._count()
+        self._docket = Docket(census, Weights(self.roster.joined_ms))
         self._hearing = Hearing(
             self.roster,
             self.suite,
@@ -104,6 +103,10 @@ class Court:
             touched = self._hearing.hear(entry)
         except PeerError as wrong:
             return [Disbelieved(entry, str(wrong))]
+        if touched.recount:
+            self.rules, census = self._count()
+            self._enforcement.rules = self.rules
+            touched.subjects.update(self._docket.recount(census))
         rulings = [r for r in touched.rulings if not self._is_known(r)]
         return rulings + self._settle(touched.subjects, now, touched.everybody)
 
@@ -151,7 +154,7 @@ class Court:
 
     def isolated(self, node: NodeId, now: UnixMs) -> bool:
         """Whether our own evidence cut this node off, whatever other nodes say."""
-        if self._isolated.get(node, 0) <= now:
+        if not self.isolates or self._isolated.get(node, 0) <= now:
             return False
         return self.mercy.allowed_until(Subject(SubjectKind.NODE, node), now) is None
 
@@ -201,6 +204,11 @@ class Court:
         return self._hearing.policies
 
     # --- what follows ---------------------------------------------------------
+
+    def _count(self) -> tuple[Rules, Census]:
+        roster, told = self.roster, self.roster.founders.colluders
+        rules = Rules(members=roster.size, colluders=told)
+        return rules, Census.grown(rules, roster.confirmed(), told)
 
     def _settle(
         self, touched: Subjects, now: UnixMs, everybody: bool = False

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from enforcement.decide.case import Case, Conviction, Release, Voice
+from enforcement.decide.case import Case, Conviction, Release, Shares, Voice
 from enforcement.decide.rules import Census
 from enforcement.decide.weights import Weights, borne_out, silences
 from gossip.errors import PeerError
@@ -75,6 +75,25 @@ class Docket:
     def refute(self, place: Place, at_ms: int) -> Subjects:
         """Operators say that a report is false: its reporter weighs less."""
         return self._reweigh(self.weights.refute(place, at_ms))
+
+    def rejoin(self, reporter: NodeId, shares: Shares) -> Subjects:
+        """A newcomer is a member since another time, or has its own voice since."""
+        touched: Subjects = {}
+        for subject in self._accused_by.get(reporter, ()):
+            case = self.cases.get(subject)
+            if case is None:
+                continue
+            weighed = case.reweigh(reporter, 0, self.weights.weight_ppm)
+            if case.regroup(reporter, shares) or weighed:
+                touched[subject] = None
+        return touched
+
+    def recount(self, census: Census) -> Subjects:
+        """The cluster has, or had, another size."""
+        self.census = census
+        for case in self.cases.values():
+            case.recount(census)
+        return dict.fromkeys(self.cases)
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> Subjects:
         """Unhear what a forked feed said from ``number`` on."""

@@ -5,6 +5,7 @@ quorum, appeals their signature. What does not hold is a `PeerError`, and then
 nothing is kept of it but that somebody said so.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -13,6 +14,7 @@ import attrs
 from enforcement.decide.acts import (
     Mercy,
     read_allow_untrusted,
+    read_confirmation_untrusted,
     read_false_positive_untrusted,
     read_release_untrusted,
     read_stand_down_untrusted,
@@ -44,6 +46,7 @@ from gossip.ledger.manifests import (
 )
 from gossip.limits import DAY_MS
 from gossip.membership.acts import Act, read_act_untrusted
+from gossip.membership.admittance import read_card_untrusted
 from gossip.membership.founders import ActKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
@@ -52,6 +55,7 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
 CONVICTED_MAX: Final = 65_536
+EARLY_MAX: Final = 1_024
 PROOF_LIFE_MS: Final = 7 * DAY_MS
 """As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
@@ -97,10 +101,12 @@ class Touched:
     Attributes:
         subjects: Whose standing may be another now.
         everybody: What operators hold back may be another now.
+        recount: The cluster has another size.
     """
 
     subjects: Subjects = attrs.field(factory=dict)
     everybody: bool = False
+    recount: bool = False
     rulings: tuple[Ruling, ...] = ()
 
 
@@ -116,6 +122,8 @@ class Hearing:
     appeals: Appeals
     policies: dict[NodeId, tuple[UnixMs, bytes]] = attrs.field(init=False, factory=dict)
     recent: dict[bytes, Heard] = attrs.field(init=False, factory=dict)
+    _early: dict[NodeId, list[Entry]] = attrs.field(init=False, factory=dict)
+    """Reports about nodes that are no members yet."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
     _voided: dict[tuple[NodeId, Incarnation], int] = attrs.field(
         init=False, factory=dict
@@ -149,6 +157,8 @@ class Hearing:
                 return Touched(rulings=self.appeals.hear(entry))
             case EntryKind.ANSWER:
                 return Touched(rulings=self.appeals.answer(entry))
+            case EntryKind.ENDORSEMENT:
+                return self._endorsement(entry)
         return Touched()
 
     # --- reports --------------------------------------------------------------
@@ -160,6 +170,7 @@ class Hearing:
         if subject.id == entry.author:
             raise PeerError("a node reports itself")
         if subject.kind is SubjectKind.NODE and subject.id not in self.roster:
+            self._keep_early(NodeId(subject.id), entry)
             raise PeerError("a report about a node that is no member")
         offence, voided = self._offence(report, entry.issued_at_ms)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
@@ -200,6 +211,7 @@ class Hearing:
             category=report.category,
             severity=report.severity,
             weight_ppm=weigh(entry.author, entry.issued_at_ms),
+            shared=self.roster.shares_voice(entry.author, entry.issued_at_ms),
         )
 
     def _offence(self, report: Report, at_ms: int) -> tuple[Offence | None, Subjects]:
@@ -271,6 +283,26 @@ class Hearing:
         )
         return (Found(report),)
 
+    # --- newcomers ------------------------------------------------------------
+
+    def _endorsement(self, entry: Entry) -> Touched:
+        card = read_card_untrusted(entry.body)
+        if not self.roster.endorse(card, entry.author, entry.issued_at_ms):
+            return Touched()
+        return self._rejoined(card.member.node)
+
+    def _rejoined(self, node: NodeId) -> Touched:
+        """Weigh again what a newcomer said; hear what was said of it too early."""
+        touched = self.docket.rejoin(node, self.roster.shares_voice)
+        for entry in self._early.pop(node, ()) if node in self.roster else ():
+            with contextlib.suppress(PeerError):
+                touched |= self._report(entry)
+        return Touched(touched, recount=True)
+
+    def _keep_early(self, node: NodeId, entry: Entry) -> None:
+        if sum(map(len, self._early.values())) < EARLY_MAX:
+            self._early.setdefault(node, []).append(entry)
+
     # --- operators ------------------------------------------------------------
 
     def _act(self, entry: Entry) -> Touched:
@@ -290,6 +322,10 @@ class Hearing:
                 touched = Touched(everybody=True)
             case ActKind.FALSE_POSITIVE:
                 touched = Touched(self._strike(act))
+            case ActKind.ROSTER:
+                node, _ = read_confirmation_untrusted(act)
+                self.roster.confirm(node, act.issued_at_ms)
+                touched = self._rejoined(node)
             case _:
                 touched = Touched()
         self._acts.add(act.id)

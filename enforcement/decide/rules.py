@@ -5,6 +5,7 @@ those who stay: N grows at once and falls late.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
@@ -77,6 +78,15 @@ class Census:
     def of(cls, rules: Rules) -> "Census":
         """A cluster whose size never changed."""
         return cls(((UnixMs(0), rules.members),), rules.colluders)
+
+    @classmethod
+    def grown(
+        cls, rules: Rules, since_ms: Sequence[UnixMs], colluders: int | None
+    ) -> "Census":
+        """A cluster of so many at first, and one more at each of these times."""
+        first = rules.members - len(since_ms)
+        grown = ((at, first + n) for n, at in enumerate(since_ms, 1))
+        return cls(((UnixMs(0), first), *grown), colluders)
 
     def at(self, at_ms: int) -> Rules:
         """The rules in force: of the largest N of the last two hours."""

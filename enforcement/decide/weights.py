@@ -45,10 +45,10 @@ class Weights:
     """Every reporter's weight.
 
     Args:
-        joined: Since when members that are no founders are members.
+        joined: Since when a member that is no founder is one; None of founders.
     """
 
-    joined: Mapping[NodeId, UnixMs] = attrs.field(factory=dict)
+    joined: Callable[[NodeId], UnixMs | None] = lambda _founder: None
     _good: dict[NodeId, dict[int, set[Subject]]] = attrs.field(init=False, factory=dict)
     _bad: dict[NodeId, dict[int, set[Place]]] = attrs.field(init=False, factory=dict)
     _of_subject: dict[Subject, frozenset[tuple[NodeId, int]]] = attrs.field(
@@ -69,9 +69,11 @@ class Weights:
             share = self._known[reporter, day] = self._share(reporter, day)
             if len(self._known) > 65_536:
                 self._known.clear()
-        joined = self.joined.get(reporter)
+        joined = self.joined(reporter)
         if joined is None:
             return share
+        if at_ms < joined + PROBATION_MS:
+            return 0
         age_ms = max(0, day * DAY_MS - joined)
         return share * min(age_ms, RAMP_MS) // RAMP_MS
 

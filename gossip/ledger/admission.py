@@ -71,7 +71,8 @@ class Admission:
         if batch.cluster != self.roster.cluster:
             return Verdict(Answer.REJECT, "a batch of another cluster")
         if batch.author not in self.roster:
-            return Verdict(Answer.REJECT, "its author is not a member")
+            # Its endorsements may have come to the carrier before us.
+            return Verdict(Answer.IGNORE, "its author is not a member")
         place = self.ledger.place(batch)
         if place is Place.KNOWN:
             return Verdict(Answer.KNOWN)

@@ -10,6 +10,8 @@ The header is what is signed, so two headers alone can prove that their author
 says one thing to some and another to others.
 """
 
+from typing import Final
+
 import attrs
 
 from gossip import limits
@@ -40,6 +42,12 @@ _VERSION = 1
 _HEADER_BYTES_MAX = 512
 NO_PREVIOUS = bytes(ID_BYTES)
 FeedId = tuple[NodeId, Incarnation]
+_LASTING: Final = (
+    EntryKind.KEYS,
+    EntryKind.ACT,
+    EntryKind.CHECKPOINT,
+    EntryKind.ENDORSEMENT,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,9 +83,9 @@ class Batch:
     @property
     def lasting(self) -> bool:
         """Whether it is kept although its feed was pruned: key chains, operators'
-        acts, proofs, and the checkpoints that what remains rests on."""
+        acts, proofs, endorsements, and the checkpoints that what remains rests on."""
         return any(
-            entry.kind in (EntryKind.KEYS, EntryKind.ACT, EntryKind.CHECKPOINT)
+            entry.kind in _LASTING
             or (
                 isinstance(entry.said, Report)
                 and isinstance(entry.said.evidence, Proof)

@@ -57,6 +57,8 @@ class EntryKind(IntEnum):
     """The same, for a few nodes only; the others carry it."""
     SEALING_KEY = 12
     """How to seal something to the author."""
+    ENDORSEMENT = 13
+    """The author endorses a newcomer's card."""
 
 
 class SubjectKind(IntEnum):

@@ -10,9 +10,12 @@ from gossip.units import NodeId
 FOUNDERS: Final = b"founders"
 
 
-@attrs.frozen
+@attrs.define
 class Groups:
-    """All members, by the sponsor who brought them in. Made once, shared by all."""
+    """All members, by the sponsor who brought them in.
+
+    What it holds is replaced and never changed, so copies may share it.
+    """
 
     everybody: tuple[NodeId, ...]
     sponsors: Mapping[NodeId, bytes] = attrs.field(factory=dict)
@@ -20,10 +23,17 @@ class Groups:
     _pools: dict[bytes, tuple[NodeId, ...]] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        self.put(self.everybody, self.sponsors)
+
+    def put(
+        self, everybody: tuple[NodeId, ...], sponsors: Mapping[NodeId, bytes]
+    ) -> None:
+        """These are all members from now on."""
+        self.everybody, self.sponsors = everybody, sponsors
         pools: dict[bytes, list[NodeId]] = {}
         for node in self.everybody:
             pools.setdefault(self.of(node), []).append(node)
-        self._pools.update({name: tuple(pool) for name, pool in pools.items()})
+        self._pools = {name: tuple(pool) for name, pool in pools.items()}
 
     @property
     def names(self) -> Iterable[bytes]:

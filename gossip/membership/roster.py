@@ -1,7 +1,8 @@
 """The roster: who may speak in this cluster, and with which keys.
 
-Built from the founders' file. A key enters it only inside a verified chain, so
-holding the roster is all that is needed to read a batch or a request.
+Built from the founders' file, and from what members endorse later on. A key enters
+it only inside a verified chain, so holding the roster is all that is needed to read a
+batch or a request.
 """
 
 import copy
@@ -10,10 +11,11 @@ import attrs
 
 from gossip import limits
 from gossip.errors import PeerError
+from gossip.membership.admittance import Admittance, Card, Newcomer, Waiting
 from gossip.membership.founders import Founder, Founders
 from gossip.membership.groups import Groups
 from gossip.membership.identity import Chain
-from gossip.units import ClusterId, KeyId, NodeId
+from gossip.units import ClusterId, KeyId, NodeId, UnixMs
 
 _KEYS_PER_NODE_MAX = 64
 
@@ -25,6 +27,8 @@ class Roster:
     founders: Founders
     cluster: ClusterId = attrs.field(init=False, repr=bytes.hex)
     groups: Groups = attrs.field(init=False, repr=False)
+    _admittance: Admittance = attrs.field(init=False, repr=False)
+    _expected: Founder | None = attrs.field(init=False, default=None)
     _members: dict[NodeId, Founder] = attrs.field(init=False)
     _names: dict[str, NodeId] = attrs.field(init=False)
     _providers: dict[str, NodeId] = attrs.field(init=False)
@@ -33,14 +37,15 @@ class Roster:
     def __attrs_post_init__(self) -> None:
         self.cluster = self.founders.cluster
         self.groups = Groups(tuple(n.node for n in self.founders.nodes))
+        self._admittance = Admittance(self.founders)
         self._members = {n.node: n for n in self.founders.nodes}
         self._names = {n.name: n.node for n in self.founders.nodes}
         self._providers = {s: n.node for n in self.founders.nodes for s in n.servers}
 
     @property
     def size(self) -> int:
-        """How many members have a voice, the quarantined included."""
-        return len(self._members)
+        """How many members have a voice of their own, the quarantined included."""
+        return len(self.founders.nodes) + len(self.confirmed())
 
     @property
     def colluders(self) -> int:
@@ -53,7 +58,7 @@ class Roster:
     def author_bytes_max(self) -> int:
         """Each author's share of what a node keeps; what is beyond it waits until
         the author prunes, so nobody can crowd out anybody else's entries."""
-        share = limits.RETENTION_BYTES // max(1, self.size)
+        share = limits.RETENTION_BYTES // max(1, len(self._members))
         return max(limits.AUTHOR_BYTES_MIN, share)
 
     def twin(self) -> "Roster":
@@ -63,11 +68,90 @@ class Roster:
         """
         other = copy.copy(self)
         other._chains = {}
+        other._admittance = Admittance(self.founders)
+        other.groups = copy.copy(self.groups)
         return other
 
+    # --- who came in later ------------------------------------------------------
+
+    def endorse(self, card: Card, by: NodeId, at_ms: UnixMs) -> bool:
+        """A member endorses a newcomer; whether somebody's membership is another now.
+
+        Raises:
+            PeerError: see `Admittance.endorse`.
+        """
+        changed = self._admittance.endorse(card, by, at_ms)
+        if changed:
+            self._recount()
+        return changed
+
+    def confirm(self, node: NodeId, at_ms: UnixMs) -> bool:
+        """Operators give a newcomer a voice of its own; whether that is news."""
+        changed = self._admittance.confirm(node, at_ms)
+        if changed:
+            self._recount()
+        return changed
+
+    def expect(self, me: Founder) -> None:
+        """Take this node itself for a member, while others still have to let it in."""
+        self._expected = me
+        self._recount()
+
+    def check_card(self, card: Card, now_ms: UnixMs) -> None:
+        """See `Admittance.check`. Raises `PeerError`."""
+        self._admittance.check(card, now_ms)
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Whom too few endorsed so far."""
+        return tuple(self._admittance.waiting())
+
+    @property
+    def endorsements(self) -> int:
+        """How many it takes."""
+        return self._admittance.needed
+
+    def newcomer(self, node: NodeId) -> Newcomer | None:
+        """Since when a member that is no founder is one, and who brought it."""
+        return self._admittance.newcomers.get(node)
+
+    def joined_ms(self, node: NodeId) -> UnixMs | None:
+        """Since when a node is a member; None for founders, and for strangers."""
+        newcomer = self.newcomer(node)
+        return None if newcomer is None else newcomer.joined_ms
+
+    def shares_voice(self, node: NodeId, at_ms: int) -> NodeId | None:
+        """The sponsor with whom a newcomer has one voice together at a time."""
+        newcomer = self.newcomer(node)
+        if newcomer is None:
+            return None
+        own_ms = newcomer.confirmed_ms
+        return None if own_ms is not None and own_ms <= at_ms else newcomer.sponsor
+
+    def confirmed(self) -> list[UnixMs]:
+        """Since when each newcomer with a voice of its own has it, in order."""
+        return sorted(
+            max(n.confirmed_ms, n.joined_ms)
+            for n in self._admittance.newcomers.values()
+            if n.confirmed_ms is not None
+        )
+
+    def _recount(self) -> None:
+        """Everybody anew: the founders, then newcomers as they came."""
+        newcomers = self._admittance.newcomers
+        members = {n.node: n for n in self.founders.nodes}
+        if self._expected is not None:
+            members.setdefault(self._expected.node, self._expected)
+        members.update({node: n.member for node, n in newcomers.items()})
+        self._members = members
+        self._names = {m.name: m.node for m in reversed([*members.values()])}
+        sponsors = {node: bytes(n.sponsor) for node, n in newcomers.items()}
+        self.groups.put(tuple(members), {**self.groups.sponsors, **sponsors})
+
+    # --- who is who -------------------------------------------------------------
+
     def members(self) -> tuple[Founder, ...]:
-        """All members, in the order of the founders' file."""
-        return self.founders.nodes
+        """All members: the founders as in their file, then newcomers as they came."""
+        return tuple(self._members.values())
 
     def __contains__(self, node: object) -> bool:
         return node in self._members

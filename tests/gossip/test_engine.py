@@ -201,7 +201,8 @@ def test_a_stranger_cannot_speak_even_with_a_valid_signature() -> None:
     )
 
     assert cluster["ash"].reports() == []
-    assert "not a member" in cluster["ash"].closed[0].why
+    assert any("not a member" in note.why for note in cluster["ash"].notes)
+    assert cluster["ash"].closed == [], "its carrier may know it for a newcomer"
 
 
 def test_an_altered_body_is_refused_and_its_carrier_dropped() -> None:

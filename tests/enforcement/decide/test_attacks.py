@@ -93,7 +93,7 @@ def test_on_off_behaviour_lengthens_the_term_each_time() -> None:
 def test_a_new_key_washes_nothing_white() -> None:
     """A newcomer has no voice, and a node's next key is the same node."""
     joined = UnixMs(NOW)
-    assert Weights({node("fir"): joined}).weight_ppm(node("fir"), NOW + MINUTE) == 0
+    assert Weights({node("fir"): joined}.get).weight_ppm(node("fir"), NOW + MINUTE) == 0
     assert member(SUITE, "fir", turn=1).node == member(SUITE, "fir").node
     feeds, judge = Feeds(), court()
     judge.hear(feeds.accuse("ash", AGENT, proof=b"p"), NOW)

@@ -32,7 +32,7 @@ def test_a_founder_begins_at_nine_tenths() -> None:
 
 def test_a_newcomer_grows_into_its_voice_within_a_week() -> None:
     joined = UnixMs(MIDNIGHT)
-    weights = Weights({WHO: joined})
+    weights = Weights({WHO: joined}.get)
     grown = [weights.weight_ppm(WHO, joined + d * DAY) for d in range(9)]
     assert grown[0] == 0
     assert grown == sorted(grown)

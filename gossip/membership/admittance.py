@@ -1,0 +1,242 @@
+"""Admittance: who came in after the founding, since when, and who brought them.
+
+::
+
+    a member sponsors a card ──▶ others endorse it ──f+1──▶ in, one voice with its sponsor
+                                                            ──operators confirm──▶ own voice
+
+An endorsement is an entry in the endorser's feed. f+1 of those who have a voice of
+their own must have said it, the sponsor among them, so that one of them is honest.
+Since when somebody is in is the (f+1)-th of their stamps: f liars cannot make it
+earlier than an honest one said. All of it is a function of the set of endorsements.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from gossip import limits
+from gossip.domains import Domain
+from gossip.errors import PeerError
+from gossip.membership.founders import Founder, Founders
+from gossip.suite import digest
+from gossip.units import ID_BYTES, NodeId, UnixMs
+from gossip.wire import (
+    Value,
+    pack,
+    take_bytes,
+    take_int,
+    take_list,
+    take_str,
+    unpack_untrusted,
+)
+
+CARD_BYTES_MAX: Final = 4_096
+CARDS_PER_MEMBER_MAX: Final = 1_024
+"""So many one member can make everybody remember."""
+SPONSORED_PER_DAY_MAX: Final = 8
+"""So many of one sponsor an honest member endorses in a day."""
+ADDRESSES_MAX: Final = 8
+_VERSION: Final = 1
+_HOST_CHARS_MAX: Final = 253
+
+
+@attrs.frozen(kw_only=True)
+class Card:
+    """A newcomer, as it is endorsed.
+
+    Attributes:
+        member: It provides no servers: those the founders' file names.
+        sponsor: Who answers for it.
+    """
+
+    member: Founder
+    sponsor: NodeId = attrs.field(repr=bytes.hex)
+
+    @property
+    def id(self) -> bytes:
+        """What makes two endorsements one thing."""
+        return digest(Domain.CARD_ID, write_card(self))
+
+
+def write_card(card: Card) -> bytes:
+    """The body of an endorsement."""
+    member = card.member
+    addresses: list[Value] = [[host, port] for host, port in member.addresses]
+    grants: list[Value] = [*sorted(member.grants)]
+    fields: list[Value] = [member.name, member.node, addresses, grants, card.sponsor]
+    return pack([_VERSION, *fields])
+
+
+def read_card_untrusted(body: bytes) -> Card:
+    """Read an endorsement: the card that its author endorses.
+
+    Raises:
+        PeerError: malformed.
+    """
+    fields = take_list(unpack_untrusted(body, CARD_BYTES_MAX), 6, 6)
+    take_int(fields[0], _VERSION, _VERSION)
+    name = take_str(fields[1], 1, limits.NAME_CHARS_MAX)
+    if not name.isascii() or not all(c.isalnum() or c in "-_." for c in name):
+        raise PeerError("a member's name has other letters than a-z, 0-9, `-_.`")
+    addresses: list[tuple[str, int]] = []
+    for value in take_list(fields[3], 0, ADDRESSES_MAX):
+        host, port = take_list(value, 2, 2)
+        addresses.append(
+            (take_str(host, 1, _HOST_CHARS_MAX), take_int(port, 1, 65_535))
+        )
+    grants = [
+        take_str(role, 1, limits.NAME_CHARS_MAX)
+        for role in take_list(fields[4], 0, limits.ROLES_MAX)
+    ]
+    member = Founder(
+        name=name,
+        node=NodeId(take_bytes(fields[2], ID_BYTES, ID_BYTES)),
+        addresses=tuple(addresses),
+        grants=frozenset(grants),
+        servers=(),
+    )
+    sponsor = NodeId(take_bytes(fields[5], ID_BYTES, ID_BYTES))
+    card = Card(member=member, sponsor=sponsor)
+    if write_card(card) != body:
+        raise PeerError("a card whose roles are not sorted and different")
+    return card
+
+
+@attrs.frozen(kw_only=True)
+class Newcomer:
+    """A member that is no founder.
+
+    Attributes:
+        sponsor: Who brought it in first; nobody can take it over.
+        joined_ms: Since when it is a member.
+        confirmed_ms: Since when operators give it a voice of its own.
+    """
+
+    member: Founder
+    sponsor: NodeId = attrs.field(repr=bytes.hex)
+    joined_ms: UnixMs
+    confirmed_ms: UnixMs | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """A card that too few endorsed so far."""
+
+    card: Card
+    endorsers: tuple[NodeId, ...]
+    first_ms: int
+
+
+@attrs.define
+class Admittance:
+    """Every endorsement heard, and who is in by them."""
+
+    founders: Founders
+    newcomers: dict[NodeId, Newcomer] = attrs.field(init=False, factory=dict)
+    _cards: dict[bytes, Card] = attrs.field(init=False, factory=dict)
+    _said: dict[bytes, dict[NodeId, int]] = attrs.field(init=False, factory=dict)
+    _counts: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _confirmed: dict[NodeId, UnixMs] = attrs.field(init=False, factory=dict)
+    _founders: frozenset[NodeId] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._founders = frozenset(n.node for n in self.founders.nodes)
+
+    @property
+    def needed(self) -> int:
+        """How many must endorse: one more than may lie together."""
+        told = self.founders.colluders
+        return ((len(self._founders) - 1) // 3 if told is None else told) + 1
+
+    def endorse(self, card: Card, by: NodeId, at_ms: UnixMs) -> bool:
+        """``by`` endorses a card; whether somebody's membership is another now.
+
+        Raises:
+            PeerError: the card is a founder's, or the endorser says too much.
+        """
+        names = {founder.name for founder in self.founders.nodes}
+        if card.member.node in self._founders or card.member.name in names:
+            raise PeerError("an endorsement of a founder, or of a founder's name")
+        said = self._said.get(card.id, {})
+        if said.get(by, at_ms + 1) <= at_ms:
+            return False
+        if by not in said:
+            if self._counts.get(by, 0) >= CARDS_PER_MEMBER_MAX:
+                raise PeerError("it endorses more cards than anybody can know")
+            self._counts[by] = self._counts.get(by, 0) + 1
+        self._cards[card.id] = card
+        self._said.setdefault(card.id, {})[by] = at_ms
+        return self._review()
+
+    def confirm(self, node: NodeId, at_ms: UnixMs) -> bool:
+        """Operators give a newcomer a voice of its own; whether that is news."""
+        if self._confirmed.get(node, at_ms + 1) <= at_ms:
+            return False
+        self._confirmed[node] = at_ms
+        self._review()
+        return True
+
+    def check(self, card: Card, now_ms: int) -> None:
+        """Whether an honest member may endorse this now.
+
+        Raises:
+            PeerError: its sponsor has brought in many of late, or has no voice.
+        """
+        if not self._has_voice(card.sponsor):
+            raise PeerError("its sponsor has no voice of its own yet")
+        begun = now_ms - limits.DAY_MS
+        others = {
+            self._cards[c].member.node
+            for c, said in self._said.items()
+            if self._cards[c].sponsor == card.sponsor and min(said.values()) > begun
+        }
+        if len(others - {card.member.node}) >= SPONSORED_PER_DAY_MAX:
+            raise PeerError(
+                f"its sponsor brought in {SPONSORED_PER_DAY_MAX} within a day; wait"
+            )
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Cards that are not in yet, the oldest first."""
+        for key in sorted(self._said, key=lambda c: (min(self._said[c].values()), c)):
+            card, said = self._cards[key], self._said[key]
+            if card.member.node not in self.newcomers:
+                at = min(said.values())
+                yield Waiting(card=card, endorsers=tuple(sorted(said)), first_ms=at)
+
+    def _has_voice(self, node: NodeId) -> bool:
+        return node in self._founders or (
+            node in self.newcomers and node in self._confirmed
+        )
+
+    def _review(self) -> bool:
+        """Let in whom enough endorse; those may endorse others once confirmed."""
+        before = self.newcomers
+        self.newcomers = {}
+        while True:
+            found = self._admitted()
+            if found == self.newcomers:
+                return found != before
+            self.newcomers = found
+
+    def _admitted(self) -> dict[NodeId, Newcomer]:
+        complete: list[tuple[int, bytes]] = []
+        for key, said in self._said.items():
+            stamps = sorted(at for by, at in said.items() if self._has_voice(by))
+            sponsor = self._cards[key].sponsor
+            sponsored = sponsor in said and self._has_voice(sponsor)
+            if len(stamps) >= self.needed and sponsored:
+                complete.append((stamps[self.needed - 1], key))
+        found: dict[NodeId, Newcomer] = {}
+        for at, key in sorted(complete):
+            card = self._cards[key]
+            node = card.member.node
+            first = found.get(node)
+            found[node] = Newcomer(
+                member=card.member,
+                sponsor=first.sponsor if first else card.sponsor,
+                joined_ms=first.joined_ms if first else UnixMs(at),
+                confirmed_ms=self._confirmed.get(node),
+            )
+        return found

@@ -54,6 +54,8 @@ class ServerConfig:
     env: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     visible_to: tuple[str, ...] | None = None
     """Which nodes are told what its tools declare; None: all."""
+    resource: str = ""
+    """What OAuth documents and tokens call it; empty: by its URL."""
 
 
 @attrs.frozen(kw_only=True)
@@ -329,18 +331,22 @@ def _agent(name: str, table: Table) -> AgentConfig:
 
 
 def _server(name: str, table: Table) -> ServerConfig:
-    table.only("command", "url", "env", "visible_to")
+    table.only("command", "url", "env", "visible_to", "resource")
     command, url = table.texts("command"), table.text("url", "")
     if bool(command) == bool(url):
         raise table.wrong("command", "or `url` is needed, and not both")
     if url and not url.startswith(("http://", "https://")):
         raise table.wrong("url", "must start with http:// or https://")
+    resource = table.text("resource", "")
+    if resource and not (url and resource.startswith(("http://", "https://"))):
+        raise table.wrong("resource", "is an http or https URL, of a server with `url`")
     return ServerConfig(
         name=name,
         command=command,
         url=url or None,
         env=table.table("env").all_texts(),
         visible_to=table.texts("visible_to") if "visible_to" in table.values else None,
+        resource=resource,
     )
 
 

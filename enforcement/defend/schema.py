@@ -41,11 +41,22 @@ class Schema:
     """One compiled schema."""
 
     _validator: jsonschema_rs.Validator = attrs.field(repr=False)
+    _names: frozenset[str] = attrs.field(repr=False, default=frozenset())
 
     def find_fault(self, value: Json) -> str | None:
-        """Why ``value`` does not fit, without showing it; None if it does."""
+        """Why ``value`` does not fit, without showing it; None if it does.
+
+        A declared parameter that is null has been left out, says the revision
+        2026-07-28, and policy sees it so: it faults only where it is required.
+        """
         if self._validator.is_valid(value):
             return None
+        if isinstance(value, dict) and None in value.values():
+            given = {
+                k: v for k, v in value.items() if v is not None or k not in self._names
+            }
+            if self._validator.is_valid(given):
+                return None
         try:
             self._validator.validate(value)
         except (jsonschema_rs.ValidationError, ValueError) as wrong:
@@ -66,16 +77,21 @@ def read_schema_untrusted(source: Json) -> Schema:
         raise PeerError("a schema is an object")
     try:
         _Cost(source).check_untrusted()
-        return Schema(_compile(source, _LINEAR))
+        return Schema(_compile(source, _LINEAR), _declared(source))
     except ValueError:
         pass  # a pattern with look-around, perhaps
     except RecursionError:
         raise PeerError("the schema is nested too deeply") from None
     try:
-        return Schema(_compile(source, _BOUNDED))
+        return Schema(_compile(source, _BOUNDED), _declared(source))
     except ValueError as wrong:
         said = str(wrong).partition("\n")[0]
         raise PeerError(f"the schema cannot be used: {said[:200]}") from None
+
+
+def _declared(source: "dict[str, Json] | bool") -> frozenset[str]:
+    declared = source.get("properties") if isinstance(source, dict) else None
+    return frozenset(declared if isinstance(declared, dict) else ())
 
 
 def _compile(

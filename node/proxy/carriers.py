@@ -25,7 +25,7 @@ class Carriers:
     """Finds, makes and keeps them."""
 
     desk: Desk
-    _urls: dict[str, HttpCarrier] = attrs.field(init=False, factory=dict)
+    _urls: dict[tuple[str, str], HttpCarrier] = attrs.field(init=False, factory=dict)
     _ways: dict[_Way, tuple[bytes, HttpMeshCarrier]] = attrs.field(
         init=False, factory=dict
     )
@@ -53,12 +53,13 @@ class Carriers:
 
     def here(self, server: str) -> HttpCarrier | None:
         """The way to one of this node's own servers."""
-        url = self.desk.servers[server].url
-        if url is None:
+        config = self.desk.servers[server]
+        if config.url is None:
             return None
-        if url not in self._urls:
-            self._urls[url] = HttpCarrier(read_url(url))
-        return self._urls[url]
+        key = config.url, config.resource
+        if key not in self._urls:
+            self._urls[key] = HttpCarrier(read_url(config.url), config.resource)
+        return self._urls[key]
 
     async def _way(
         self, provider: NodeId, principal: Principal, server: str

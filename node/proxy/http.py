@@ -30,13 +30,14 @@ from node.proxy import limits
 from node.proxy.carriers import Carriers
 from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, asked
 from node.proxy.desk import Desk
-from node.proxy.http_out import STREAM_QUERY, WELL_KNOWN, HttpOut, Place
+from node.proxy.http_out import STREAM_QUERY, HttpOut, Place
 from node.proxy.http_session import HttpSession
 from node.proxy.httpd import Exchange
 from node.proxy.httpparse import Request
 from node.proxy.passage import letters_of, refusal
 from node.proxy.passages import Passages, Visit
 from node.proxy.peek import Kind, peek
+from node.proxy.resource import WELL_KNOWN, is_meant_for
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -217,6 +218,12 @@ class McpHttp:
         position = Position.LOCAL if here else Position.EGRESS
         visit = Visit(position, principal, server, provider, carrier)
         theirs = "authorization" in request.headers and self._bearer(request) is None
+        if theirs and not self._is_meant(request, server):
+            about = self._place(request).document
+            challenge = f'Bearer error="invalid_token", resource_metadata="{about}"'
+            sentence = "this token is for another server; get one for this address"
+            await _refuse(exchange, 401, sentence, [("www-authenticate", challenge)])
+            return
         headers = asked(request.headers, authorization=theirs)
         if request.query.startswith(STREAM_QUERY):
             named = request.query.removeprefix(STREAM_QUERY)
@@ -277,6 +284,19 @@ class McpHttp:
         scheme = "https" if self.tls else "http"
         origin = f"{scheme}://{request.headers.get('host', '')}"
         return Place(origin, request.path if path is None else path)
+
+    def _is_meant(self, request: Request, server: str) -> bool:
+        """Whether a server's own token may be for it, here or where it is."""
+        place = self._place(request)
+        known = [place.origin + place.path, place.origin + place.path + "/mcp"]
+        known.append(known[0].removesuffix("/mcp"))
+        if request.headers.get("host", "").lower() in self.hosts:
+            known.append(place.origin)
+        config = self.desk.servers.get(server)
+        if config is not None:
+            known += [url for url in (config.url, config.resource) if url]
+        token = request.headers["authorization"].partition(" ")[2]
+        return is_meant_for(token.strip(), known)
 
     def _authenticate(self, request: Request) -> Principal | None:
         name = self._bearer(request)

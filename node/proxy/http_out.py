@@ -8,8 +8,8 @@ import attrs
 
 from node.proxy.carry import Headers, Piece, find
 from node.proxy.httpd import Exchange
+from node.proxy.resource import CHALLENGED, WELL_KNOWN, origin_of
 
-WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 STREAM_QUERY: Final = "stream="
 _METADATA = re.compile(r'resource_metadata="[^"]*"')
 
@@ -21,9 +21,14 @@ class Place:
     origin: str
     path: str
 
+    @property
+    def document(self) -> str:
+        """Where our copy of the server's RFC 9728 document is."""
+        return f"{self.origin}{WELL_KNOWN}{self.path}"
+
     def rewrite_challenge(self, headers: Headers) -> Headers:
         """Point `WWW-Authenticate` to our copy of the server's document."""
-        told = f'resource_metadata="{self.origin}{WELL_KNOWN}{self.path}"'
+        told = f'resource_metadata="{self.document}"'
         return tuple(
             (k, _METADATA.sub(lambda _: told, v) if k == "www-authenticate" else v)
             for k, v in headers
@@ -35,8 +40,11 @@ class Place:
             document: object = json.loads(body)
         except (ValueError, RecursionError):
             return b""
-        if not isinstance(document, dict) or "resource" not in document:
+        named = document.get("resource") if isinstance(document, dict) else None
+        if not isinstance(document, dict) or not isinstance(named, str):
             return b""
+        if origin_of(named) == origin_of(self.origin):  # its own name leads here
+            return body
         return json.dumps({**document, "resource": self.origin + self.path}).encode()
 
 
@@ -56,7 +64,7 @@ class HttpOut:
                 await self.piece(Piece(body))
             await self.end()
             return
-        if status in (401, 403):
+        if status in CHALLENGED:
             headers = self.place.rewrite_challenge(headers)
         if exchange.request.path.startswith(WELL_KNOWN):
             body, status = self._document(body, status)

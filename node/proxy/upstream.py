@@ -18,15 +18,22 @@ import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.carry import METADATA, Ask, Headers, Piece, Way, answered
+from node.proxy.carry import METADATA, Answer, Ask, Headers, Piece, Way, answered
 from node.proxy.frames import ByteStream
 from node.proxy.httpread import ResponseReader
 from node.proxy.raw import READ_BYTES, SocketWire
+from node.proxy.resource import (
+    Document,
+    is_about_untrusted,
+    named_document,
+    places,
+    stand_in,
+)
 from node.proxy.session import Lost
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 _ACCEPT = "application/json, text/event-stream"
-_METADATA_PATH = "/.well-known/oauth-protected-resource"
+_JSON = (("content-type", "application/json"),)
 
 
 @attrs.frozen
@@ -43,6 +50,11 @@ class Url:
         """As in a `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.target}"
 
 
 def read_url(text: str) -> Url:
@@ -65,14 +77,46 @@ class HttpCarrier:
     """The way to the server at one URL; holds connections nobody uses just now."""
 
     url: Url
+    resource: str = ""
+    """What its RFC 9728 document calls it; empty: by its URL."""
     _idle: deque[SocketWire] = attrs.field(init=False, factory=deque)
+    _named: str | None = attrs.field(init=False, default=None)
+    """Where its last challenge said that document lies; None without a challenge."""
 
-    async def ask(self, ask: Ask) -> "HttpAnswer":
+    async def ask(self, ask: Ask) -> Answer:
         """Send one request; returns once the head of the answer is here.
 
         Raises:
             Lost: the server cannot be reached, or what came is no HTTP/1.1.
         """
+        if ask.target == METADATA:
+            return await self._document(ask)
+        answer = await self._send(ask)
+        named = named_document(answer.status, answer.headers, self.url.text)
+        self._named = self._named if named is None else named
+        return answer
+
+    async def _document(self, ask: Ask) -> Document:
+        """Its RFC 9728 document, from wherever it lies; only one that is about it."""
+        resource = self.resource or self.url.text.partition("?")[0]
+        for target in places(self.url.target, self._named or ""):
+            answer = await self._send(attrs.evolve(ask, target=target))
+            try:
+                piece = None if answer.events else await answer.next()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await answer.aclose()
+            if answer.status == 200 and piece is not None:
+                if is_about_untrusted(piece.data, resource):
+                    return Document(200, _JSON, piece.data)
+                return Document(502, (), b"the server's document is not about it\n")
+            if answer.status >= 500:
+                return Document(502, (), b"the server's document is not there\n")
+        if self._named is None:
+            return Document(404, (), b"")
+        return Document(200, _JSON, stand_in(resource))
+
+    async def _send(self, ask: Ask) -> "HttpAnswer":
         stream = await self._connect()
         answer = HttpAnswer(self, stream)
         try:
@@ -90,9 +134,8 @@ class HttpCarrier:
     def endpoint(self, data: bytes) -> Way | None:
         """Where a stream wants its messages; None unless at this very server."""
         url = self.url
-        base = f"{'https' if url.tls else 'http'}://{url.authority}{url.target}"
         try:
-            there = read_url(urljoin(base, data.decode("ascii")))
+            there = read_url(urljoin(url.text, data.decode("ascii")))
         except (UnicodeDecodeError, UserError, ValueError):
             return None
         same = (there.tls, there.host, there.port) == (url.tls, url.host, url.port)
@@ -106,7 +149,8 @@ class HttpCarrier:
 
     def _write(self, ask: Ask) -> bytes:
         url, body = self.url, ask.body()
-        lines = [f"{ask.method} {self._target(ask)} HTTP/1.1", f"host: {url.authority}"]
+        target = ask.target or url.target
+        lines = [f"{ask.method} {target} HTTP/1.1", f"host: {url.authority}"]
         lines += [f"{name}: {value}" for name, value in ask.headers]
         if not any(name == "accept" for name, _ in ask.headers):
             lines.append(f"accept: {_ACCEPT if body else 'text/event-stream'}")
@@ -116,12 +160,6 @@ class HttpCarrier:
             lines.append(f"content-length: {len(body)}")
         head = "\r\n".join(lines).encode("latin-1", "replace")
         return b"%b\r\n\r\n%b" % (head, body)
-
-    def _target(self, ask: Ask) -> str:
-        if ask.target != METADATA:
-            return ask.target or self.url.target
-        path = self.url.target.partition("?")[0]
-        return _METADATA_PATH + ("" if path == "/" else path)
 
     def _unreachable(self) -> Lost:
         return Lost(f"the server at `{self.url.authority}` cannot be reached")

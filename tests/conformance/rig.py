@@ -1,5 +1,7 @@
 """A listener before one server behind a URL, and a mesh of two nodes before the same.
 
+Both listeners also go by the server's own name, for who is led to them by that.
+
 Run as ``python -m tests.conformance.rig URL``: prints both addresses as a JSON line
 and serves until its stdin ends. Everybody is one agent, since the suites know no
 tokens; gates, envelopes and signatures are the real ones.
@@ -7,7 +9,11 @@ tokens; gates, envelopes and signatures are the real ones.
 
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
+import attrs
 import trio
 
 from enforcement.defend.policy import Policy
@@ -18,8 +24,9 @@ from tests.support.proxies import Pipes, desk_of, found, guard, site
 OPEN = Policy.load({"open.cedar": "permit(principal, action, resource);\n"})
 
 
-async def serve(url: str) -> None:
-    """Serve both until stdin ends."""
+@asynccontextmanager
+async def paths_to(url: str) -> AsyncIterator[dict[str, str]]:
+    """The server's addresses: its own, before the gate, and at the mesh's far end."""
     roster, places = found("branch", "vault")
     servers = {"vault-db": ServerConfig(name="vault-db", url=url)}
     vault = desk_of(places["vault"], roster, servers=servers)
@@ -32,11 +39,21 @@ async def serve(url: str) -> None:
             site(vault, "vault-db", anybody="vault-bot") as gate,
             site(branch, "vault-db", anybody="branch-bot") as mesh,
         ):
-            line = json.dumps({"gate": gate.url, "mesh": mesh.url})
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-            await trio.lowlevel.wait_readable(sys.stdin.fileno())
-            nursery.cancel_scope.cancel()
+            for door in (gate.door, mesh.door):
+                name = urlsplit(url).netloc
+                door.hosts = {name: "vault-db"}
+                hosts = door.origins.hosts | {name}
+                door.origins = attrs.evolve(door.origins, hosts=hosts)
+            yield {"direct": url, "gate": gate.url, "mesh": mesh.url}
+        nursery.cancel_scope.cancel()
+
+
+async def serve(url: str) -> None:
+    """Serve both until stdin ends."""
+    async with paths_to(url) as paths:
+        sys.stdout.write(json.dumps(paths) + "\n")
+        sys.stdout.flush()
+        await trio.lowlevel.wait_readable(sys.stdin.fileno())
 
 
 if __name__ == "__main__":

@@ -28,6 +28,13 @@ def test_a_call_fits_or_the_fault_names_the_parameter_but_not_its_value() -> Non
     assert "secret" not in fault
 
 
+def test_a_declared_parameter_that_is_null_has_been_left_out() -> None:
+    schema = read_schema_untrusted({**NAMED, "required": []})
+    assert schema.find_fault({"query": None}) is None
+    assert schema.find_fault({"stranger": None}) is not None
+    assert read_schema_untrusted(NAMED).find_fault({"query": None}) is not None
+
+
 @pytest.mark.parametrize(
     "reference",
     ["http://evil.invalid/s", "file:///etc/passwd", "other.json#/a", "#/nowhere", "x"],

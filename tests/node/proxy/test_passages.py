@@ -1,5 +1,6 @@
 """Servers behind a URL, seen through the gate and through the mesh: both eras."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from node.proxy.carry import Piece
 from node.proxy.http_out import HttpOut
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.provider import MeshProvider
+from node.proxy.resource import WELL_KNOWN
 from tests.support.proxies import (
     OTHER_TOKEN,
     TOKEN,
@@ -67,6 +69,7 @@ class Server:
     old: Exchange | None = None
     """The stream of a client of revision 2024-11-05."""
     news: bytes = NEWS
+    resource: str = ""
 
     def bodies(self) -> list[object]:
         return [json.loads(e.request.body) for e in self.seen if e.request.body]
@@ -75,7 +78,9 @@ class Server:
         self.seen.append(exchange)
         request = exchange.request
         if request.path.startswith("/.well-known/"):
-            await exchange.answer(200, b'{"resource":"http://inside/","x":1}')
+            inside = self.resource or f"http://{request.headers['host']}"
+            document = {"resource": inside, "x": 1}
+            await exchange.answer(200, json.dumps(document).encode())
         elif request.method == "GET" and "x-old" in request.headers:
             self.old = exchange
             await exchange.start_events()
@@ -441,6 +446,29 @@ async def test_a_servers_own_tokens_pass_and_ours_do_not(path: str) -> None:
         headers = place.server.seen[-1].request.headers
         assert headers["authorization"] == "Bearer of the server"
         assert "picket-token" not in headers
+
+
+@PATHS
+async def test_a_document_about_another_server_is_not_passed_on(path: str) -> None:
+    agent = "vault-bot" if path == "gate" else "branch-bot"
+    async with before(path, anybody=agent) as place, client(None) as http:
+        place.server.resource = "https://evil.example/mcp"
+        where = place.url.replace("/mcp/", f"{WELL_KNOWN}/mcp/")
+        assert (await http.get(where)).status_code == 502
+
+
+@PATHS
+async def test_a_token_for_another_server_never_reaches_this_one(path: str) -> None:
+    agent = "vault-bot" if path == "gate" else "branch-bot"
+    async with before(path, anybody=agent) as place:
+        for audience, status in (("https://b.example/mcp", 401), (place.url, 200)):
+            claims = base64.urlsafe_b64encode(json.dumps({"aud": audience}).encode())
+            async with client(f"e30.{claims.decode()}.c2ln") as http:
+                answer = await http.post(place.url, json=call(1))
+            assert answer.status_code == status
+            if status == 401:
+                assert "resource_metadata=" in answer.headers["www-authenticate"]
+                assert place.server.bodies() == []
 
 
 @PATHS

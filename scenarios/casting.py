@@ -42,9 +42,11 @@ class Casting:
             seen_by=self._choose(step.seen_by),
             sides=self._sides(step.sides),
         )
-        speaks = VERBS[step.does].speaks
-        for citizen in {"who": cast.who, "seen_by": cast.seen_by}.get(speaks or "", []):
-            citizen.opens = True
+        groups = {"who": cast.who, "seen_by": cast.seen_by}
+        groups["whom"] = [citizen for _, citizen in cast.whom if citizen is not None]
+        for key in VERBS[step.does].speaks:
+            for citizen in groups[key]:
+                citizen.opens = True
         return cast
 
     def _sides(self, sides: Sequence[Sequence[Some]]) -> list[set[int]]:

@@ -79,6 +79,7 @@ class Citizen:
         refused: Whom its court lets make no link.
         busy_us: Until when its processor is occupied.
         factor: How many times slower than the others it is.
+        began_ms: When it started last, by its own clock.
         life: Counts its starts; what was planned in an earlier life is void.
     """
 
@@ -98,6 +99,7 @@ class Citizen:
     refused: set[int] = attrs.field(factory=set)
     busy_us: int = 0
     factor: float = 1.0
+    began_ms: UnixMs = DAWN_MS
     life: int = 0
     turn: int = 0
     """Which operational key is in use."""

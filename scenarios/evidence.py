@@ -1,69 +1,167 @@
-"""Proofs for simulations: a hostile request, signed by the node that sent it.
+"""Policy and proofs in a simulation: the product's own, under keys of the toy suite.
 
-As small as a proof can be that only the offender can make: its chain, what it
-did and when, and its signature. The product's own proofs carry policy and
-parameters besides; to the court both are an `Offence`.
+A scenario's `rules` are Cedar, as a daemon's are. `OFFENCE` is always among them,
+so that every story has something to convict by.
 """
+
+from functools import cache
+from typing import Final
 
 import attrs
 
 from enforcement.decide.court import Offence
-from gossip.domains import Domain
+from enforcement.decide.evidence import build_proof, read_proof_untrusted
+from enforcement.defend.policy import Policy
+from enforcement.mcp.leaves import SEED_BYTES, commit
+from enforcement.mcp.signing import REQUEST_ID_BYTES, Envelope, RequestBody, write_body
+from enforcement.principal import Principal, Principals, read_principal_untrusted
 from gossip.errors import PeerError
 from gossip.ledger.entries import Subject, SubjectKind
-from gossip.membership.identity import read_chain_untrusted
-from gossip.suite import SIGNATURE_BYTES, Suite
-from gossip.units import ID_BYTES, UNIX_MS_MAX, UnixMs
-from gossip.wire import pack, take_bytes, take_int, take_list, unpack_untrusted
-from scenarios.people import Person
+from gossip.membership.identity import certify_agent
+from gossip.membership.roster import Roster
+from gossip.suite import SIGNATURE_BYTES
+from gossip.units import UnixMs
+from scenarios.people import DAWN_MS, KeySuite, Person, agent_key
 
-_PROOF_BYTES_MAX = 32_768
-SEVERITY = 9
-
-
-def confess(offender: Person, request: bytes, at_ms: UnixMs) -> bytes:
-    """The proof that ``offender`` signed the hostile request with this id."""
-    claim = pack([request, at_ms])
-    signature = offender.key.sign(claim, Domain.REQUEST_NODE)
-    return pack([offender.chain.encoded, claim, signature])
-
-
-def forge(accused: Person, request: bytes, at_ms: UnixMs) -> bytes:
-    """The best a slanderer can do: everything true but the signature."""
-    claim = pack([request, at_ms])
-    return pack([accused.chain.encoded, claim, bytes(SIGNATURE_BYTES)])
+SERVER: Final = "tools"
+"""What the MCP server of every node is called."""
+HOSTILE_TOOL: Final = "offend"
+PERMIT: Final = "permit(principal, action, resource);\n"
+"""The rules of a scenario that has none."""
+OFFENCE: Final = f"""
+@id("offence") @severity("9") @category("privilege-escalation")
+forbid(principal, action == Action::"tools/call", resource)
+when {{ resource.name == "{HOSTILE_TOOL}" }};
+"""
+_DAY_MS: Final = 86_400_000
+_KNOWN_MAX: Final = 4_096
 
 
-@attrs.frozen
+@cache
+def load_policy(rules: str) -> Policy:
+    """The policy of a scenario; one for all nodes and runs, since it never changes.
+
+    Raises:
+        UserError: naming the mistake in the rules.
+    """
+    return Policy.load({"offence.cedar": OFFENCE, "scenario.cedar": rules or PERMIT})
+
+
+def principal_of(suite: KeySuite, roster: Roster, who: Person, role: str) -> Principal:
+    """The agent of a node that has this one role, certified with its present key."""
+    cert = certify_agent(
+        who.key,
+        who.node,
+        agent_key(suite, who.name, role).public_key,
+        f"{role or 'agent'}-of-{who.name}",
+        (role,) if role else (),
+        UnixMs(DAWN_MS - _DAY_MS // 24),
+        UnixMs(DAWN_MS + _DAY_MS),
+    )
+    return read_principal_untrusted(cert, chain=who.chain, roster=roster, suite=suite)
+
+
+def forge(
+    suite: KeySuite,
+    roster: Roster,
+    policy: Policy,
+    accused: Person,
+    audience: Person,
+    at_ms: UnixMs,
+) -> bytes:
+    """The best a slanderer can do: everything true but the two signatures."""
+    principal = principal_of(suite, roster, accused, "")
+    leaves = commit({"name": HOSTILE_TOOL}, suite.random(SEED_BYTES))
+    body = RequestBody(
+        cluster=roster.cluster,
+        node=principal.node,
+        agent=principal.agent,
+        key=principal.chain.key,
+        cert=principal.cert_digest,
+        audience=audience.node,
+        server=SERVER,
+        method="tools/call",
+        tool=HOSTILE_TOOL,
+        request_id=suite.random(REQUEST_ID_BYTES),
+        issued_at_ms=at_ms,
+        bundle=policy.digest,
+        root=leaves.root,
+        count=leaves.count,
+    )
+    proof = build_proof(
+        envelope=Envelope(
+            body=body,
+            encoded_body=write_body(body),
+            agent_signature=bytes(SIGNATURE_BYTES),
+            node_signature=bytes(SIGNATURE_BYTES),
+            seed=bytes(SEED_BYTES),
+        ),
+        leaves=leaves,
+        principal=principal,
+        params={"name": HOSTILE_TOOL},
+        policy=policy,
+        rule=policy.rules["offence"],
+    )
+    assert proof is not None, "it opens nothing that is secret"
+    return proof
+
+
+@attrs.define
 class ProofReader:
-    """Reads proofs for every court of a simulated cluster.
+    """Judges proofs for all courts of a simulated cluster, each proof once.
 
-    Implements `enforcement.decide.court.ReadProof`.
+    Implements `enforcement.decide.court.ReadProof`. What a proof proves is the same
+    at every node, for nothing but the founders' file and the policy enters.
     """
 
-    suite: Suite
+    suite: KeySuite
+    roster: Roster
+    policy: Policy
+    _principals: Principals = attrs.field(init=False)
+    _known: dict[bytes, Offence | PeerError | None] = attrs.field(
+        init=False, factory=dict
+    )
 
-    def __call__(self, data: bytes) -> Offence:
-        """Verify a proof.
+    def __attrs_post_init__(self) -> None:
+        self._principals = Principals(self.roster, self.suite)
+
+    def __call__(self, data: bytes) -> Offence | None:
+        """What a proof proves; None if it names another policy.
 
         Raises:
             PeerError: it proves nothing.
         """
-        parts = take_list(unpack_untrusted(data, _PROOF_BYTES_MAX), 3, 3)
-        chain = read_chain_untrusted(
-            take_bytes(parts[0], 1, _PROOF_BYTES_MAX), self.suite
-        )
-        claim = take_bytes(parts[1], 1, _PROOF_BYTES_MAX)
-        signature = take_bytes(parts[2], SIGNATURE_BYTES, SIGNATURE_BYTES)
-        self.suite.verify(chain.operational, claim, signature, Domain.REQUEST_NODE)
-        fields = take_list(unpack_untrusted(claim, _PROOF_BYTES_MAX), 2, 2)
-        at_ms = UnixMs(take_int(fields[1], 0, UNIX_MS_MAX))
-        if not chain.covers(at_ms):
-            raise PeerError("a request signed outside its key's life")
+        if data not in self._known:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[data] = self._judge(data)
+        found = self._known[data]
+        if isinstance(found, PeerError):
+            raise found
+        return found
+
+    def _judge(self, data: bytes) -> Offence | PeerError | None:
+        try:
+            proven = read_proof_untrusted(
+                data,
+                roster=self.roster,
+                suite=self.suite,
+                policies=lambda digest: (
+                    self.policy if digest == self.policy.digest else None
+                ),
+                known=self._principals,
+            )
+        except PeerError as wrong:
+            return wrong
+        if proven is None:
+            return None
         return Offence(
-            convicts=(Subject(SubjectKind.NODE, chain.node),),
-            request_id=take_bytes(fields[0], ID_BYTES, ID_BYTES),
-            rule="simulated",
-            severity=SEVERITY,
-            committed_at_ms=at_ms,
+            convicts=(
+                Subject(SubjectKind.AGENT, proven.agent),
+                Subject(SubjectKind.NODE, proven.node),
+            ),
+            request_id=proven.request_id,
+            rule=proven.rule,
+            severity=proven.severity,
+            committed_at_ms=proven.issued_at_ms,
         )

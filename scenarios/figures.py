@@ -14,6 +14,7 @@ import attrs
 from enforcement.decide import rulings
 from enforcement.decide.case import Level
 from enforcement.decide.rulings import Ruling
+from enforcement.principal import Principal
 from gossip import effects, events
 from gossip.ledger.batch import FeedId
 from gossip.ledger.entries import Entry, EntryKind, Subject, SubjectKind
@@ -21,6 +22,7 @@ from gossip.units import EntryId, NodeId
 from scenarios.agenda import Agenda
 from scenarios.cast import carried
 from scenarios.citizen import Citizen
+from scenarios.script import Step
 
 BARS: Final[Mapping[str, tuple[str, bool]]] = {
     "reach_p50_ms": ("from said to held by an honest node, median", False),
@@ -36,6 +38,10 @@ BARS: Final[Mapping[str, tuple[str, bool]]] = {
     "catch_up_ratio": ("bytes sent until settled, for each byte missing", False),
     "bytes_per_node": ("sent by an honest node, mean", False),
     "duplicates_per_batch": ("batches received that were held already", False),
+    "served_percent": ("of honest calls that no rule forbids, answered", True),
+    "forbidden_served": ("calls that a rule forbids, and a server saw", False),
+    "call_p50_ms": ("from an honest agent's call to its answer, median", False),
+    "call_p99_ms": ("the same, 99th percentile", False),
     "rejected": ("batches that honest nodes refused", False),
 }
 """Figure: (meaning, whether a bar is the least rather than the most)."""
@@ -76,12 +82,33 @@ class Figures:
     _stories: dict[tuple[FeedId, int], bytes] = attrs.field(init=False, factory=dict)
     """Of each batch that an equivocator told an honest node: which one."""
     equivocators: set[NodeId] = attrs.field(init=False, factory=set)
+    _calls: int = attrs.field(init=False, default=0)
+    _call_us: "array[int]" = attrs.field(init=False, factory=lambda: array("q"))
+    _leaked: int = attrs.field(init=False, default=0)
+    _suspects: set[Subject] = attrs.field(init=False, factory=set)
+    """Agents that tried what is forbidden: a gate may say so, proven or not."""
     innocents: set[bytes] = attrs.field(init=False, factory=set)
     """Ids of honest nodes; agents are innocent unless they are guilty."""
 
     def misdeed(self, subject: Subject) -> None:
         """Somebody really did something."""
         self.guilty_us.setdefault(subject, self.agenda.now_us)
+
+    def called(self, step: Step, by: Principal, honest: bool) -> None:
+        """An agent calls a tool; ``honest`` if both nodes are."""
+        if step.forbidden:
+            self._suspects.add(Subject(SubjectKind.AGENT, by.agent))
+        elif honest:
+            self._calls += 1
+
+    def reached_server(self, step: Step) -> None:
+        """A call got past all gates."""
+        self._leaked += step.forbidden
+
+    def served(self, step: Step, honest: bool, since_us: int) -> None:
+        """A call was answered, and not by a denial."""
+        if honest and not step.forbidden:
+            self._call_us.append(self.agenda.now_us - since_us)
 
     def handled(self, citizen: Citizen, event: events.Event) -> None:
         """Count; note when an honest node is told another story."""
@@ -167,8 +194,10 @@ class Figures:
             )
 
     def _deserves(self, subject: Subject) -> bool:
-        return subject in self.guilty_us or (
-            subject.kind is SubjectKind.NODE and subject.id not in self.innocents
+        return (
+            subject in self.guilty_us
+            or subject in self._suspects
+            or (subject.kind is SubjectKind.NODE and subject.id not in self.innocents)
         )
 
     def story_over(self, citizens: Sequence[Citizen]) -> None:
@@ -211,6 +240,12 @@ class Figures:
             found["reach_p50_ms"] = percentile(self.reach_us, 0.5) / 1_000
             found["reach_p99_ms"] = percentile(self.reach_us, 0.99) / 1_000
             found["reach_max_ms"] = max(self.reach_us) / 1_000
+        if self._calls:
+            found["served_percent"] = 100 * len(self._call_us) / self._calls
+            found["call_p50_ms"] = percentile(self._call_us, 0.5) / 1_000
+            found["call_p99_ms"] = percentile(self._call_us, 0.99) / 1_000
+        if self._calls or self._suspects:
+            found["forbidden_served"] = float(self._leaked)
         if due:
             found["cut_percent"] = 100 * min(1.0, len(cut) / due)
         if cut:

@@ -63,10 +63,21 @@ def person(suite: KeySuite, name: str, turn: int = 0) -> Person:
     return Person(name, node_id(root.public_key), chain, key)
 
 
+def agent_key(suite: KeySuite, name: str, role: str) -> SigningKey:
+    """The key of the agent with this role beside the node called ``name``."""
+    return suite.signing_key_from_seed(_seed(name, "agent", role))
+
+
 def found(
-    suite: KeySuite, people: Sequence[Person], colluders: int | None = None
+    suite: KeySuite,
+    people: Sequence[Person],
+    colluders: int | None = None,
+    grants: frozenset[str] = frozenset(),
 ) -> Roster:
-    """The roster of a cluster of these people, none of whose chains is known yet."""
+    """The roster of a cluster of these people, none of whose chains is known yet.
+
+    ``grants`` are the roles that each of them may give its agents.
+    """
     return Roster(
         Founders(
             cluster_name="simulated",
@@ -75,7 +86,7 @@ def found(
                     name=one.name,
                     node=one.node,
                     addresses=(),
-                    grants=frozenset(),
+                    grants=grants,
                     servers=(),
                 )
                 for one in people

@@ -7,6 +7,7 @@ import attrs
 
 from gossip.errors import UserError
 from scenarios.cast import ROLES
+from scenarios.evidence import load_policy
 from scenarios.expect import check_words
 from scenarios.figures import BARS
 from scenarios.geography import CITIES
@@ -29,7 +30,7 @@ from scenarios.verbs import VERBS
 _LENGTH_S_MAX: Final = 30 * 3_600.0  # the cast's operational keys live for 40 h
 _TOP: Final = {
     *{"title", "about", "beyond", "length_s", "seeds", "ci", "nodes", "cluster"},
-    *{"network", "costs", "story", "expect", "bars"},
+    *{"rules", "network", "costs", "story", "expect", "bars"},
 }
 
 
@@ -45,15 +46,23 @@ def load(name: str) -> Scenario:
     Raises:
         UserError: there is none, or it is wrong; with line and key.
     """
+    return parse(read_text(name), name)
+
+
+def read_text(name: str) -> str:
+    """The text of a scenario of the library, or of a file.
+
+    Raises:
+        UserError: there is none.
+    """
     path = library().get(name) or Path(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
         raise UserError(
             f"no scenario `{name}`: neither in the library nor a file; `picket sim"
             " list` shows the library"
         ) from wrong
-    return parse(text, name)
 
 
 def parse(text: str, file: str) -> Scenario:
@@ -75,6 +84,7 @@ def parse(text: str, file: str) -> Scenario:
         title=top.text("title"),
         about=top.text("about", ""),
         beyond=top.text("beyond", ""),
+        rules=_rules(top),
         nodes=nodes,
         length_s=length_s,
         seeds=top.listed("seeds", int, [1]),
@@ -90,6 +100,15 @@ def parse(text: str, file: str) -> Scenario:
     )
 
 
+def _rules(top: Table) -> str:
+    rules = top.text("rules", "")
+    try:
+        load_policy(rules)
+    except UserError as wrong:
+        raise top.wrong("rules", str(wrong)) from wrong
+    return rules
+
+
 def _nodes(table: Table) -> tuple[tuple[str, int], ...]:
     for role in table.names:
         if role not in ROLES:
@@ -103,7 +122,7 @@ def _nodes(table: Table) -> tuple[tuple[str, int], ...]:
 
 
 def _cluster(table: Table) -> Cluster:
-    table.only({"opens", "colluders", "observe", "sponsored"})
+    table.only({field.name for field in attrs.fields(Cluster)})
     opens = table.text("opens", "all")
     if opens not in ("all", "speakers"):
         raise table.wrong("opens", "must be `all` or `speakers`")
@@ -114,6 +133,7 @@ def _cluster(table: Table) -> Cluster:
         else None,
         observe=table.flag("observe", False),
         sponsored=_roles(table, "sponsored"),
+        calls_per_s=table.number("calls_per_s", Cluster().calls_per_s, 0.01, 1e6),
     )
 
 
@@ -220,6 +240,10 @@ class _StepReader:
             keep_disk=table.flag("keep_disk", usual.keep_disk),
             bytes=table.whole("bytes", usual.bytes, 0, 60_000),
             into=self._role("into", usual.into),
+            tool=table.text("tool", usual.tool),
+            role=table.text("role", usual.role),
+            params=self._params(),
+            forbidden=table.flag("forbidden", usual.forbidden),
         )
 
     def _role(self, key: str, usual: str) -> str:
@@ -228,6 +252,15 @@ class _StepReader:
             known = ", ".join(sorted(ROLES))
             raise self.table.wrong(key, f"unknown role `{role}`; known are {known}")
         return role
+
+    def _params(self) -> tuple[tuple[str, str | int | bool], ...]:
+        pairs: list[tuple[str, str | int | bool]] = []
+        for name, value in self.table.table("params").values.items():
+            if not isinstance(value, str | int | bool):
+                what = f"`{name}` must be a string, a whole number, true or false"
+                raise self.table.wrong("params", what)
+            pairs.append((name, value))
+        return tuple(pairs)
 
     def _seconds(self, key: str) -> float | None:
         if key not in self.table:

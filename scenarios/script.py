@@ -73,6 +73,7 @@ class Cluster:
         opens: ``all`` nodes open a feed at start, or only the ``speakers`` that
             the story gives something to say, as in a cluster whose other feeds
             have long been spread.
+        calls_per_s: How many calls an agent may make of each server.
         colluders: The f of the founders' file; None for the default.
         sponsored: Roles whose nodes one and the same member brought in; all
             others are founders.
@@ -82,6 +83,7 @@ class Cluster:
     colluders: int | None = None
     observe: bool = False
     sponsored: tuple[str, ...] = ()
+    calls_per_s: float = 1_000.0
 
 
 @attrs.frozen
@@ -133,6 +135,10 @@ class Step:
     keep_disk: bool = True
     bytes: int = 200
     into: str = "honest"
+    tool: str = ""
+    role: str = ""
+    params: tuple[tuple[str, str | int | bool], ...] = ()
+    forbidden: bool = False
 
     def moments_s(self, length_s: float) -> list[float]:
         """When it happens, if nothing is to happen after ``length_s``."""
@@ -168,6 +174,8 @@ class Scenario:
     Attributes:
         nodes: How many of each role, in the order of the file.
         ci_nodes, ci_length_s: The size at which every change is tested.
+        rules: The cluster's policy, in Cedar; empty: all calls are permitted, but for
+            the hostile one of the verb `offend`.
         seeds: Those that every change is tested with.
         beyond: Why Picket does not pass this yet; empty if it does.
     """
@@ -176,6 +184,7 @@ class Scenario:
     nodes: tuple[tuple[str, int], ...]
     about: str = ""
     beyond: str = ""
+    rules: str = ""
     length_s: float = 60.0
     seeds: tuple[int, ...] = (1,)
     ci_nodes: int | None = None

@@ -8,7 +8,6 @@ import attrs
 
 from enforcement.decide.court import write_release
 from gossip import events
-from gossip.domains import Domain
 from gossip.ledger.entries import (
     EntryKind,
     Proof,
@@ -17,13 +16,13 @@ from gossip.ledger.entries import (
     Witness,
     write_report,
 )
-from gossip.suite import digest
 from gossip.units import UnixMs
 from scenarios.agenda import SECOND_US
+from scenarios.calling import Calling
 from scenarios.cast import ROLES
 from scenarios.casting import Cast, Casting, node_of
 from scenarios.citizen import Citizen, Disk
-from scenarios.evidence import SEVERITY, confess, forge
+from scenarios.evidence import forge
 from scenarios.expect import agent
 from scenarios.figures import Figures
 from scenarios.linking import SILENCE_US, Linking
@@ -43,10 +42,12 @@ class Story:
     world: World
     linking: Linking
     figures: Figures
+    calling: Calling = attrs.field(init=False)
     _count: int = attrs.field(init=False, default=0)
     _ends_us: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.calling = Calling(self.world, self.figures)
         self._ends_us = round(self.world.scenario.length_s * SECOND_US)
 
     def begin(self) -> None:
@@ -97,9 +98,7 @@ class Story:
         for citizen in cast.who:
             for subject, accused in cast.whom:
                 if accused is not None and accused is not citizen:
-                    now = citizen.clock.unix_ms(self.world.agenda.now_us)
-                    proof = forge(accused.who, self._fresh_id(), now)
-                    self._publish_proof(citizen, subject, proof)
+                    self._publish_forged(citizen, subject, accused)
 
     def misbehave(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
@@ -111,14 +110,15 @@ class Story:
     def offend(self, step: Step, cast: Cast) -> None:
         del step
         for citizen in cast.who:
-            subject = node_of(citizen)
-            if not any(witness.is_up for witness in cast.seen_by):
-                continue  # nobody there to be attacked
-            self.figures.misdeed(subject)
-            now = citizen.clock.unix_ms(self.world.agenda.now_us)
-            proof = confess(citizen.who, self._fresh_id(), now)
             for witness in cast.seen_by:
-                self._in_time(witness, partial(self._prove, witness, subject, proof))
+                if witness is not citizen:
+                    self.calling.offend(citizen, witness)
+
+    def call(self, step: Step, cast: Cast) -> None:
+        for citizen in cast.who:
+            for _, provider in cast.whom:
+                if provider is not None and provider is not citizen:
+                    self.calling.call(citizen, provider, step)
 
     def release(self, step: Step, cast: Cast) -> None:
         del step
@@ -241,16 +241,25 @@ class Story:
     def _see(self, citizen: Citizen, subject: Subject, step: Step) -> None:
         self.world.saw(citizen, self._accusation(citizen, subject, step))
 
-    def _prove(self, citizen: Citizen, subject: Subject, proof: bytes) -> None:
-        self.world.saw(citizen, _proven(subject, proof))
-
-    def _publish_proof(self, citizen: Citizen, subject: Subject, proof: bytes) -> None:
-        body = write_report(_proven(subject, proof))
-        self.world.say(citizen, EntryKind.REPORT, body)
-
-    def _fresh_id(self) -> bytes:
-        self._count += 1
-        return digest(Domain.MESSAGE, self._count.to_bytes(8, "big"))
+    def _publish_forged(
+        self, citizen: Citizen, subject: Subject, accused: Citizen
+    ) -> None:
+        world = self.world
+        proof = forge(
+            world.suite,
+            world.roster,
+            world.judges.policy,
+            accused.who,
+            citizen.who,
+            citizen.clock.unix_ms(world.agenda.now_us),
+        )
+        report = Report(
+            subject=subject,
+            category="hostile-request",
+            severity=9,
+            evidence=Proof(data=proof),
+        )
+        world.say(citizen, EntryKind.REPORT, write_report(report))
 
     def _begin_role(self, citizen: Citizen) -> None:
         if citizen.role.junk_per_s:
@@ -280,6 +289,7 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, Cast], None]]] = {
     "forge": Story.forge,
     "misbehave": Story.misbehave,
     "offend": Story.offend,
+    "call": Story.call,
     "release": Story.release,
     "rotate": Story.rotate,
     "junk": Story.junk,
@@ -293,12 +303,3 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, Cast], None]]] = {
     "turn": Story.turn,
     "lose": Story.lose,
 }
-
-
-def _proven(subject: Subject, proof: bytes) -> Report:
-    return Report(
-        subject=subject,
-        category="hostile-request",
-        severity=SEVERITY,
-        evidence=Proof(data=proof),
-    )

@@ -19,53 +19,59 @@ class Verb:
     Attributes:
         needs: Keys besides ``at_s`` and ``does`` that must be there.
         takes: Keys that may be there.
-        speaks: Those under ``who``, or ``seen_by``, write into their feeds.
+        speaks: Keys of those who write into their feeds.
         meaning: One line for people.
     """
 
     meaning: str
     needs: frozenset[str] = frozenset({"who"})
     takes: frozenset[str] = frozenset()
-    speaks: str | None = None
+    speaks: tuple[str, ...] = ()
 
 
 VERBS: Final[dict[str, Verb]] = {
     "report": Verb(
         meaning="say something harmless about an agent, to see it spread",
         takes=REPEATED,
-        speaks="who",
+        speaks=("who",),
     ),
     "accuse": Verb(
         meaning="publish a witness report about somebody who did nothing",
         needs=frozenset({"who", "whom"}),
         takes=REPEATED | _TOLD,
-        speaks="who",
+        speaks=("who",),
     ),
     "forge": Verb(
-        meaning="publish a proof against somebody, with a forged signature",
+        meaning="publish a proof against somebody, with forged signatures",
         needs=frozenset({"who", "whom"}),
         takes=REPEATED,
-        speaks="who",
+        speaks=("who",),
     ),
     "misbehave": Verb(
         meaning="do what can be seen but not proven; those under seen_by report it",
         needs=frozenset({"who", "seen_by"}),
         takes=REPEATED | _TOLD,
-        speaks="seen_by",
+        speaks=("seen_by",),
     ),
     "offend": Verb(
-        meaning="sign a hostile request; those under seen_by hold the proof",
+        meaning="send a hostile request, properly signed, to those under seen_by",
         needs=frozenset({"who", "seen_by"}),
         takes=REPEATED,
-        speaks="seen_by",
+        speaks=("seen_by",),
+    ),
+    "call": Verb(
+        meaning="let an agent call a tool beside whom, through the gates of both",
+        needs=frozenset({"who", "whom", "tool"}),
+        takes=REPEATED | {"role", "params", "forbidden"},
+        speaks=("who", "whom"),
     ),
     "release": Verb(
         meaning="publish the operators' act that lets somebody go",
         needs=frozenset({"who", "whom"}),
-        speaks="who",
+        speaks=("who",),
     ),
     "rotate": Verb(
-        meaning="go on with the next operational key", takes=REPEATED, speaks="who"
+        meaning="go on with the next operational key", takes=REPEATED, speaks=("who",)
     ),
     "junk": Verb(
         meaning="send garbage to every linked node",

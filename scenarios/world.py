@@ -26,7 +26,7 @@ from gossip.units import Incarnation, NodeId
 from scenarios.agenda import Agenda
 from scenarios.cast import ROLES
 from scenarios.citizen import Citizen, LocalClock
-from scenarios.evidence import ProofReader
+from scenarios.evidence import ProofReader, load_policy
 from scenarios.network import Link, Network
 from scenarios.onlooker import Onlooker
 from scenarios.people import KeySuite, Person, found, person
@@ -66,6 +66,7 @@ class World:
     agenda: Agenda = attrs.field(init=False, factory=Agenda)
     network: Network = attrs.field(init=False)
     roster: Roster = attrs.field(init=False)
+    judges: ProofReader = attrs.field(init=False, repr=False)
     citizens: list[Citizen] = attrs.field(init=False)
     index: dict[NodeId, int] = attrs.field(init=False)
     links: Links = attrs.field(init=False)
@@ -82,7 +83,10 @@ class World:
         self._free_us = [0] * plan.costs.processors
         self.network = Network(plan.network, self.agenda, self.chance("network"))
         people = [person(self.suite, name) for name, _ in plan.names()]
-        self.roster = found(self.suite, people, plan.cluster.colluders)
+        granted = frozenset(step.role for step in plan.story if step.role)
+        self.roster = found(self.suite, people, plan.cluster.colluders, granted)
+        policy = load_policy(plan.rules)
+        self.judges = ProofReader(self.suite, self.roster, policy)
         self.roster.groups = Groups(
             tuple(one.node for one in people),
             {
@@ -124,10 +128,11 @@ class World:
             citizen.node,
             roster,
             self.suite,
-            ProofReader(self.suite),
+            self.judges,
             observe=self.scenario.cluster.observe,
         )
         citizen.life += 1
+        citizen.began_ms = citizen.clock.unix_ms(self.agenda.now_us)
         citizen.refused = set()
         citizen.restoring = True
         for encoded in citizen.disk.load():
@@ -205,11 +210,11 @@ class World:
                 spent_us += costs.batch_us * sum(
                     type(e) is effects.Store for e in asked
                 )
-            done_us = self._spend(citizen, spent_us)
+            done_us = self.spend(citizen, spent_us)
         for effect in asked:
             self._perform(citizen, effect, done_us)
 
-    def _spend(self, citizen: Citizen, cost_us: int) -> int:
+    def spend(self, citizen: Citizen, cost_us: int) -> int:
         """Keep its processor busy; returns when it is free again."""
         begin = max(self.agenda.now_us, citizen.busy_us)
         if not self._free_us:
@@ -275,7 +280,7 @@ class World:
 
     def _sign(self, citizen: Citizen, effect: effects.Sign) -> None:
         signature = citizen.keys[effect.key].sign(effect.body, effect.context)
-        done_us = self._spend(citizen, self.scenario.costs.sign_us)
+        done_us = self.spend(citizen, self.scenario.costs.sign_us)
         self._later(citizen, done_us, events.Signed(effect.body, signature))
 
     def _store(self, citizen: Citizen, effect: effects.Store) -> None:

@@ -26,7 +26,7 @@ def write_scenario(scenario: Scenario) -> str:
 
 def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"title = {_value(scenario.title)}"
-    for key in ("about", "beyond"):
+    for key in ("about", "beyond", "rules"):
         if getattr(scenario, key):
             yield f"{key} = {_value(getattr(scenario, key))}"
     yield f"length_s = {scenario.length_s}"
@@ -72,6 +72,10 @@ def _step(step: Step) -> Iterator[str]:
         if key in _GROUPS:
             if value:
                 yield f"{key} = {_some(value)}"
+        elif key == "params":
+            if value:
+                pairs = ", ".join(f"{_value(k)} = {_value(v)}" for k, v in value)
+                yield f"params = {{ {pairs} }}"
         elif key == "sides":
             yield f"sides = [{', '.join(_some(side) for side in value)}]"
         elif value is not None:

@@ -9,8 +9,10 @@ import pytest
 
 from enforcement.decide.case import Voice
 from enforcement.decide.rules import MICRO
+from enforcement.defend.policy import Policy
 from gossip.intake import Intake
 from gossip.membership.identity import Chain
+from gossip.membership.roster import Roster
 from gossip.pen import Pen
 from gossip.spread.sync import Sync
 from gossip.suite import Suite
@@ -38,8 +40,11 @@ def plant_a_loud_voice(patch: pytest.MonkeyPatch) -> None:
 
 def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the signature of a proof."""
-    believing = ProofReader(Credulous())
-    patch.setattr("scenarios.world.ProofReader", lambda _suite: believing)
+
+    def believing(_suite: Suite, roster: Roster, policy: Policy) -> ProofReader:
+        return ProofReader(Credulous(), roster, policy)
+
+    patch.setattr("scenarios.world.ProofReader", believing)
 
 
 def plant_deafness_to_forks(patch: pytest.MonkeyPatch) -> None:

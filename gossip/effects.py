@@ -1,7 +1,7 @@
 """Everything an engine may ask its driver to do."""
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -10,6 +10,11 @@ from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry
 from gossip.suite import Claim
 from gossip.units import Incarnation, KeyId, NodeId, UnixMs
+
+VERIFY_FEW: Final = 32
+"""Where fewer signatures wait than this, they are checked at once, by the core."""
+VERIFY_MAX: Final = 32
+"""What one `Verify` asks at most: its answer is taken in without a pause."""
 
 
 @attrs.frozen
@@ -26,10 +31,11 @@ class Sign:
 
 @attrs.frozen
 class Verify:
-    """Check many signatures beside the event loop; answer `events.Verified`.
+    """Check signatures of which many wait; answer with `events.Verified`.
 
     The mathematics is ours to call; that it would hold up everybody else's
-    events for milliseconds is the driver's business.
+    events for milliseconds is the driver's business, who gathers what several
+    of these ask and checks it beside the event loop.
     """
 
     ticket: int

@@ -102,10 +102,15 @@ class Frame:
 
 @attrs.frozen
 class Frames:
-    """All frames that wait, in order of arrival. One by one is the same, slower:
-    signatures that come together are checked together."""
+    """Several frames that wait, in order of arrival. One by one is the same, slower:
+    signatures that come together are checked together.
+
+    Attributes:
+        more: How many frames wait behind these.
+    """
 
     arrived: tuple[Frame, ...]
+    more: int = 0
 
 
 @attrs.frozen

@@ -9,8 +9,8 @@
               ├─ known: the link may be pruned
               └─ a fork: recall the other side, tell everybody
 
-Signatures that arrive together are checked together, beside the event loop when
-they are many.
+Signatures that arrive together are checked together: few at once, many by the
+driver, beside the event loop.
 """
 
 import contextlib
@@ -22,6 +22,8 @@ import attrs
 
 from gossip import limits
 from gossip.effects import (
+    VERIFY_FEW,
+    VERIFY_MAX,
     Admitted,
     CloseLink,
     Effect,
@@ -62,8 +64,6 @@ from gossip.units import NodeId, UnixMs
 RECENT_MAX: Final = 256
 RECENT_BYTES_MAX: Final = 8_192
 """Batches come from several neighbours: so many short ones are read but once."""
-INLINE_MAX: Final = 16
-"""This many signatures are checked at once on the spot; more are handed out."""
 
 _FACTS: Final = {
     Answer.KNOWN: Fact.BATCH_KNOWN,
@@ -129,17 +129,28 @@ class Intake:
                     self._recent.popitem(last=False)
         return batch
 
-    def verify(self, now: UnixMs) -> list[Effect]:
-        """Check the signatures of all that was examined since the last time."""
-        if not self._examined:
-            return []
+    def verify(self, now: UnixMs, more: int = 0) -> list[Effect]:
+        """Check the signatures of all that was examined since the last time.
+
+        Args:
+            more: How many frames wait behind those that were read.
+        """
+        if not self._verifying and len(self._examined) + more < VERIFY_FEW:
+            return self._verify_now(now)
         arrivals, self._examined = self._examined, []
-        claims = tuple(arrival.claim for arrival in arrivals if arrival.claim)
-        if len(claims) > INLINE_MAX:
+        effects: list[Effect] = []
+        for at in range(0, len(arrivals), VERIFY_MAX):
             self._tickets += 1
-            self._verifying[self._tickets] = arrivals
-            return [Verify(self._tickets, claims)]
-        return self._conclude(arrivals, self.suite.verify_many(claims), now)
+            asked = self._verifying[self._tickets] = arrivals[at : at + VERIFY_MAX]
+            effects.append(Verify(self._tickets, _claims(asked)))
+        return effects
+
+    def _verify_now(self, now: UnixMs) -> list[Effect]:
+        arrivals, self._examined = self._examined, []
+        if not arrivals:
+            return []
+        holds = self.suite.verify_many(_claims(arrivals))
+        return self._conclude(arrivals, holds, now)
 
     def verified(self, ticket: int, holds: Sequence[bool], now: UnixMs) -> list[Effect]:
         """The answer to a `Verify`.
@@ -262,7 +273,7 @@ class Intake:
         for when in sorted(when for when in self._delayed if when[0] <= now):
             # One by one: each spends of its author's budget before the next.
             effects += self._examine(self._delayed.pop(when), now)
-            effects += self.verify(now)
+            effects += self._verify_now(now)
         return effects
 
     def unpark(self, now: UnixMs) -> list[Effect]:
@@ -316,3 +327,7 @@ class Intake:
         with contextlib.suppress(PeerError):
             proven = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
             self.ledger.freeze(proven.feed, proven.number)
+
+
+def _claims(arrivals: Sequence[_Arrival]) -> tuple[Claim, ...]:
+    return tuple(arrival.claim for arrival in arrivals if arrival.claim)

@@ -23,6 +23,7 @@ from gossip.suite import SigningKey
 from gossip.units import KeyId, MonoMs, NodeId, UnixMs
 from node.clock import Clock
 from node.database import Forget, PutBatch
+from node.keys.suites.batches import BatchVerifier
 from node.log import Log
 from node.metrics import Metrics
 from node.store import Store
@@ -34,8 +35,8 @@ TAKE_IN_MAX: Final = 32
 _FRAME_BYTES_USUAL: Final = 4_096
 _ENTRY_BYTES_USUAL: Final = 150
 """A frame with one report, and what each further report adds to it."""
-VERIFYING_MAX: Final = 4
-"""Batches of signatures under way in threads before more frames are taken in."""
+VERIFY_WAITING_MAX: Final = 256
+"""Signatures that wait for a thread before more frames are taken in."""
 DURABLE_S: Final = 8.0
 HELD_BYTES_MAX: Final = 1 << 20
 """What waits of one peer before nothing more is read from it."""
@@ -127,15 +128,14 @@ class Driver:
     _said: dict[tuple[int, bytes], deque[trio.Event]] = attrs.field(
         init=False, factory=dict
     )
-    _beside: trio.Nursery | None = attrs.field(init=False, default=None)
-    _verifying: int = attrs.field(init=False, default=0)
+    _verifier: BatchVerifier = attrs.field(init=False)
     _verified: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _verifiers: trio.CapacityLimiter = attrs.field(
-        init=False, factory=lambda: trio.CapacityLimiter(2)
-    )
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
+        self._verifier = BatchVerifier(
+            self.engine.suite, self._on_verified, lambda: bool(self._arrived)
+        )
         # Finding a label's counter costs more than counting.
         self._fates = {f: self.metrics.batches.labels(f.value) for f in effects.Fact}
         self._kinds = {
@@ -158,6 +158,8 @@ class Driver:
                 happened = self._waiting.popleft()
                 for effect in self.engine.handle(happened, self.clock.unix_ms()):
                     self._perform(effect)
+                if not self._waiting:
+                    self._verifier.go_on()
         finally:
             self._busy = False
             self.metrics.sent_bytes.inc(self._sent_bytes)
@@ -213,7 +215,7 @@ class Driver:
     async def run(self) -> None:
         """Take in frames, wake the engine when it asked for it, send what is stored."""
         async with trio.open_nursery() as nursery:
-            self._beside = nursery
+            nursery.start_soon(self._verifier.run)
             nursery.start_soon(self._take_in)
             nursery.start_soon(self._alarm.run, self._ring)
             nursery.start_soon(self._send_backlog)
@@ -233,14 +235,14 @@ class Driver:
                 del self._arrived[: len(piece)]
                 self._free(piece)
                 began = perf_counter()
-                self.handle(events.Frames(piece))
+                self.handle(events.Frames(piece, len(self._arrived)))
                 self.metrics.frame_seconds.observe(perf_counter() - began)
                 if self._rung:
                     self._rung = max(0, self._rung - len(piece))
                     if not self._rung:
                         self.handle(events.Woken())
                 await trio.lowlevel.checkpoint()
-                while self._verifying >= VERIFYING_MAX:
+                while self._verifier.claims_waiting >= VERIFY_WAITING_MAX:
                     self._verified = trio.Event()
                     await self._verified.wait()
             self._some_arrived = trio.Event()
@@ -276,17 +278,9 @@ class Driver:
                 return max(1, count)
         return len(self._arrived)
 
-    async def _verify(self, effect: effects.Verify) -> None:
-        """Many signatures, beside the loop: both providers release the GIL."""
-        self._verifying += 1
-        try:
-            holds = await trio.to_thread.run_sync(
-                self.engine.suite.verify_many, effect.claims, limiter=self._verifiers
-            )
-        finally:
-            self._verifying -= 1
-            self._verified.set()
-        self.handle(events.Verified(effect.ticket, tuple(holds)))
+    def _on_verified(self, ticket: int, holds: tuple[bool, ...]) -> None:
+        self._verified.set()
+        self.handle(events.Verified(ticket, holds))
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
@@ -295,9 +289,7 @@ class Driver:
             case effects.Sign():
                 self._sign(effect)
             case effects.Verify():
-                if self._beside is None:
-                    raise LocalError("asked to verify before the driver runs")
-                self._beside.start_soon(self._verify, effect)
+                self._verifier.ask(effect.ticket, effect.claims)
             case effects.Forget():
                 self.store.submit(
                     Forget(effect.author, effect.incarnation, effect.before)

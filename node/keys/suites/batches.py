@@ -1,59 +1,149 @@
-"""Many signatures at once: off the event loop in batches, inline when few wait.
+"""Many signatures at once: beside the event loop in batches, on the spot when few.
+
+::
+
+    ask ─▶ waiting ──32 to 128, on each processor──▶ worker thread ─┐
+              └─────the few that are left, at last────▶ on the spot ──┴─▶ answer
 
 A hop to a worker thread costs about as much as one verification, and both
 providers let go of the interpreter while they verify: so few are checked where
-they are, and many are spread over the processors.
+they are, and many are spread over the processors while the loop goes on.
 """
 
 import os
-from collections.abc import Sequence
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import attrs
 import trio
 
+from gossip.effects import VERIFY_FEW, VERIFY_MAX
+from gossip.errors import LocalError
 from gossip.suite import Claim, Suite
 
-BATCH_MIN: Final = 32
-"""Fewer claims than this are checked inline."""
+BATCH_MIN: Final = VERIFY_FEW
+"""Fewer claims than this are checked on the spot."""
 BATCH_MAX: Final = 128
-INLINE_STRETCH: Final = 8
-"""Inline claims between two chances for other tasks to run: 1.5 ms at most."""
+TURN_S: Final = 0.000_1
+"""A thread that is done with a signature waits for the interpreter this long at most
+while the loop is busy. With Python's own 5 ms workers all but stand still then."""
+
+
+@attrs.define(eq=False)
+class _Asked:
+    ticket: int
+    claims: Sequence[Claim]
+    holds: tuple[bool, ...] | None = None
 
 
 class BatchVerifier:
-    """Checks claims for one daemon, never on more threads than processors."""
+    """Checks claims for one daemon, never on more threads than processors.
 
-    def __init__(self, suite: Suite, threads: int | None = None) -> None:
+    Args:
+        answer: Told each ticket and, for each of its claims, whether `Suite.verify`
+            would have accepted; in the event loop, in the order asked.
+        more: Whether more will be asked soon, so that few may wait for company.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        answer: Callable[[int, tuple[bool, ...]], None],
+        more: Callable[[], bool],
+        threads: int | None = None,
+    ) -> None:
         self._suite = suite
-        self._threads = threads or os.cpu_count() or 1
+        self._answer = answer
+        self._more = more
+        self._threads = self._free = threads or os.cpu_count() or 1
         self._limiter = trio.CapacityLimiter(self._threads)
+        self._waiting: deque[_Asked] = deque()
+        self._unanswered: deque[_Asked] = deque()
+        self._nursery: trio.Nursery | None = None
+        self.claims_waiting = 0
+        """Asked for, and not yet under way."""
 
-    async def verify(self, claims: Sequence[Claim]) -> list[bool]:
-        """True where `Suite.verify` would have accepted, in the order given."""
-        if len(claims) < BATCH_MIN:
-            return await self._inline(claims)
-        size = batch_size(len(claims), self._threads)
-        batches = [claims[at : at + size] for at in range(0, len(claims), size)]
-        verdicts: list[list[bool]] = [[] for _ in batches]
-
-        async def check(number: int) -> None:
-            verdicts[number] = await trio.to_thread.run_sync(
-                self._suite.verify_many, batches[number], limiter=self._limiter
-            )
-
+    async def run(self) -> None:
+        """Give work to threads until cancelled."""
+        sys.setswitchinterval(TURN_S)
         async with trio.open_nursery() as nursery:
-            for number in range(len(batches)):
-                nursery.start_soon(check, number)
-        return [verdict for batch in verdicts for verdict in batch]
+            self._nursery = nursery
+            self.go_on()
+            await trio.sleep_forever()
 
-    async def _inline(self, claims: Sequence[Claim]) -> list[bool]:
-        verdicts: list[bool] = []
-        for at in range(0, len(claims), INLINE_STRETCH):
-            verdicts += self._suite.verify_many(claims[at : at + INLINE_STRETCH])
+    def ask(self, ticket: int, claims: Sequence[Claim]) -> None:
+        """Queue up to `VERIFY_MAX` claims; `go_on` is to follow."""
+        if not 0 < len(claims) <= VERIFY_MAX:
+            raise LocalError(f"asked to verify {len(claims)} signatures at once")
+        asked = _Asked(ticket, claims)
+        self._waiting.append(asked)
+        self._unanswered.append(asked)
+        self.claims_waiting += len(claims)
+
+    def go_on(self) -> None:
+        """Begin what can begin now."""
+        while self._waiting and self._free:
+            if self.claims_waiting < BATCH_MIN:
+                if self._more() or len(self._waiting) < len(self._unanswered):
+                    return
+                few = self._take(self.claims_waiting)
+                _note(few, self._suite.verify_many(_claims(few)))
+                while self._answer_first():
+                    pass
+            elif self._nursery is None:
+                return  # `run` is about to begin
+            else:
+                batch = self._take(batch_size(self.claims_waiting, self._threads))
+                self._free -= 1
+                self._nursery.start_soon(self._check, batch)
+
+    def _take(self, size: int) -> list[_Asked]:
+        """Whole asks off the queue: about ``size`` claims, `BATCH_MAX` at most."""
+        taken: list[_Asked] = []
+        count = 0
+        while self._waiting and count < size:
+            if count + len(self._waiting[0].claims) > BATCH_MAX:
+                break
+            taken.append(self._waiting.popleft())
+            count += len(taken[-1].claims)
+        self.claims_waiting -= count
+        return taken
+
+    async def _check(self, batch: list[_Asked]) -> None:
+        try:
+            holds = await trio.to_thread.run_sync(
+                self._suite.verify_many, _claims(batch), limiter=self._limiter
+            )
+        finally:
+            self._free += 1
+        _note(batch, holds)
+        self.go_on()
+        while self._answer_first():
             await trio.lowlevel.checkpoint()
-        return verdicts
+        self.go_on()
+
+    def _answer_first(self) -> bool:
+        """Answer who asked first, if that is known by now."""
+        if not self._unanswered or self._unanswered[0].holds is None:
+            return False
+        asked = self._unanswered.popleft()
+        self._answer(asked.ticket, asked.holds or ())
+        return True
 
 
 def batch_size(waiting: int, threads: int) -> int:
     """Spread over all threads, but 32 to 128 a batch."""
     return max(BATCH_MIN, min(BATCH_MAX, -(-waiting // threads)))
+
+
+def _claims(batch: Sequence[_Asked]) -> list[Claim]:
+    return [claim for asked in batch for claim in asked.claims]
+
+
+def _note(batch: Sequence[_Asked], holds: list[bool]) -> None:
+    at = 0
+    for asked in batch:
+        asked.holds = tuple(holds[at : at + len(asked.claims)])
+        at += len(asked.claims)

@@ -4,11 +4,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 
 import pytest
 import trio
 
 from gossip.domains import Domain
+from gossip.effects import VERIFY_MAX
+from gossip.errors import LocalError
 from gossip.suite import Claim
 from node.keys.suites.batches import (
     BATCH_MAX,
@@ -40,14 +43,69 @@ def claims(count: int) -> list[Claim]:
     ]
 
 
-@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 100, 128, 129, 1000])
-async def test_verdicts_come_back_in_order(count: int) -> None:
+def asks(sizes: Sequence[int]) -> list[list[Claim]]:
+    """Claims for asks of these sizes, one in three of them bad."""
+    every = claims(sum(sizes))
+    ends = list(accumulate(sizes))
+    return [every[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+async def answers(
+    suite: HybridSuite, asked: Sequence[Sequence[Claim]], *, more: bool = False
+) -> list[tuple[int, tuple[bool, ...]]]:
+    """What is answered to all of this, once it is; ``more`` may come until then."""
+    told: list[tuple[int, tuple[bool, ...]]] = []
+    all_told = trio.Event()
+
+    def answer(ticket: int, holds: tuple[bool, ...]) -> None:
+        told.append((ticket, holds))
+        if len(told) == len(asked):
+            all_told.set()
+
+    verifier = BatchVerifier(suite, answer, lambda: more, 2)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(verifier.run)
+            for ticket, claims in enumerate(asked):
+                verifier.ask(ticket, claims)
+                verifier.go_on()
+            more = False
+            verifier.go_on()
+            if asked:
+                await all_told.wait()
+            nursery.cancel_scope.cancel()
+    return told
+
+
+@pytest.mark.parametrize("last", [0, 1, 31, 32])
+@pytest.mark.parametrize("full", [0, 1, 3, 4, 9, 30])
+async def test_every_claim_is_answered_once_in_the_order_asked(
+    full: int, last: int
+) -> None:
     suite = Watched()
-    verdicts = await BatchVerifier(suite, 2).verify(claims(count))
-    assert verdicts == [number % 3 != 0 for number in range(count)]
-    assert sum(size for size, _ in suite.batches) == count
-    assert all(inline == (count < BATCH_MIN) for _, inline in suite.batches)
+    asked = asks([32] * full + [last] * (last > 0))
+    told = await answers(suite, asked)
+    assert [ticket for ticket, _ in told] == list(range(len(asked)))
+    for claims, (_, holds) in zip(asked, told, strict=True):
+        assert holds == tuple(claim.message == b"good" for claim in claims)
+    assert sum(size for size, _ in suite.batches) == full * 32 + last
+    assert all(inline == (size < BATCH_MIN) for size, inline in suite.batches)
     assert all(size <= BATCH_MAX for size, _ in suite.batches)
+
+
+async def test_few_wait_for_company_as_long_as_more_is_coming() -> None:
+    alone, together = Watched(), Watched()
+    await answers(alone, asks([20, 20]))
+    await answers(together, asks([20, 20]), more=True)
+    assert alone.batches == [(20, True), (20, True)]
+    assert together.batches == [(40, False)]
+
+
+def test_more_than_is_answered_without_a_pause_is_our_own_fault() -> None:
+    verifier = BatchVerifier(Watched(), lambda _ticket, _holds: None, lambda: False)
+    for wrong in (0, VERIFY_MAX + 1):
+        with pytest.raises(LocalError):
+            verifier.ask(1, claims(wrong))
 
 
 def test_batches_use_every_thread_and_stay_in_bounds() -> None:
@@ -86,7 +144,7 @@ def test_the_interpreter_is_free_while_a_signature_is_verified(
 async def test_the_loop_runs_on_while_many_are_checked(suite: HybridSuite) -> None:
     key = suite.signing_key_from_seed(bytes(64))
     signature = key.sign(b"m", Domain.BATCH)
-    many = [Claim(key.public_key, b"m", signature, Domain.BATCH)] * 512
+    many = [[Claim(key.public_key, b"m", signature, Domain.BATCH)] * 32] * 16
     turns = 0
 
     async def count_turns() -> None:
@@ -97,6 +155,8 @@ async def test_the_loop_runs_on_while_many_are_checked(suite: HybridSuite) -> No
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count_turns)
-        assert all(await BatchVerifier(suite).verify(many))
+        told = await answers(suite, many)
         nursery.cancel_scope.cancel()
+    assert all(all(holds) for _, holds in told)
     assert turns > 20
+    assert sys.getswitchinterval() <= 0.001, "else a busy loop holds up the workers"

@@ -117,6 +117,16 @@ class Justice:
         self.court.observe = observe
         self._perform(self.court.tick(self.clock.unix_ms()))
 
+    def change(self, *, observe: bool, isolates: bool, observes_gate: bool) -> None:
+        """Take over other modes: what they hold back is let go, what they do not
+        hold back any more is enforced."""
+        self.observes_gate = observes_gate
+        begins = isolates and not self.court.isolates
+        self.court.isolates = isolates
+        self.observe(observe)
+        if begins:
+            self._isolate_again()
+
     def witness(self, seen: gate.Witness) -> None:
         """A gate of this node saw somebody misbehave."""
         report = Report(

@@ -6,7 +6,7 @@ the court says twice is done once; what it takes back is undone; after a restart
 the machine is brought to the same state again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ from gossip.units import AgentId, NodeId, UnixMs
 from node.actuators.hooks import Hook
 from node.actuators.nft import Nftables
 from node.actuators.sessions import SessionEnder
-from node.config import ResponseConfig
+from node.config import HookConfig, ResponseConfig
 from node.driver import Alarm
 from node.jsonlines import Json
 from node.justice import Justice
@@ -47,12 +47,15 @@ class Response:
     sessions: Callable[[], Iterable[Session]]
     observes_tools: bool = False
     restore_trust: Callable[[AgentId, UnixMs], None] = lambda _agent, _now: None
-    nft: Nftables | None = attrs.field(init=False, default=None)
-    hooks: tuple[Hook, ...] = attrs.field(init=False)
+    nft: Nftables = attrs.field(init=False)
+    _hooks: dict[str, Hook] = attrs.field(init=False, factory=dict)
     _ender: SessionEnder = attrs.field(init=False)
     _pager: Pager = attrs.field(init=False, factory=Pager)
     _alarm: Alarm = attrs.field(init=False)
     _restoring: bool = attrs.field(init=False, default=True)
+    _cut_off: set[Subject] = attrs.field(init=False, factory=set)
+    """Who was dealt with, so that it happens once."""
+    _beside: trio.Nursery | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         justice = self.justice
@@ -63,49 +66,80 @@ class Response:
             sessions=self.sessions,
             log=justice.log,
         )
-        if self.config.nftables:
-            self.nft = Nftables(clock=justice.clock, log=justice.log)
-        self.hooks = tuple(
-            Hook(
-                name=name,
-                command=hook.command,
-                events=frozenset(hook.events),
-                deadline_s=hook.deadline_s,
-                log=justice.log,
-            )
-            for name, hook in self.config.hooks.items()
-        )
+        self.nft = Nftables(clock=justice.clock, log=justice.log)
+        self._make_hooks({})
         justice.on_ruling = self.ruled
 
     async def run(self) -> None:
         """Run the actuators until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._beside = nursery
             nursery.start_soon(self._ender.run)
             nursery.start_soon(self._alarm.run, self._page_gathered)
-            if self.nft is not None:
-                nursery.start_soon(self.nft.run)
-            for hook in self.hooks:
+            nursery.start_soon(self.nft.run)
+            for hook in self._hooks.values():
                 nursery.start_soon(hook.run)
+
+    def change(self, config: ResponseConfig, *, observes_tools: bool) -> None:
+        """Take over another configuration, and bring the machine to where it would
+        be had it been so all the time. Hooks that go hear what they were told."""
+        before, self.config = self.config.hooks, config
+        enforces = self.observes_tools and not observes_tools
+        self.observes_tools = observes_tools
+        new = self._make_hooks(before)
+        self._block()
+        for subject in sorted(self._cut_off):
+            if enforces:
+                self._ender.end(subject)
+            self._tell_hooks("restored", subject, self._standing(subject), new)
+
+    def _make_hooks(self, before: Mapping[str, HookConfig]) -> list[Hook]:
+        """Keep the hooks that are as before, retire the rest; those that are new."""
+        kept = {
+            n: h
+            for n, h in self._hooks.items()
+            if self.config.hooks.get(n) == before[n]
+        }
+        for name, hook in self._hooks.items():
+            if name not in kept:
+                hook.retire()
+        new = {
+            name: Hook(
+                name=name,
+                command=hook.command,
+                events=frozenset(hook.events),
+                deadline_s=hook.deadline_s,
+                log=self.justice.log,
+            )
+            for name, hook in self.config.hooks.items()
+            if name not in kept
+        }
+        self._hooks = kept | new
+        if self._beside is not None:
+            for hook in new.values():
+                self._beside.start_soon(hook.run)
+        return [*new.values()]
 
     def restored(self) -> None:
         """The feeds were read back: bring the machine to where it was."""
         self._restoring = False
         self._block()
-        now = self.justice.clock.unix_ms()
         for subject, standing in sorted(self.justice.court.standings().items()):
             if standing.level is Level.QUARANTINED:
                 self._pager.known(subject, standing.since_ms)
             if self.justice.court.denial(subject) is not None:
-                self._tell_hooks(
-                    "restored", subject, self.justice.court.standing(subject, now)
-                )
+                self._cut_off.add(subject)
+                self._tell_hooks("restored", subject, self._standing(subject))
 
     def ruled(self, ruling: Ruling) -> None:
         """The court ruled; do what follows. Never blocks."""
         if self._restoring:
             return
         match ruling:
+            case rulings.Deny(subject, _) if subject in self._cut_off:
+                self._block()
             case rulings.Deny(subject, standing):
+                self._cut_off.add(subject)
                 if self.observes_tools:
                     name = self.justice.name(subject)
                     self.justice.observe_one("tools", "quarantined", name)
@@ -114,18 +148,14 @@ class Response:
                 self._block()
                 self._tell_hooks("quarantined", subject, standing)
                 self._page(subject, standing, held_back=False)
-            case rulings.Allow(subject):
+            case rulings.Allow(subject) if subject in self._cut_off:
+                self._cut_off.discard(subject)
                 self._block()
-                standing = self.justice.court.standing(
-                    subject, self.justice.clock.unix_ms()
-                )
-                self._tell_hooks("released", subject, standing)
+                self._tell_hooks("released", subject, self._standing(subject))
                 self._pager.ended(subject)
                 self._vouch(subject)
             case rulings.HeldBack(subject):
-                standing = self.justice.court.standing(
-                    subject, self.justice.clock.unix_ms()
-                )
+                standing = self._standing(subject)
                 self._tell_hooks("held-back", subject, standing)
                 self._page(subject, standing, held_back=True)
             case rulings.LookAgain():
@@ -141,8 +171,13 @@ class Response:
         if isinstance(last, Release):
             self.restore_trust(AgentId(subject.id), self.justice.clock.unix_ms())
 
+    def _standing(self, subject: Subject) -> Standing:
+        justice = self.justice
+        return justice.court.standing(subject, justice.clock.unix_ms())
+
     def _block(self) -> None:
-        if self.nft is None:
+        if not self.config.nftables:
+            self.nft.block(None)
             return
         until = {
             NodeId(subject.id): standing.until_ms
@@ -153,8 +188,15 @@ class Response:
         never = self.config.never_block
         self.nft.block(choose_blocked(members, until, never, self.justice.court.me))
 
-    def _tell_hooks(self, event: str, subject: Subject, standing: Standing) -> None:
-        if not self.hooks:
+    def _tell_hooks(
+        self,
+        event: str,
+        subject: Subject,
+        standing: Standing,
+        hooks: Collection[Hook] | None = None,
+    ) -> None:
+        hooks = self._hooks.values() if hooks is None else hooks
+        if not hooks:
             return
         now, name = self.justice.clock.unix_ms(), self.justice.name(subject)
         story = tell(self.justice.court, subject, name, now)
@@ -168,7 +210,7 @@ class Response:
             "until_ms": standing.until_ms,
             "why": reasons,
         }
-        for hook in self.hooks:
+        for hook in hooks:
             hook.tell(event, facts)
 
     def _page(self, subject: Subject, standing: Standing, *, held_back: bool) -> None:
@@ -196,5 +238,5 @@ class Response:
             "subjects": subjects,
             "names": names,
         }
-        for hook in self.hooks:
+        for hook in self._hooks.values():
             hook.tell("page", facts)

@@ -39,6 +39,7 @@ class Hook:
     log: Log
     _waiting: deque[bytes] = attrs.field(init=False, factory=deque)
     _more: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _retired: bool = attrs.field(init=False, default=False)
 
     def tell(self, event: str, facts: dict[str, Json]) -> None:
         """Run the command soon, if it wants this. Never blocks."""
@@ -50,9 +51,14 @@ class Hook:
         self._waiting.append(json.dumps({"v": 1, "event": event, **facts}).encode())
         self._more.set()
 
+    def retire(self) -> None:
+        """It is told nothing more: what waits is the last it hears."""
+        self._retired = True
+        self._more.set()
+
     async def run(self) -> None:
-        """Run what waits, one after the other, until cancelled."""
-        while True:
+        """Run what waits, one after the other, until cancelled or retired."""
+        while not self._retired:
             await self._more.wait()
             self._more = trio.Event()
             while self._waiting:

@@ -21,10 +21,9 @@ TABLE: Final = "picket"
 DEADLINE_S: Final = 5.0
 RETRY_S: Final = 15.0
 
+_NOTHING: Final = f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
 _TABLE: Final = f"""\
-add table inet {TABLE}
-delete table inet {TABLE}
-table inet {TABLE} {{
+{_NOTHING}table inet {TABLE} {{
   set blocked4 {{ type ipv4_addr; flags timeout; }}
   set blocked6 {{ type ipv6_addr; flags timeout; }}
   chain incoming {{
@@ -41,8 +40,11 @@ table inet {TABLE} {{
 """
 
 
-def write_ruleset(blocked: Mapping[IpAddress, UnixMs], now: UnixMs) -> str:
-    """What to feed to ``nft -f -``: the whole table, as it shall be from now on."""
+def write_ruleset(blocked: Mapping[IpAddress, UnixMs] | None, now: UnixMs) -> str:
+    """What to feed to ``nft -f -``: the whole table, as it shall be from now on.
+    None: there shall be none."""
+    if blocked is None:
+        return _NOTHING
     lines = [_TABLE]
     for address, until in sorted(blocked.items(), key=lambda item: str(item[0])):
         seconds = -(-(until - now) // 1_000)
@@ -65,21 +67,26 @@ class Nftables:
     clock: Clock
     log: Log
     command: tuple[str, ...] = ("nft",)
-    wish: Mapping[IpAddress, UnixMs] = attrs.field(init=False, factory=dict)
-    """What is to be blocked now, and until when."""
+    wish: Mapping[IpAddress, UnixMs] | None = attrs.field(init=False, default=None)
+    """What is to be blocked now, and until when; None: not to have a table at all."""
     _changed: trio.Event = attrs.field(init=False, factory=trio.Event)
 
-    def block(self, addresses: Mapping[IpAddress, UnixMs]) -> None:
-        """From now on block exactly these, each until its time."""
+    def block(self, addresses: Mapping[IpAddress, UnixMs] | None) -> None:
+        """From now on block exactly these, each until its time. None: take back all
+        that was ever done here. Said twice, it is done once."""
         if addresses != self.wish:
             self.wish = addresses
             self._changed.set()
 
     async def run(self) -> None:
         """Fulfil the wish, and each that follows, until cancelled."""
+        is_there = False
         while True:
             self._changed = trio.Event()
-            done = await self._write(write_ruleset(self.wish, self.clock.unix_ms()))
+            wish, done = self.wish, True
+            if wish is not None or is_there:
+                done = await self._write(write_ruleset(wish, self.clock.unix_ms()))
+                is_there = wish is not None or not done
             with trio.move_on_after(float("inf") if done else RETRY_S):
                 await self._changed.wait()
 

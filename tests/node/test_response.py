@@ -1,6 +1,7 @@
 """The response: one attack is a few pages, and a held back quarantine is one too."""
 
 import io
+import json
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -10,7 +11,7 @@ import attrs
 import trio
 
 from enforcement.decide.acts import write_release
-from enforcement.decide.court import Court
+from enforcement.decide.court import Allow, Court, Deny
 from gossip.ledger.entries import Entry, Subject, SubjectKind
 from gossip.membership.founders import ActKind, parse_founders
 from gossip.membership.roster import Roster
@@ -160,7 +161,7 @@ def town() -> Court:
 
 
 def wish(post: Post) -> dict[str, int]:
-    assert post.response.nft is not None
+    assert post.response.nft.wish is not None
     return {str(a): int(end) for a, end in post.response.nft.wish.items()}
 
 
@@ -212,3 +213,43 @@ async def test_operators_who_release_an_agent_vouch_for_it_and_time_alone_does_n
     for ruling in other.justice.court.tick(UnixMs(until + 1)):
         other.response.ruled(ruling)
     assert trusted == [AGENT.id]
+
+
+async def test_what_blocks_follows_the_configuration() -> None:
+    post = Post.of(ResponseConfig(), town())
+    post.hear(Feeds().accuse("ash", subject("cedar"), proof=b"c"))
+    assert post.response.nft.wish is None
+    never = (ip_network("192.0.2.3/32"),)
+    for config, blocked in (
+        (ResponseConfig(nftables=True), {"192.0.2.3"}),
+        (ResponseConfig(nftables=True, never_block=never), set[str]()),
+        (ResponseConfig(nftables=True), {"192.0.2.3"}),
+    ):
+        post.response.change(config, observes_tools=False)
+        assert set(wish(post)) == blocked
+    post.response.change(ResponseConfig(), observes_tools=False)
+    assert post.response.nft.wish is None
+
+
+async def test_what_is_ruled_twice_is_done_once(tmp_path: Path) -> None:
+    out = tmp_path / "told"
+    copy = "import sys; open(sys.argv[1],'ab').write(sys.stdin.buffer.read())"
+    command = (sys.executable, "-c", copy, str(out))
+    hook = HookConfig(command=command, events=(), deadline_s=10)
+    post = Post.of(ResponseConfig(nftables=True, hooks={"x": hook}), town())
+    post.hear(Feeds().accuse("ash", subject("cedar"), proof=b"c"))
+    standing = post.justice.court.standing(subject("cedar"), NOW)
+    blocked = wish(post)
+    for _ in range(3):
+        post.response.ruled(Deny(subject("cedar"), standing))
+        assert wish(post) == blocked
+    for _ in range(3):
+        post.response.ruled(Allow(subject("cedar")))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(post.response.run)
+        with trio.fail_after(20):
+            while not (out.exists() and out.read_text().count("\n") >= 3):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    told = [json.loads(line)["event"] for line in out.read_text().splitlines()]
+    assert sorted(told) == ["page", "quarantined", "released"]

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 import trio
+import trio.testing
 
 from enforcement.respond.addresses import IpAddress
 from gossip.units import MonoMs, UnixMs
@@ -130,6 +131,28 @@ async def test_addresses_are_blocked_released_and_rebuilt(network: Namespace) ->
         nursery.cancel_scope.cancel()
 
 
+async def test_who_never_blocked_touches_nothing_and_who_did_leaves_nothing(
+    network: Namespace,
+) -> None:
+    def tables() -> str:
+        return network.run(str(NFT), "list", "tables").stdout
+
+    async with trio.open_nursery() as nursery:
+        nft = filter_of(network)
+        nursery.start_soon(nft.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert "picket" not in tables()
+        until_ms = UnixMs(Clock().unix_ms() + MINUTE)
+        for _ in range(2):
+            nft.block({at("127.0.0.9"): until_ms})
+            nft.block({at("127.0.0.9"): until_ms})
+            await wait(network.elements)
+            nft.block(None)
+            await wait(lambda: "picket" not in tables())
+            assert network.pings("127.0.0.9")
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_block_ends_by_itself_when_nobody_is_there_to_end_it(
     network: Namespace,
 ) -> None:
@@ -145,10 +168,12 @@ async def test_a_block_ends_by_itself_when_nobody_is_there_to_end_it(
 async def test_a_filter_that_fails_is_said_to_and_tried_again() -> None:
     said = Log("error", stream=(lines := io.StringIO()))
     nft = Nftables(clock=Clock(), log=said, command=("/bin/false",))
+    nft.block({})
     with trio.move_on_after(0.5):
         await nft.run()
     assert "nftables were not changed" in lines.getvalue()
     absent = Nftables(clock=Clock(), log=said, command=("/nowhere/nft",))
+    absent.block({})
     with trio.move_on_after(0.5):
         await absent.run()
     assert lines.getvalue().count("nftables were not changed") == 2

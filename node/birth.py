@@ -23,6 +23,7 @@ from node.config import (
     Config,
     load_config,
     load_founders,
+    load_member,
     read_text,
 )
 from node.keys.keystore import (
@@ -52,6 +53,7 @@ class NewNode:
     servers: tuple[str, ...] = ()
     http: Address | None = None
     metrics: Address | None = None
+    sponsor: str = ""
 
 
 def make_node(
@@ -209,8 +211,7 @@ def check_grants(config: Config, roles: Sequence[str]) -> None:
     Raises:
         UserError: naming the role.
     """
-    founders = load_founders(config)
-    mine = next(node for node in founders.nodes if node.name == config.name)
+    mine = load_member(config, load_founders(config))
     for role in roles:
         if role not in mine.grants:
             raise UserError(
@@ -251,6 +252,8 @@ def _config_text(new: NewNode) -> str:
     ]
     if new.http is not None:
         lines.append(_toml("", http=show_address(new.http)).strip())
+    if new.sponsor:
+        lines.append(_toml("", sponsor=new.sponsor).strip())
     if new.metrics is not None:
         lines.append(_toml("", metrics=show_address(new.metrics)).strip())
     lines.append(

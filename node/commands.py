@@ -25,6 +25,7 @@ from gossip.ledger.entries import (
 from gossip.membership.acts import read_act_untrusted
 from gossip.units import ID_BYTES
 from node.commands_justice import find_subject, justice_commands
+from node.commands_members import member_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 from node.policy_commands import policy_commands
@@ -50,6 +51,7 @@ def commands(daemon: "Daemon") -> dict[str, Command]:
         "act.submit": command(_act_submit),
         "policy.reload": command(_policy_reload),
         **policy_commands(daemon),
+        **{name: command(answer) for name, answer in member_commands().items()},
         "watch": lambda args: daemon.justice.watchers.watch(),
         **{name: command(answer) for name, answer in justice_commands().items()},
     }

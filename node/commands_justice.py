@@ -72,7 +72,7 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
     reason = text_arg(args, "reason", "")
     sentence = f"release {_name(daemon, subject)}: {reason or '-'}"
     payload = write_release(subject, reason)
-    drafted = _draft(daemon, ActKind.RELEASE, payload, sentence)
+    drafted = draft_answer(daemon, ActKind.RELEASE, payload, sentence)
     return {**drafted, "notes": [*_release_notes(daemon, subject)]}
 
 
@@ -107,7 +107,7 @@ def _allow_draft(daemon: "Daemon", args: Args) -> Json:
     until = UnixMs(daemon.clock.unix_ms() + lasts_ms)
     payload = write_allow(Allowed(subject=subject, until_ms=until, reason=reason))
     sentence = f"allow {_name(daemon, subject)}: {reason or '-'}"
-    return _draft(daemon, ActKind.ALLOW, payload, sentence, lasts_ms)
+    return draft_answer(daemon, ActKind.ALLOW, payload, sentence, lasts_ms)
 
 
 def _stand_down_draft(daemon: "Daemon", args: Args) -> Json:
@@ -116,7 +116,7 @@ def _stand_down_draft(daemon: "Daemon", args: Args) -> Json:
     until = UnixMs(daemon.clock.unix_ms() + lasts_ms)
     payload = write_stand_down(until, reason)
     sentence = f"suspend automatic quarantine everywhere: {reason or '-'}"
-    return _draft(daemon, ActKind.STAND_DOWN, payload, sentence, lasts_ms)
+    return draft_answer(daemon, ActKind.STAND_DOWN, payload, sentence, lasts_ms)
 
 
 async def _false_positive(daemon: "Daemon", args: Args) -> Json:
@@ -145,17 +145,18 @@ async def _false_positive(daemon: "Daemon", args: Args) -> Json:
     name = _name(daemon, report.subject)
     sentence = f"strike `{about}` about {name}, and let it pass: {reason or '-'}"
     payload = write_false_positive(found)
-    drafted = _draft(daemon, ActKind.FALSE_POSITIVE, payload, sentence, lasts_ms)
+    drafted = draft_answer(daemon, ActKind.FALSE_POSITIVE, payload, sentence, lasts_ms)
     return {**drafted, "retracted": retracted}
 
 
-def _draft(
+def draft_answer(
     daemon: "Daemon",
     kind: ActKind,
     payload: Value,
     sentence: str,
     life_ms: int = ACT_LIFE_MS,
 ) -> dict[str, Json]:
+    """What the command line needs to let operators sign an act."""
     now, founders = daemon.clock.unix_ms(), daemon.roster.founders
     ends = UnixMs(now + max(life_ms, ACT_LIFE_MS))
     draft = draft_act(founders.cluster, kind, now, now, ends, payload)

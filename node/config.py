@@ -15,7 +15,12 @@ import attrs
 from enforcement.respond.addresses import IpNetwork
 from gossip import limits
 from gossip.errors import UserError
-from gossip.membership.founders import Founders, parse_founders
+from gossip.membership.founders import (
+    Founder,
+    Founders,
+    parse_card,
+    parse_founders,
+)
 from node.keys.keystore import open_regular
 from node.tables import Address, Table, is_name
 
@@ -113,6 +118,8 @@ class Config:
     file: Path
     name: str
     founders_file: Path
+    sponsor: str
+    """Who brings this node in, if it joins after the founding; empty: a founder."""
     state: Path
     policy: Path
     listen: tuple[Address, ...]
@@ -216,6 +223,7 @@ def parse_config(text: str, file: Path) -> Config:
         file=file,
         name=top.name("name"),
         founders_file=home / top.text("founders", "founders.toml"),
+        sponsor=top.text("sponsor", ""),
         state=home / top.text("state", "."),
         policy=home / top.text("policy", "policy"),
         listen=top.addresses("listen"),
@@ -246,17 +254,36 @@ def load_founders(config: Config) -> Founders:
     """
     text = read_text(config.founders_file, "the founders' file")
     founders = parse_founders(text, str(config.founders_file))
-    if config.name not in {node.name for node in founders.nodes}:
+    if config.name in {node.name for node in founders.nodes}:
+        return founders
+    if not config.sponsor:
         raise UserError(
             f"{config.founders_file}: no [[node]] is called `{config.name}`, the name"
-            f" in {config.file}"
+            f" in {config.file}; one that joins later names its `sponsor` there"
         )
     return founders
+
+
+def load_member(config: Config, founders: Founders) -> Founder:
+    """This node as the founders' file has it, or else as its own card does.
+
+    Raises:
+        UserError: the card is missing or broken, or for another name.
+    """
+    for node in founders.nodes:
+        if node.name == config.name:
+            return node
+    card = config.state / "card.toml"
+    member = parse_card(read_text(card, "this node's card"), str(card))
+    if member.name != config.name:
+        raise UserError(f"{card}: is the card of `{member.name}`, not `{config.name}`")
+    return member
 
 
 _TOP_KEYS: Final = (
     "name",
     "founders",
+    "sponsor",
     "state",
     "policy",
     "listen",

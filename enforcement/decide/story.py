@@ -150,9 +150,16 @@ def _say(court: Court, remark: Remark, live: set[Order], now: int) -> str:
             )
             return (
                 f"{at} {who} reported {remark.category}, severity"
-                f" {remark.severity}, with weight {remark.weight_ppm / MICRO:.2f};"
-                f" {worth}."
+                f" {remark.severity}, with weight {remark.weight_ppm / MICRO:.2f}"
+                f"{_together(court, remark)}; {worth}."
             )
+
+
+def _together(court: Court, voice: Voice) -> str:
+    if voice.shared is None:
+        return ""
+    sponsor = court.roster.name(voice.shared)
+    return f", one voice together with {sponsor}, who brought it in"
 
 
 def _weighing(court: Court, standing: Standing) -> str:
@@ -191,6 +198,9 @@ def _fact(court: Court, remark: Remark, live: set[Order], now: int) -> dict[str,
                 "severity": remark.severity,
                 "weight": remark.weight_ppm / MICRO,
                 "voice": remark.micro(now) / MICRO if remark.order in live else 0,
+                "one_voice_with": court.roster.name(remark.shared)
+                if remark.shared
+                else None,
             }
     return fact
 

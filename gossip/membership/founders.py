@@ -118,6 +118,19 @@ def parse_founders(text: str, file: str) -> Founders:
     return _Reader(file).founders(document)
 
 
+def parse_card(text: str, file: str) -> Founder:
+    """Read a node's card, of which founders' files are made.
+
+    Raises:
+        UserError: it is broken, or not the card of one node.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        raise UserError(f"{file}: not valid TOML: {wrong}") from wrong
+    return _Reader(file).card(document)
+
+
 @attrs.frozen
 class _Reader:
     """Reads one file; knows its name, so that every complaint can say it."""
@@ -156,6 +169,13 @@ class _Reader:
             quorum=self._quorum(document.get("quorum", {}), len(operators)),
             colluders=self._colluders(document.get("colluders"), len(nodes)),
         )
+
+    def card(self, document: Mapping[str, object]) -> Founder:
+        self._only(document, "the card", {"node"})
+        tables = self._tables(document, "node")
+        if len(tables) != 1:
+            raise self._wrong("the card", "must be of one [[node]]")
+        return self._node(tables[0], "[[node]]")
 
     def _node(self, table: Mapping[str, object], where: str) -> Founder:
         self._only(table, where, {"name", "id", "addresses", "grants", "servers"})

@@ -105,6 +105,10 @@ class Roster:
         """Whom too few endorsed so far."""
         return tuple(self._admittance.waiting())
 
+    def is_founder(self, node: NodeId) -> bool:
+        """Whether the founders' file names the node."""
+        return any(founder.node == node for founder in self.founders.nodes)
+
     @property
     def endorsements(self) -> int:
         """How many it takes."""

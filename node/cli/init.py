@@ -44,6 +44,7 @@ _SOLO_ROLES = ("agent",)
 @click.option("--server", multiple=True, metavar="NAME", help="A server it provides.")
 @click.option("--http", metavar="HOST:PORT", help="Where agents reach MCP servers.")
 @click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus scrapes.")
+@click.option("--sponsor", metavar="NAME", help="Who brings it in, after the founding.")
 @click.option("--solo", is_flag=True, help="A working cluster of one, with an agent.")
 def init(
     folder: Path,
@@ -54,11 +55,14 @@ def init(
     server: tuple[str, ...],
     http: str | None,
     metrics: str | None,
+    sponsor: str | None,
     solo: bool,
 ) -> None:
     """Make a node in DIR: keys, card.toml, config.toml, a policy to start from."""
-    for text in (name, *grant, *server):
+    for text in (name, *grant, *server, *filter(None, (sponsor,))):
         _check_name(text)
+    if sponsor and (server or solo):
+        raise UserError("--sponsor: a newcomer provides no servers, and is not alone")
     suite, now = load_suite(), SystemClock().unix_ms()
     default = () if solo else ("0.0.0.0:7946",)
     new = birth.NewNode(
@@ -69,6 +73,7 @@ def init(
         servers=server,
         http=address_option(http) if http else None,
         metrics=address_option(metrics) if metrics else None,
+        sponsor=sponsor or "",
     )
     node = birth.make_node(folder, new, birth.starter_policy(), suite, now)
     click.echo(f"node {name} {node.hex()}")
@@ -76,6 +81,12 @@ def init(
         f"Move {birth.root_path(folder)} to a place that is offline; only `picket"
         " renew` needs it, within 90 days."
     )
+    if sponsor:
+        click.echo(
+            f"Hand {folder / birth.CARD} to {sponsor}, for `picket member admit`, and"
+            f" put the cluster's founders.toml into {folder}."
+        )
+        return
     if not solo:
         click.echo(
             f"Hand {folder / birth.CARD} to whoever runs `picket founders`, and put"

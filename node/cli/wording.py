@@ -5,6 +5,7 @@ from typing import Final
 
 from enforcement.decide.acts import (
     read_allow_untrusted,
+    read_confirmation_untrusted,
     read_false_positive_untrusted,
     read_release_untrusted,
     read_stand_down_untrusted,
@@ -96,6 +97,12 @@ def _policy(act: Act, name: Name) -> str:
     )
 
 
+def _roster(act: Act, name: Name) -> str:
+    node, reason = read_confirmation_untrusted(act)
+    whom = name(Subject(SubjectKind.NODE, node))
+    return f"gives {whom} a voice of its own{_because(reason)}"
+
+
 def _other(act: Act, name: Name) -> str:
     del name
     return f"an act of kind `{act.kind}` that this version cannot describe"
@@ -108,6 +115,7 @@ _WORDS: Final[dict[ActKind, Callable[[Act, Name], str]]] = {
     ActKind.FALSE_POSITIVE: _false_positive,
     ActKind.TOOL_APPROVAL: _tool_approval,
     ActKind.POLICY: _policy,
+    ActKind.ROSTER: _roster,
 }
 
 

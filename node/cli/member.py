@@ -1,0 +1,99 @@
+"""`picket member`: who is in, and bringing in who was not there at the founding."""
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.mercy import check_signing, finish_act, signing_options
+from node.cli.stamps import show_time
+from node.config import read_text
+from node.jsonlines import Json, ask
+
+Row = dict[str, Json]
+
+
+@click.group()
+def member() -> None:
+    """Members: who is in, who waits, and bringing in newcomers."""
+
+
+@member.command("list")
+@config_option
+@json_option
+def member_list(config: str, as_json: bool) -> None:
+    """Show the members, and whom too few endorsed so far."""
+    rows = cast("list[Row]", _ask(config, "member.list"))
+    if as_json:
+        say_json(cast("Json", rows))
+        return
+    say_table(
+        "members",
+        ["name", "node", "state", "sponsor", "since", "own voice", "weight"],
+        [
+            [
+                str(r["name"]),
+                str(r["node"])[:16],
+                _state(r),
+                str(r["sponsor"] or "-"),
+                show_time(r["joined_ms"]) if r["joined_ms"] else "-",
+                "yes" if r["confirmed_ms"] or r["state"] == "founder" else "no",
+                f"{cast('float', r['weight']):.2f}",
+            ]
+            for r in rows
+        ],
+    )
+
+
+def _state(row: Row) -> str:
+    endorsers = cast("list[str] | None", row["endorsers"])
+    if endorsers is None:
+        return str(row["state"])
+    return f"endorsed by {', '.join(endorsers)}: {len(endorsers)} of {row['needed']}"
+
+
+@member.command("admit")
+@click.argument("card", metavar="CARD")
+@config_option
+def member_admit(card: str, config: str) -> None:
+    """Sponsor the node whose card.toml is CARD; you answer for it."""
+    text = read_text(Path(card), "the card")
+    _say(cast("Row", _ask(config, "member.admit", {"card": text})))
+
+
+@member.command("endorse")
+@click.argument("name")
+@config_option
+def member_endorse(name: str, config: str) -> None:
+    """Endorse NAME, whom another member sponsors."""
+    _say(cast("Row", _ask(config, "member.endorse", {"name": name})))
+
+
+def _say(answer: Row) -> None:
+    if answer["is_member"]:
+        click.echo(f"{answer['name']} is a member")
+        return
+    click.echo(
+        f"{answer['name']} is endorsed by {answer['endorsed']} of {answer['needed']};"
+        f" let others run `picket member endorse {answer['name']}`"
+    )
+
+
+@member.command("confirm")
+@click.argument("name")
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def member_confirm(
+    name: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
+) -> None:
+    """Give newcomer NAME a voice of its own; until then it shares its sponsor's."""
+    check_signing(keys, draft)
+    args: Row = {"name": name, "reason": reason}
+    answer = cast("Row", _ask(config, "member.confirm.draft", args))
+    finish_act(answer, keys, draft, config)
+
+
+def _ask(config: str, do: str, args: Row | None = None) -> Json:
+    return ask(read_config(config).control_socket, do, args)

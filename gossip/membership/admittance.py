@@ -11,6 +11,7 @@ Since when somebody is in is the (f+1)-th of their stamps: f liars cannot make i
 earlier than an honest one said. All of it is a function of the set of endorsements.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Final
 
@@ -143,6 +144,13 @@ class Admittance:
 
     def __attrs_post_init__(self) -> None:
         self._founders = frozenset(n.node for n in self.founders.nodes)
+
+    def twin(self) -> "Admittance":
+        """Of the same founders, having heard nobody; shares what never changes."""
+        other = copy.copy(self)
+        other.newcomers, other._cards, other._said = {}, {}, {}
+        other._counts, other._confirmed = {}, {}
+        return other
 
     @property
     def needed(self) -> int:

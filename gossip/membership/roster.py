@@ -68,7 +68,7 @@ class Roster:
         """
         other = copy.copy(self)
         other._chains = {}
-        other._admittance = Admittance(self.founders)
+        other._admittance = self._admittance.twin()
         other.groups = copy.copy(self.groups)
         return other
 

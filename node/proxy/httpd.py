@@ -3,19 +3,20 @@
 ::
 
     reading ──whole request──▶ handler ──answered──▶ reading …
-                                  └──not yet──▶ somebody answers later; meanwhile
-                                     the end of the client is noticed at once
+                                  └──not yet──▶ somebody answers later
 
 A handler may return before its `Exchange` is answered, so whoever holds the
-answer writes it straight to the socket: no task waits in between.
+answer writes it straight to the socket: no task waits in between. Or it takes its
+time: then, from `LOOKOUT_S` on, another task reads meanwhile, so that the end of the
+client is noticed. Most handlers never need one.
 """
 
-import contextlib
 import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Final
 
 import attrs
 import trio
@@ -37,7 +38,7 @@ class Exchange:
     done: trio.Event = attrs.field(init=False, factory=trio.Event, repr=False)
     streaming: bool = attrs.field(init=False, default=False)
     gone: bool = attrs.field(init=False, default=False)
-    """The client ended before the answer did."""
+    """The client ended before the answer did; whoever still handles it is cancelled."""
     on_gone: Callable[[], None] | None = attrs.field(init=False, default=None)
 
     async def answer(
@@ -67,6 +68,7 @@ class Exchange:
             return
         self.streaming = True
         self._connection.welcome(status)
+        self._connection.look_out()
         named = [
             *headers,
             ("content-type", "text/event-stream"),
@@ -118,6 +120,8 @@ class Exchange:
                 self.on_gone()
 
 
+LOOKOUT_S: Final = 0.02
+_SOON_S: Final = 1.0
 _BODILESS = (204, 304)
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
@@ -127,13 +131,20 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class _Connection:
     """One client's connection: reads requests, runs the handler, in order."""
 
-    def __init__(self, wire: SocketWire | TlsWire, handler: Handler) -> None:
+    def __init__(
+        self, wire: SocketWire | TlsWire, handler: Handler, lookouts: "_Lookouts"
+    ) -> None:
         self._wire = wire
         self._handler = handler
+        self._lookouts = lookouts
         self._scope = trio.CancelScope()
         self._parser = RequestParser()
         self._open: Exchange | None = None
+        self._handling = False
         self._last = False
+        self._sending = 0
+        self._seen: bytes | None = None
+        self._sight: trio.Event | None = None
         self.is_stranger = True
 
     def welcome(self, status: int) -> bool:
@@ -158,12 +169,16 @@ class _Connection:
         sent = self._wire.send_now(data)
         if sent == len(data):
             return
-        data = data[sent:]
-        waiting = self._scope.deadline
+        self._sending += 1
         self._scope.deadline = trio.current_time() + limits.IDLE_S
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._wire.send_all(data)
-        self._scope.deadline = waiting
+        try:
+            await self._wire.send_all(data[sent:])
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # its end is noticed by whoever reads
+        finally:
+            self._sending -= 1
+            if self._sending == 0 and self._open is not None:
+                self._scope.deadline = math.inf
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -172,7 +187,10 @@ class _Connection:
     def answered(self, keep_alive: bool) -> None:
         """An exchange is complete: wait for the next request, but not for ever."""
         self._open = None
-        self._scope.deadline = trio.current_time() + limits.IDLE_S
+        self._lookouts.rest(self)
+        due = trio.current_time() + limits.IDLE_S
+        if not due - limits.IDLE_S / 16 < self._scope.deadline <= due:
+            self._scope.deadline = due  # not each time: the change is not free
         if not keep_alive:
             self._last = True
             self._scope.deadline = trio.current_time() + limits.LINGER_S
@@ -184,7 +202,7 @@ class _Connection:
         self._scope.deadline = trio.current_time() + first_s
         try:
             with self._scope:
-                while data := await self._wire.receive_some():
+                while data := await self._receive():
                     if not self._last:
                         await self._take(data)
         except trio.ClosedResourceError:
@@ -193,6 +211,35 @@ class _Connection:
             if self._open is not None:
                 self._open.abandon()
             self._wire.close()
+
+    async def _receive(self) -> bytes:
+        if self._sight is None:
+            return await self._wire.receive_some()
+        await self._sight.wait()
+        seen, self._seen, self._sight = self._seen, None, None
+        return seen or b""
+
+    def is_slow(self) -> None:
+        """Its request takes a while, so nothing here ends for being late."""
+        if self._sending == 0:
+            self._scope.deadline = math.inf
+        self.look_out()
+
+    def look_out(self) -> None:
+        """Have the client's end noticed while the handler is at work."""
+        if self._handling and self._sight is None:
+            self._sight = trio.Event()
+            self._lookouts.post(self._look_out, self._sight)
+
+    async def _look_out(self, sight: trio.Event) -> None:
+        try:
+            self._seen = await self._wire.receive_some()
+        except trio.ClosedResourceError:
+            self._seen = b""
+        sight.set()
+        if not self._seen and self._open is not None:
+            self._open.abandon()
+            self._scope.cancel()
 
     async def _take(self, data: bytes) -> None:
         parser, begun = self._parser, self._has_begun()
@@ -212,9 +259,13 @@ class _Connection:
         while parser.ready and not self._last:
             await self._wait_answered()
             request, keep_alive = parser.ready.pop(0)
-            self._scope.deadline = math.inf
+            if self._scope.deadline < trio.current_time() + _SOON_S:
+                self._scope.deadline = math.inf
             self._open = exchange = Exchange(request, keep_alive, self)
+            self._lookouts.begin(self)
+            self._handling = True
             await self._handler(exchange)
+            self._handling = False
 
     def _has_begun(self) -> bool:
         return self._parser.has_head if self.is_stranger else self._parser.begun
@@ -222,6 +273,44 @@ class _Connection:
     async def _wait_answered(self) -> None:
         if self._open is not None:
             await self._open.done.wait()
+
+
+class _Lookouts:
+    """Posts a lookout for each connection whose request takes longer than most."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._new: dict[_Connection, None] = {}
+        self._known: dict[_Connection, None] = {}
+        self._work = trio.Event()
+
+    def begin(self, connection: _Connection) -> None:
+        """A request is being handled from now on."""
+        self._new[connection] = None
+        if not self._work.is_set():
+            self._work.set()
+
+    def rest(self, connection: _Connection) -> None:
+        """It has been answered, or never will be."""
+        self._new.pop(connection, None)
+        self._known.pop(connection, None)
+
+    def post(
+        self, look_out: Callable[[trio.Event], Awaitable[None]], sight: trio.Event
+    ) -> None:
+        """Start a lookout at once."""
+        self._nursery.start_soon(look_out, sight)
+
+    async def run(self) -> None:
+        """Find the slow ones, until cancelled."""
+        while True:
+            await self._work.wait()
+            await trio.sleep(LOOKOUT_S)
+            slow, self._known, self._new = self._known, self._new, {}
+            for connection in slow:
+                connection.is_slow()
+            if not self._known:
+                self._work = trio.Event()
 
 
 def _head(status: int, headers: Sequence[tuple[str, str]], keep_alive: bool) -> bytes:
@@ -278,7 +367,7 @@ async def serve_http(
     strangers: dict[str, dict[_Connection, None]] = {}
 
     async def serve(wire: SocketWire | TlsWire) -> None:
-        connection = _Connection(wire, handler)
+        connection = _Connection(wire, handler, lookouts)
         at_once = strangers.setdefault(wire.address, {})
         for known in [c for c in at_once if not c.is_stranger]:
             del at_once[known]
@@ -292,8 +381,12 @@ async def serve_http(
         except* Exception as faults:  # one connection never takes the daemon down
             on_fault(faults)
         finally:
+            lookouts.rest(connection)
             at_once.pop(connection, None)
             if not at_once and strangers.get(wire.address) is at_once:
                 del strangers[wire.address]
 
-    await serve_wires(sock, limits.CONNECTIONS_MAX, serve, make)
+    async with trio.open_nursery() as nursery:
+        lookouts = _Lookouts(nursery)
+        nursery.start_soon(lookouts.run)
+        await serve_wires(sock, limits.CONNECTIONS_MAX, serve, make)

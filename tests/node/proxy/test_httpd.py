@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.httpd import Exchange, listen_on, serve_http
+from node.proxy.httpd import LOOKOUT_S, Exchange, listen_on, serve_http
 
 GET = b"GET /a HTTP/1.1\r\nhost: here\r\n\r\n"
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -24,6 +24,7 @@ class Served:
     port: int
     exchanges: list[Exchange] = attrs.field(factory=list)
     faults: list[BaseException] = attrs.field(factory=list)
+    leave: trio.Event = attrs.field(factory=trio.Event)
 
     async def handle(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
@@ -34,6 +35,9 @@ class Served:
                 await exchange.answer(401)
             case "/fault":
                 raise ValueError("a defect")
+            case "/slow":
+                await self.leave.wait()
+                await exchange.answer(200, b"at last")
             case "/events":
                 await exchange.start_events()
                 await exchange.event(b"one\nevent: lie\r\ndata: two")
@@ -210,6 +214,43 @@ async def test_a_client_that_leaves_early_is_noticed() -> None:
 
         assert server.exchanges[0].gone
         await server.exchanges[0].answer(200, b"too late")
+
+
+async def test_a_handler_at_work_is_cancelled_when_its_client_leaves() -> None:
+    async with served() as server:
+        stream = await server.connect()
+        await stream.send_all(GET.replace(b"/a", b"/slow"))
+        with trio.fail_after(5):
+            while not server.leave.statistics().tasks_waiting:
+                await trio.lowlevel.checkpoint()
+            await stream.aclose()
+            while server.leave.statistics().tasks_waiting:
+                await trio.lowlevel.checkpoint()
+
+        assert server.exchanges[0].gone
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_comes_while_a_handler_is_at_work_is_read_after_it(
+    late: bool,
+) -> None:
+    async with served() as server:
+        stream = await server.connect()
+        async with stream:
+            await stream.send_all(GET.replace(b"/a", b"/slow"))
+            with trio.fail_after(5):
+                while not server.exchanges:
+                    await trio.lowlevel.checkpoint()
+                if late:  # somebody else reads by now
+                    await trio.sleep(4 * LOOKOUT_S)
+                await stream.send_all(post(4, b"next") + post(5, b"third"))
+                server.leave.set()
+                heard = b""
+                while b"third" not in heard:
+                    heard += await stream.receive_some(1_000)
+
+        assert heard.index(b"at last") < heard.index(b"next")
+        assert len(server.exchanges) == 3
 
 
 async def test_a_client_that_stops_reading_stops_only_itself(

@@ -2,8 +2,10 @@
 
 So a look-up never leaves the node, an agent's own gate knows a tool's schema and tags
 before anybody lists it, and who provides a server cannot declare one thing here and
-another there: everybody reads the same entry. Each node pins for itself. A change is
-held at each until somebody there, or a quorum of operators for all, accepts it.
+another there: everybody reads the same entry, and what is listed otherwise is shown
+to nobody. Each is followed by a signed, numbered manifest: two of one number convict.
+Each node pins for itself. A change is held at each until somebody there, or a quorum of
+operators for all, accepts it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +59,7 @@ class Catalogue:
         restricted: Who alone is told of a server: nodes' names, or ``role:NAME`` for
             those that may grant a role.
         say: Puts an entry into our feed; None until that is open.
+        declare: Signs the digests of a server's tools, as one manifest of ours.
     """
 
     me: NodeId
@@ -67,6 +70,7 @@ class Catalogue:
     key: SealingKey
     restricted: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     say: Callable[[int, bytes], None] | None = None
+    declare: Callable[[str, list[bytes]], bytes] | None = None
     _keys: dict[NodeId, bytes] = attrs.field(init=False, factory=dict)
     _told: dict[str, tuple[list[bytes], list[bytes]]] = attrs.field(
         init=False, factory=dict
@@ -143,6 +147,9 @@ class Catalogue:
         if not sealed:
             for body in bodies:
                 self.say(EntryKind.TOOLS, body)
+            if self.declare is not None:
+                tools = [t.digest for t in self.pins.tools() if t.server == server]
+                self.say(EntryKind.MANIFEST, self.declare(server, tools))
         elif readers:
             cluster = self.roster.cluster
             for body in bodies:
@@ -173,7 +180,7 @@ class Catalogue:
         for encoded in declared:
             value = read_json_untrusted(encoded, limits.SERVER_KEYS_MAX)
             manifest = read_manifest_untrusted(server, value)
-            if self.pins.see(manifest) is Sighting.CHANGED and self.say is not None:
+            if self.pins.publish(manifest) is Sighting.CHANGED and self.say is not None:
                 self.log.warn(
                     f"the tool `{manifest.tool}` of `{server}` declares something else"
                     " than it did; it is held here until it is accepted"

@@ -19,6 +19,7 @@ import attrs
 from enforcement import limits
 from enforcement.defend.compliance import Tags, read_tags_untrusted
 from enforcement.defend.schema import Schema, read_schema_untrusted
+from enforcement.mcp.headers import Mirrors, read_mirrors
 from enforcement.mcp.leaves import TooManyValuesError, flatten
 from enforcement.mcp.strictjson import Json, read_json_untrusted, write_json
 from gossip.domains import Domain
@@ -45,6 +46,7 @@ class Manifest:
         digest: Over every value of the declaration, whatever their order.
         schema: None if it declares one that cannot be used; `fault` says why.
         level: What it asks for. Between nodes never less than signatures.
+        mirrors: Headers that repeat a parameter, with its path.
     """
 
     server: str
@@ -55,6 +57,7 @@ class Manifest:
     fault: str
     level: Level
     tags: Tags = attrs.field(repr=False)
+    mirrors: Mirrors = attrs.field(factory=dict, repr=False)
 
     @property
     def declared(self) -> dict[str, Json]:
@@ -106,6 +109,7 @@ def read_manifest_untrusted(server: str, tool: Json) -> Manifest:
         fault=fault,
         level=level,
         tags=tags,
+        mirrors=read_mirrors(tool.get("inputSchema")),
     )
 
 
@@ -151,6 +155,10 @@ class Pins:
         init=False, factory=dict, repr=False
     )
 
+    _published: dict[tuple[str, str], bytes] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
+    """What providers elsewhere declare in their feeds."""
     _approved: dict[tuple[str, str, bytes], None] = attrs.field(
         init=False, factory=dict, repr=False
     )
@@ -179,6 +187,8 @@ class Pins:
         """
         key = (manifest.server, manifest.tool)
         pinned = self.find(*key)
+        if self._published.get(key, manifest.digest) != manifest.digest:
+            return Sighting.CHANGED
         if pinned is not None and pinned.digest == manifest.digest:
             self._held.pop(key, None)
             return Sighting.SAME
@@ -197,6 +207,20 @@ class Pins:
         tools[manifest.tool] = manifest
         self.on_pinned(manifest.server)
         return Sighting.NEW
+
+    def publish(self, manifest: Manifest) -> Sighting:
+        """Its provider declares this in its feed, to everybody alike; see `see`.
+
+        What it shows somebody otherwise is never shown on, nor taken for the tool.
+
+        Raises:
+            PeerError: more tools than one server may have.
+        """
+        key = (manifest.server, manifest.tool)
+        self._published.pop(key, None)
+        sighting = self.see(manifest)
+        self._published[key] = manifest.digest
+        return sighting
 
     def accept(self, server: str, tool: str) -> Manifest | None:
         """An operator accepts the change that is held; None if none is."""

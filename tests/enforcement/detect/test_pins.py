@@ -5,7 +5,13 @@ from decimal import Decimal
 import pytest
 
 from enforcement import limits
-from enforcement.detect.pins import Level, Pins, Sighting, read_manifest_untrusted
+from enforcement.detect.pins import (
+    Level,
+    Manifest,
+    Pins,
+    Sighting,
+    read_manifest_untrusted,
+)
 from enforcement.mcp.strictjson import Json
 from gossip.errors import PeerError
 
@@ -35,6 +41,22 @@ def test_a_change_that_is_taken_back_is_no_longer_held() -> None:
     pins.see(read_manifest_untrusted("sql", tool(title="other")))
     assert pins.see(first) is Sighting.SAME
     assert pins.held("sql", "read") is None
+
+
+def test_what_a_provider_published_is_the_only_face_it_has() -> None:
+    """Showing somebody something else, or the old thing, is no way round a hold."""
+
+    def said(text: str) -> Manifest:
+        return read_manifest_untrusted("sql", tool(description=text))
+
+    pins = Pins()
+    pins.see(said("for you alone"))
+    assert pins.publish(said("for all")) is Sighting.CHANGED
+    assert pins.see(said("for you alone")) is Sighting.CHANGED
+    assert pins.held("sql", "read") is not None
+    pins.accept("sql", "read")
+    assert pins.see(said("for all")) is Sighting.SAME
+    assert pins.publish(said("for all, again")) is Sighting.CHANGED
 
 
 def test_the_digest_covers_every_value_and_no_order() -> None:

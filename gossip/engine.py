@@ -17,6 +17,7 @@ from typing import Protocol
 import attrs
 
 from gossip import events
+from gossip.clocks import Clocks
 from gossip.effects import CloseLink, Effect, Fact, Note, Seek, Send, WakeAt
 from gossip.errors import PeerError
 from gossip.intake import Intake
@@ -54,6 +55,7 @@ class Engine:
     roster: Roster
     suite: Suite
     ledger: Ledger = attrs.field(init=False, factory=Ledger)
+    clocks: Clocks = attrs.field(init=False, factory=Clocks)
     _tree: Plumtree = attrs.field(init=False, factory=Plumtree)
     _sync: Sync = attrs.field(init=False)
     _view: View = attrs.field(init=False)
@@ -113,7 +115,7 @@ class Engine:
             case events.Frame():
                 return self._on_frames((event,), now)
             case events.Frames():
-                return self._on_frames(event.arrived, now)
+                return self._on_frames(event.arrived, now, event.more)
             case events.Verified():
                 return self._intake.verified(event.ticket, event.holds, now)
             case events.Say():
@@ -152,7 +154,7 @@ class Engine:
     # --- frames ---------------------------------------------------------------
 
     def _on_frames(
-        self, arrived: tuple[events.Frame, ...], now: UnixMs
+        self, arrived: tuple[events.Frame, ...], now: UnixMs, more: int = 0
     ) -> list[Effect]:
         effects: list[Effect] = []
         for event in arrived:
@@ -163,7 +165,7 @@ class Engine:
                     Note(Fact.BATCH_REJECTED, event.peer, None, str(wrong)),
                     CloseLink(event.peer, str(wrong)),
                 ]
-        return effects + self._intake.verify(now)
+        return effects + self._intake.verify(now, more)
 
     def _on_frame(self, peer: NodeId, data: bytes, now: UnixMs) -> list[Effect]:
         frame = frames.read_frame_untrusted(data)
@@ -180,6 +182,7 @@ class Engine:
             case frames.Prune():
                 return [*self._tree.on_prune(peer)]
             case frames.Root():
+                self.clocks.hear(peer, frame.now_ms, now)
                 return [*self._sync.on_root(peer, frame)]
             case frames.Buckets():
                 return [*self._sync.on_buckets(peer, frame)]
@@ -192,8 +195,9 @@ class Engine:
                 return self._part_with(peer, now)
             case frames.Ask():
                 latest = self.ledger.latest(peer)
-                return [Send(peer, frames.tell(closing_of(latest)))]
+                return [Send(peer, frames.tell(closing_of(latest), now))]
             case frames.Tell():
+                self.clocks.hear(peer, frame.now_ms, now)
                 self._opening.hear(peer, frame.latest)
                 return []
 
@@ -210,6 +214,7 @@ class Engine:
         return [*asks, *self._sync.link_up(peer, now), *self._intake.unpark(now)]
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
+        self.clocks.forget(peer)
         return [*self._tree.link_down(peer), *self._sync.link_down(peer, now)]
 
     def _on_stored(self, batch_id: bytes, now: UnixMs) -> list[Effect]:
@@ -236,7 +241,7 @@ class Engine:
         """Those who let us wait make room for others; in time they lose their place
         in the tree, then the link."""
         effects: list[Effect] = []
-        failed = self._sync.take_failures()
+        failed = self._sync.take_failures() + self._tree.take_failures()
         if self._tree.take_starved() or failed:
             # It may be that all we are linked to are of that kind.
             self._view.starve(now)

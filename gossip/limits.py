@@ -25,6 +25,9 @@ INCARNATIONS_PER_AUTHOR_MAX: Final = 4_096
 # Time
 FUTURE_MS_MAX: Final = 120_000
 OPERATIONAL_LIFE_MS: Final = DAY_MS
+BACKDATED_MS: Final = 3_600_000
+"""A fresh operational key's life begins so long ago, so that a node whose clock runs
+ahead is still linked with, and learns that it does."""
 OPERATIONAL_LIFE_MS_MAX: Final = 2 * DAY_MS
 RENEWAL_LIFE_MS: Final = 90 * DAY_MS
 RENEWAL_LIFE_MS_MAX: Final = 100 * DAY_MS

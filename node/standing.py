@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from enforcement.decide.case import Level
 from enforcement.decide.story import clock
+from gossip.clocks import is_wrong, tell_offset
 from gossip.ledger.entries import Subject, SubjectKind
 from node.jsonlines import Json
 from node.tables import show_address
@@ -53,6 +54,7 @@ def tell_status(daemon: "Daemon") -> Json:
         "agents": [*sorted(daemon.ring.principals)],
         "members": [_member(daemon, member) for member in roster.members()],
         "heads": sum(feed.next_number for _, feed in daemon.engine.ledger.heads()),
+        "clock_offset_ms": daemon.engine.clocks.offset_ms,
         "key_ends_ms": daemon.ring.current.chain.not_after_ms,
     }
 
@@ -104,6 +106,9 @@ def attention(daemon: "Daemon") -> list[str]:
         _say("tools held, for they changed: ", _held_tools(daemon)),
         _say("policy differs on: ", differing),
     ]
+    offset_ms = daemon.engine.clocks.offset_ms
+    if offset_ms is not None and is_wrong(offset_ms):
+        said.append(tell_offset(offset_ms))
     stands_down = court.mercy.stands_down_until(now)
     if stands_down:
         until = clock(stands_down)

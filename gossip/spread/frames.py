@@ -14,6 +14,7 @@ from gossip.units import (
     UNIX_MS_MAX,
     Incarnation,
     NodeId,
+    UnixMs,
 )
 from gossip.wire import (
     Value,
@@ -83,9 +84,14 @@ class Prune:
 
 @attrs.frozen
 class Root:
-    """Digest of everything the sender holds. An equal peer says nothing."""
+    """Digest of everything the sender holds. An equal peer says nothing.
+
+    Attributes:
+        now_ms: The sender's clock.
+    """
 
     digest: bytes = attrs.field(repr=bytes.hex)
+    now_ms: UnixMs
 
 
 @attrs.frozen
@@ -137,9 +143,14 @@ class Ask:
 
 @attrs.frozen
 class Tell:
-    """The head of your last feed, as far as I hold it; None: I hold nothing."""
+    """The head of your last feed, as far as I hold it; None: I hold nothing.
+
+    Attributes:
+        now_ms: The sender's clock.
+    """
 
     latest: Closing | None
+    now_ms: UnixMs
 
 
 Frame: TypeAlias = (
@@ -183,9 +194,9 @@ def prune() -> bytes:
     return pack([_PRUNE])
 
 
-def root(digest: bytes) -> bytes:
+def root(digest: bytes, now_ms: UnixMs) -> bytes:
     """Encode a `Root`."""
-    return pack([_ROOT, digest])
+    return pack([_ROOT, digest, now_ms])
 
 
 def buckets(digests: dict[int, bytes]) -> bytes:
@@ -215,9 +226,9 @@ def ask() -> bytes:
     return pack([_ASK])
 
 
-def tell(latest: Closing | None) -> bytes:
+def tell(latest: Closing | None, now_ms: UnixMs) -> bytes:
     """Encode a `Tell`."""
-    return pack([_TELL, write_closing(latest)])
+    return pack([_TELL, write_closing(latest), now_ms])
 
 
 def read_frame_untrusted(data: bytes) -> Frame:
@@ -245,9 +256,9 @@ def read_frame_untrusted(data: bytes) -> Frame:
     if kind == _ASK:
         return Ask()
     if kind == _TELL:
-        return Tell(read_closing_untrusted(fields[1]))
+        return Tell(read_closing_untrusted(fields[1]), _time(fields[2]))
     if kind == _ROOT:
-        return Root(take_bytes(fields[1], ID_BYTES, ID_BYTES))
+        return Root(take_bytes(fields[1], ID_BYTES, ID_BYTES), _time(fields[2]))
     if kind == _BUCKETS:
         return Buckets(dict(_bucket(item) for item in take_list(fields[1], 0, BUCKETS)))
     if kind == _HEADS:
@@ -265,8 +276,8 @@ _LENGTHS = {
     _PRUNE: 1,
     _FULL: 1,
     _ASK: 1,
-    _TELL: 2,
-    _ROOT: 2,
+    _TELL: 3,
+    _ROOT: 3,
     _BUCKETS: 2,
     _HEADS: 4,
     _WANT: 5,
@@ -294,6 +305,10 @@ def _bucket(item: Value) -> tuple[int, bytes]:
 def _head(item: Value) -> Head:
     parts = take_list(item, 3, 3)
     return Head(_feed(parts[0], parts[1]), take_int(parts[2], 0, UNIX_MS_MAX))
+
+
+def _time(item: Value) -> UnixMs:
+    return UnixMs(take_int(item, 0, UNIX_MS_MAX))
 
 
 def _feed(author: Value, incarnation: Value) -> FeedId:

@@ -64,7 +64,7 @@ class Sync:
         self._peers[peer] = {}
         if self._next_ms is None:
             self._next_ms = now + SYNC_MS
-        return [self._root(peer)] if self.me < peer else []
+        return [self._root(peer, now)] if self.me < peer else []
 
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Forget a peer; what it was asked for is asked of another."""
@@ -206,7 +206,7 @@ class Sync:
             if self._peers:
                 drawn = int.from_bytes(self.suite.random(4), "big")
                 peers = sorted(self._peers)
-                sends.append(self._root(peers[drawn % len(peers)]))
+                sends.append(self._root(peers[drawn % len(peers)], now))
         return sends
 
     def pump(self, now: UnixMs) -> list[Send]:
@@ -267,8 +267,8 @@ class Sync:
 
     # --- digests --------------------------------------------------------------
 
-    def _root(self, peer: NodeId) -> Send:
-        return Send(peer, frames.root(self._root_digest()))
+    def _root(self, peer: NodeId, now: UnixMs) -> Send:
+        return Send(peer, frames.root(self._root_digest(), now))
 
     def _root_digest(self) -> bytes:
         digests = self._bucket_digests()

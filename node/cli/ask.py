@@ -5,6 +5,7 @@ from typing import cast
 
 import click
 
+from gossip.clocks import tell_offset
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
 from node.cli.mercy import (
     check_signing,
@@ -55,6 +56,7 @@ def _show_status(answer: Row) -> None:
         ("mode", _mode(answer)),
         ("policy", _policy(answer)),
         ("suite by", answer["provider"]),
+        ("clock", _clock(answer["clock_offset_ms"])),
         ("listening", listening or "-"),
         ("http", answer["http"] or "-"),
         ("metrics", answer["metrics"] or "-"),
@@ -77,6 +79,10 @@ def _mode(answer: Row) -> str:
     if answer["observed"]:
         told += f"; {answer['observed']} let be, see `picket observe report`"
     return told
+
+
+def _clock(offset_ms: Json) -> str:
+    return tell_offset(offset_ms) if isinstance(offset_ms, int) else "-"
 
 
 def _policy(answer: Row) -> str:

@@ -17,6 +17,7 @@ from typing import Final, cast
 import attrs
 import click
 
+from gossip.clocks import is_wrong, tell_offset
 from gossip.errors import UserError
 from gossip.limits import DAY_MS
 from node.birth import check_grants, root_path
@@ -26,6 +27,7 @@ from node.config import (
     Config,
     load_config,
     load_founders,
+    load_member,
     locate,
 )
 from node.jsonlines import Json, ask
@@ -118,6 +120,7 @@ def _node(path: str) -> Iterator[Finding]:
         )
     if status is not None:
         yield _running(status)
+        yield _clock(status)
         return
     yield Finding("daemon", NOTE, "does not run; `picket run` starts it")
     yield from _ports(config)
@@ -157,7 +160,7 @@ def _certificate(config: Config) -> str:
 
 def _founders(config: Config) -> str:
     founders = load_founders(config)
-    me = next(node for node in founders.nodes if node.name == config.name)
+    me = load_member(config, founders)
     if me.node != certified_node(config.state):
         raise UserError(
             f"{config.founders_file}: `{config.name}` has another id than this node's"
@@ -209,6 +212,14 @@ def _running(status: dict[str, Json]) -> Finding:
         OK if linked == others else NOTE,
         f"runs, linked with {linked} of {others} others",
     )
+
+
+def _clock(status: dict[str, Json]) -> Finding:
+    offset_ms = status["clock_offset_ms"]
+    if not isinstance(offset_ms, int):
+        return Finding("clock", NOTE, "no peer has told its time yet")
+    verdict = BAD if is_wrong(offset_ms) else OK
+    return Finding("clock", verdict, tell_offset(offset_ms))
 
 
 def _ports(config: Config) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ def fresh_keys(state: Path, suite: SuiteWithKeys, now_ms: UnixMs) -> NodeKeys:
         renewal,
         Domain.OPERATIONAL_CERT,
         key.public_key,
-        now_ms,
+        UnixMs(max(0, now_ms - limits.BACKDATED_MS)),
         UnixMs(now_ms + limits.OPERATIONAL_LIFE_MS),
     )
     encoded = encode_chain(root_public_key, renewal_certificate, operational)

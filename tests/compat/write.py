@@ -144,7 +144,7 @@ def write_frames(batches: list[Batch]) -> dict[str, bytes]:
         "IHave": frames.ihave(ids),
         "Graft": frames.graft(ids[:1]),
         "Prune": frames.prune(),
-        "Root": frames.root(bytes(32)),
+        "Root": frames.root(bytes(32), NOW),
         "Buckets": frames.buckets({0: bytes(16), 255: b"b" * 16}),
         "Heads": frames.heads([0, 7], [frames.Head(feed, 4)], answer=True),
         "Want": frames.want(feed, 0, 3),

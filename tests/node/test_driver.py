@@ -69,7 +69,9 @@ class Node:
         (other,) = [
             n.node for n in self.driver.engine.roster.members() if n.node != self.me
         ]
-        self.driver.handle(events.Frame(other, frames.tell(None)))
+        self.driver.handle(
+            events.Frame(other, frames.tell(None, SystemClock().unix_ms()))
+        )
 
     def say(self, count: int) -> None:
         for number in range(count):

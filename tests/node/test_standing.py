@@ -26,6 +26,7 @@ CALM: dict[str, Json] = {
     "observed": 0,
     "stands_down_until_ms": None,
     "policy": "22" * 32,
+    "clock_offset_ms": 3,
     "policy_version": 0,
     "policy_signers": [],
     "policy_folder": "/srv/a/policy",

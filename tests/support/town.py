@@ -51,6 +51,8 @@ class Town:
     sent: int = 0
     wire: list[tuple[NodeId, NodeId, bytes]] = attrs.field(init=False, factory=list)
     """Every frame that was delivered."""
+    skews_ms: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    """Whose clock is wrong, and by how much."""
     swallow: Callable[[NodeId, NodeId, bytes], bool] = lambda _from, _to, _frame: False
     """Frames for which this is true never arrive."""
 
@@ -121,6 +123,10 @@ class Town:
             self.now = UnixMs(min(end, self.now + SETTLE_MS))
             self.settle()
 
+    def at(self, node: NodeId) -> UnixMs:
+        """What a node's clock says."""
+        return UnixMs(self.now + self.skews_ms.get(node, 0))
+
     def settle(self) -> None:
         """Deliver everything, and let timers ring for the next `SETTLE_MS`."""
         until = self.now + SETTLE_MS
@@ -129,7 +135,7 @@ class Town:
                 return
             if self._post:
                 node, event = self._post.popleft()
-                for effect in self.citizens[node].engine.handle(event, self.now):
+                for effect in self.citizens[node].engine.handle(event, self.at(node)):
                     self._perform(self.citizens[node], effect)
         raise AssertionError("the town never settles")
 
@@ -193,7 +199,7 @@ class Town:
             case effects.Seek():
                 citizen.seeks = effect.peers
             case effects.WakeAt():
-                citizen.wake_at = effect.at_ms
+                citizen.wake_at = UnixMs(effect.at_ms - self.skews_ms.get(me, 0))
 
     def _send(self, me: NodeId, peer: NodeId, frame: bytes) -> None:
         if (me, peer) in self.links and not self.swallow(me, peer, frame):

@@ -245,7 +245,7 @@ many = st.lists(st.binary(min_size=32, max_size=32), max_size=4)
         many.map(frames.ihave),
         many.map(frames.graft),
         st.just(frames.prune()),
-        st.binary(min_size=32, max_size=32).map(frames.root),
+        st.binary(min_size=32, max_size=32).map(lambda d: frames.root(d, UnixMs(1))),
         st.dictionaries(
             st.integers(0, 255), st.binary(min_size=16, max_size=16), max_size=4
         ).map(frames.buckets),

@@ -7,20 +7,20 @@ by references to references, is refused.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
-import jsonschema_rs
 
 from enforcement import limits
 from enforcement.mcp.strictjson import Json
 from gossip.errors import PeerError
 
+if TYPE_CHECKING:
+    import jsonschema_rs
+
 _MASK: Final = "the value"
-_LINEAR: Final = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
-_BOUNDED: Final = jsonschema_rs.FancyRegexOptions(
-    backtrack_limit=10_000, size_limit=1 << 20, dfa_size_limit=1 << 20
-)
+_PATTERN_BYTES_MAX: Final = 1 << 20
+_BACKTRACKS_MAX: Final = 10_000
 _SAME_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _SAME_PLACE: Final = ("not", "if", "then", "else")
 _BELOW_MAPS: Final = ("properties",)
@@ -40,7 +40,7 @@ _UNREADABLE: Final = frozenset({"$dynamicRef", "$recursiveRef", "$anchor"})
 class Schema:
     """One compiled schema."""
 
-    _validator: jsonschema_rs.Validator = attrs.field(repr=False)
+    _validator: "jsonschema_rs.Validator" = attrs.field(repr=False)
     _names: frozenset[str] = attrs.field(repr=False, default=frozenset())
 
     def find_fault(self, value: Json) -> str | None:
@@ -59,7 +59,7 @@ class Schema:
                 return None
         try:
             self._validator.validate(value)
-        except (jsonschema_rs.ValidationError, ValueError) as wrong:
+        except ValueError as wrong:
             path = "/".join(map(str, getattr(wrong, "instance_path", [])))
             where = f"parameter `{path[:80]}`" if path else "the parameters"
             what = getattr(wrong, "message", "it cannot be checked")
@@ -77,13 +77,13 @@ def read_schema_untrusted(source: Json) -> Schema:
         raise PeerError("a schema is an object")
     try:
         _Cost(source).check_untrusted()
-        return Schema(_compile(source, _LINEAR), _declared(source))
+        return Schema(_compile(source, linear=True), _declared(source))
     except ValueError:
         pass  # a pattern with look-around, perhaps
     except RecursionError:
         raise PeerError("the schema is nested too deeply") from None
     try:
-        return Schema(_compile(source, _BOUNDED), _declared(source))
+        return Schema(_compile(source, linear=False), _declared(source))
     except ValueError as wrong:
         said = str(wrong).partition("\n")[0]
         raise PeerError(f"the schema cannot be used: {said[:200]}") from None
@@ -95,9 +95,22 @@ def _declared(source: "dict[str, Json] | bool") -> frozenset[str]:
 
 
 def _compile(
-    source: "dict[str, Json] | bool",
-    patterns: jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions,
-) -> jsonschema_rs.Validator:
+    source: "dict[str, Json] | bool", *, linear: bool
+) -> "jsonschema_rs.Validator":
+    # Only here, since it costs 4 MB: a node beside which no server runs has no schema.
+    import jsonschema_rs
+
+    patterns: jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions
+    if linear:
+        patterns = jsonschema_rs.RegexOptions(
+            size_limit=_PATTERN_BYTES_MAX, dfa_size_limit=_PATTERN_BYTES_MAX
+        )
+    else:
+        patterns = jsonschema_rs.FancyRegexOptions(
+            backtrack_limit=_BACKTRACKS_MAX,
+            size_limit=_PATTERN_BYTES_MAX,
+            dfa_size_limit=_PATTERN_BYTES_MAX,
+        )
     return jsonschema_rs.validator_for(
         source, offline=True, mask=_MASK, pattern_options=patterns
     )

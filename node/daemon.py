@@ -26,7 +26,7 @@ from gossip.errors import UserError
 from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
-from gossip.units import INCARNATION_BYTES, Incarnation, NodeId
+from gossip.units import INCARNATION_BYTES, Incarnation, UnixMs
 from node.bundles import recall, remember
 from node.catalogue import Catalogue, restricted
 from node.clerk import Clerk
@@ -35,13 +35,15 @@ from node.commands import commands
 from node.config import Config, load_config, load_founders
 from node.control import Control
 from node.database import PutMeta
-from node.driver import Driver
+from node.driver import Alarm, Driver
 from node.guard import Guard, ProofReader, check_files, parse_policy, policy_files
 from node.justice import Justice
-from node.keys.node_keys import certified_node
 from node.keys.suites.registry import load_suite
+from node.lean import import_libp2p
 from node.linkage import Linkage, NoLinks
 from node.log import Log
+from node.manifests import Declarations
+from node.membership import find_me
 from node.metrics import Metrics
 from node.names import Names
 from node.policing import ClusterPolicy
@@ -54,6 +56,7 @@ from node.sockets import Sockets, address_of
 from node.store import Store
 from node.systemd.notify import Notifier, notifier
 from node.tables import Address, show_address
+from node.timekeeping import Timekeeper
 from node.tools import recall_pins, recall_requests
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ class Daemon:
         self.metrics = Metrics()
         self.suite = load_suite(config.provider, config.state)
         self.roster = Roster(load_founders(config))
-        self.me = self._check_me()
+        self.me = find_me(self.config, self.roster)
         self.ring = KeyRing(config.state, self.roster, self.suite, self.metrics)
         self.ring.rotate(config.agents, self.clock.unix_ms())
         self.http_at: Address | None = None
@@ -116,8 +119,8 @@ class Daemon:
     def reload(self) -> None:
         """Read configuration and policy again: all of it, or nothing changes.
 
-        Agents, servers and policy take effect at once; addresses at the next
-        start.
+        Addresses, keys, the provider and what the founders' file says wait for the
+        next start; all else takes effect at once.
 
         Raises:
             UserError: something in them is wrong.
@@ -147,6 +150,8 @@ class Daemon:
         self.proxies.change(config)
         self.catalogue.change(restricted(config))
         self.config = config
+        self.response.change(config.response, observes_tools=config.observes("tools"))
+        self._take_modes()
         if self.policy_digest != before:
             self._policy_changed(texts)
         self.log.info("read the configuration again", policy=self.policy_digest)
@@ -269,6 +274,13 @@ class Daemon:
         self.catalogue = Catalogue.of(
             config, self.me, self.roster, self.suite, self.guard.pins, self.log
         )
+        self.catalogue.declare = Declarations(
+            me=self.me,
+            roster=self.roster,
+            store=self.store,
+            clock=self.clock,
+            keys=lambda: self.ring.current,
+        ).declare
         self.proxies = Proxies.of(
             config=config,
             me=self.me,
@@ -288,6 +300,7 @@ class Daemon:
             observes_tools=config.observes("tools"),
             restore_trust=self.guard.restore_trust,
         )
+        self._first_day = Alarm(self.clock)
         self.metrics.members.set(self.roster.size)
 
     def _learn_names(self) -> None:
@@ -298,6 +311,7 @@ class Daemon:
         if self.roster.size == 1:
             return NoLinks()
         # Only here, so that a lone guard never pays for py-libp2p.
+        import_libp2p()
         from node.cluster_links import ClusterLinks
 
         return ClusterLinks(
@@ -312,16 +326,15 @@ class Daemon:
             room=lambda peer: self.driver.room(peer),
         )
 
-    def _check_me(self) -> NodeId:
-        me = certified_node(self.config.state)
-        meant = self.roster.by_name(self.config.name)
-        if meant != me:
-            raise UserError(
-                f"{self.config.founders_file}: `{self.config.name}` has another id than"
-                f" the keys in {self.config.state}; join the founders' file from this"
-                " node's card.toml"
-            )
-        return me
+    def _take_modes(self) -> None:
+        self.justice.change(
+            observe=self._observes(),
+            isolates=not self.config.observes("isolation"),
+            observes_gate=self.config.observes("gate"),
+        )
+        from_ms = self.enforces_from_ms()
+        if from_ms is not None:
+            self._first_day.set(UnixMs(from_ms))
 
     def _observes(self) -> bool:
         if "quarantine" in self.config.modes:
@@ -362,8 +375,10 @@ class Daemon:
             lambda kind, body: self.driver.handle(events.Say(kind, body))
         )
         nursery.start_soon(self._rotate_forever)
-        nursery.start_soon(self._end_observing)
+        nursery.start_soon(self._first_day.run, self._end_first_day)
+        self._take_modes()
         nursery.start_soon(self.metrics.watch_loop)
+        nursery.start_soon(Timekeeper(self.engine.clocks, self.metrics, self.log).run)
         nursery.start_soon(self._manager.feed_watchdog)
         self.log.debug("read the feeds back", batches=held)
 
@@ -382,14 +397,10 @@ class Daemon:
         await self.links.rotate(keys)
         self.log.info("rotated the operational key", key=keys.chain.key)
 
-    async def _end_observing(self) -> None:
-        from_ms = self.enforces_from_ms()
-        if from_ms is None:
-            return
-        wait_ms = from_ms - self.clock.unix_ms()
-        await trio.sleep(max(0, wait_ms) / 1_000)
-        self.log.warn("the first day is over: quarantines by voices are enforced now")
-        self.justice.observe(observe=False)
+    def _end_first_day(self) -> None:
+        if self.court.observe and not self._observes():
+            self.log.warn("the first day is over: voices quarantine from now on")
+        self._take_modes()
 
     def _ready(self) -> None:
         where = ", ".join(map(show_address, self.listening)) or "nowhere, alone"
@@ -407,6 +418,8 @@ class Daemon:
 
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
+        if entry.kind in (EntryKind.ENDORSEMENT, EntryKind.ACT):
+            self.metrics.members.set(len(self.roster.members()))
         self.policing.hear(entry)
         self.catalogue.hear(entry)
 

@@ -112,18 +112,14 @@ class Justice:
             if is_own and stands and now < entry.issued_at_ms + ISOLATION_MS:
                 self._perform(court.saw(report, now))
 
-    def observe(self, observe: bool) -> None:
-        """Begin or end observe mode."""
-        self.court.observe = observe
-        self._perform(self.court.tick(self.clock.unix_ms()))
-
     def change(self, *, observe: bool, isolates: bool, observes_gate: bool) -> None:
         """Take over other modes: what they hold back is let go, what they do not
         hold back any more is enforced."""
         self.observes_gate = observes_gate
         begins = isolates and not self.court.isolates
         self.court.isolates = isolates
-        self.observe(observe)
+        self.court.observe = observe
+        self._perform(self.court.tick(self.clock.unix_ms()))
         if begins:
             self._isolate_again()
 

@@ -190,9 +190,19 @@ async def test_sighup_reloads_the_policy_or_changes_nothing(tmp_path: Path) -> N
         ledger.process.send_signal(1)
         until(lambda: "nothing was changed" in ledger.log)
         assert digest() == before
+        refused = picket("reload", "-c", str(ledger.home), check=False)
+        assert refused.returncode == 1
+        assert "tutorial.cedar" in refused.stderr
+        assert digest() == before
         policy.write_text(good + '@id("more") permit(principal, action, resource);')
         ledger.process.send_signal(1)
         until(lambda: digest() != before)
+        policy.write_text(good)
+        told = picket("reload", "-c", str(ledger.home)).stdout
+        assert told == f"read again; policy {str(before)[:16]} is in force\n"
+        assert digest() == before
+        policy.write_text(good + '@id("more") permit(principal, action, resource);')
+        picket("reload", "-c", str(ledger.home))
         until(
             lambda: (
                 "ledger\tup\tclear\tdiffers"

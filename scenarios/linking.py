@@ -4,6 +4,7 @@ Stands in for the daemon's links, with their pauses: a closed connection is
 noticed at once, a silent one after `SILENCE_US`.
 """
 
+import random
 from functools import partial
 from typing import Final
 
@@ -27,9 +28,19 @@ class Linking:
 
     world: World
     _dialling: set[tuple[int, int]] = attrs.field(init=False, factory=set)
+    _victim: set[int] = attrs.field(init=False, factory=set)
+    """Whom stalkers want a link with."""
+
+    def choose_victim(self, rng: random.Random) -> None:
+        """Choose an honest node, whom all stalkers will besiege."""
+        if any(citizen.role.stalks for citizen in self.world.citizens):
+            honest = [c.index for c in self.world.citizens if c.role.honest]
+            self._victim = {rng.choice(honest)}
 
     def seek(self, citizen: Citizen, peers: set[int]) -> None:
         """Keep links to exactly these: let go of others, dial who is new."""
+        if citizen.role.stalks:
+            peers = peers | self._victim
         was, citizen.dials = citizen.dials, peers
         for peer in sorted(was - peers):
             self.close(citizen, peer)

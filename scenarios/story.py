@@ -1,6 +1,6 @@
 """Performs a story: chooses who, and lets them do what each step's verb means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -27,7 +27,7 @@ from scenarios.expect import agent
 from scenarios.figures import Figures
 from scenarios.linking import SILENCE_US, Linking
 from scenarios.people import act, person
-from scenarios.script import Step
+from scenarios.script import Some, Step
 from scenarios.world import BOOT_US, World
 
 JUNK_EVERY_US: Final = 100_000
@@ -52,8 +52,11 @@ class Story:
 
     def begin(self) -> None:
         """Start everybody who is there from the beginning; plan all steps."""
+        plan = self.world.scenario
         casting = Casting(self.world.citizens, self.world.chance("story"))
-        steps = [(step, casting.cast(step)) for step in self.world.scenario.story]
+        told = [*plan.story, *_habits(plan.nodes)]
+        steps = [(step, casting.cast(step)) for step in told]
+        self.linking.choose_victim(self.world.chance("victim"))
         late = {
             c.index for step, cast in steps if step.does == "join" for c in cast.who
         }
@@ -303,3 +306,10 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, Cast], None]]] = {
     "turn": Story.turn,
     "lose": Story.lose,
 }
+
+
+def _habits(nodes: tuple[tuple[str, int], ...]) -> Iterator[Step]:
+    """What the roles of a scenario do by themselves."""
+    for role, _ in nodes:
+        for habit in ROLES[role]().habits:
+            yield attrs.evolve(habit, who=(Some(f"every {role}"),))

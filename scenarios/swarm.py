@@ -25,7 +25,8 @@ from scenarios.script import (
 
 _HOSTILE: Final = (
     *("liar", "attacker", "equivocator"),
-    *("dropper", "mute", "braggart", "sybil"),
+    *("dropper", "mute", "braggart", "sybil", "eclipser", "on-off"),
+    *("slanderer", "colluder"),
 )
 _SMALL: Final = 16
 _LARGE: Final = 24

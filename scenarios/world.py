@@ -266,7 +266,7 @@ class World:
         link = citizen.links.get(self.index[peer])
         if link is None:
             return
-        really = citizen.role.sends(citizen.who, link.dst, frame)
+        really = citizen.role.sends(citizen.who, link.dst, frame, at_us)
         if really is None:
             return
         citizen.sent_bytes += len(really)

@@ -7,7 +7,7 @@ package and this one do not know each other.
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ import click
 
 from gossip.errors import UserError
 from scenarios.borrowed import find_suite
+from scenarios.calibration import calibrated, read_calibration
 from scenarios.onlooker import Onlooker
 from scenarios.page import Chronicle, write_page
 from scenarios.reading import library, load
@@ -64,6 +65,12 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--trace", metavar="FILE", help="Write every event, a line of JSON each.")
 @click.option("--report", metavar="FILE", help="Write a page to look at (HTML).")
+@click.option(
+    "--calibration",
+    metavar="FILE",
+    help="What `make calibrate` measured, to reckon by.",
+)
+@click.option("--real", is_flag=True, help="Real daemons, 16 at most, in real time.")
 def run_(
     name: str,
     seed: int | None,
@@ -73,15 +80,23 @@ def run_(
     as_json: bool,
     trace: str | None,
     report: str | None,
+    calibration: str | None,
+    real: bool,
 ) -> int:
     """Run one scenario; exit 1 if what it expects does not hold."""
     scenario = load(name)
+    if calibration is not None:
+        scenario = calibrated(scenario, read_calibration(calibration))
     if reduced:
         scenario = scenario.reduced()
     if nodes is not None:
         scenario = scenario.resized(nodes)
     if seed is None:
         seed = scenario.seeds[0]
+    if real:
+        simulated = {"--calibration": calibration, "--trace": trace, "--report": report}
+        simulated["--suite"] = None if suite == "toy" else suite
+        return _run_real(name, scenario, seed, simulated, as_json)
     chronicles: list[Chronicle] = []
 
     def onlookers(world: World) -> list[Onlooker]:
@@ -109,10 +124,36 @@ def run_(
         replay += f" --nodes {nodes}"
     if suite != "toy":
         replay += f" --suite {suite}"
+    if calibration is not None:
+        replay += f" --calibration {shlex.quote(calibration)}"
     if as_json:
         click.echo(json.dumps(as_object(verdict, replay, took), indent=2))
     else:
         tell(scenario, verdict, replay, took)
+    return 0 if verdict.passed else 1
+
+
+def _run_real(
+    name: str,
+    scenario: Scenario,
+    seed: int,
+    simulated: Mapping[str, str | None],
+    as_json: bool,
+) -> int:
+    """Run against daemons; options that mean the simulator are refused."""
+    for option, value in simulated.items():
+        if value is not None:
+            raise UserError(
+                f"`{option}` is for the simulator; leave it or `--real` out"
+            )
+    from scenarios.real.run import run_real
+    from scenarios.real.telling import as_real_object, tell_real
+
+    verdict = run_real(name, scenario, seed, progress=_progress(scenario.title))
+    if as_json:
+        click.echo(json.dumps(as_real_object(verdict), indent=2))
+    else:
+        tell_real(scenario, verdict)
     return 0 if verdict.passed else 1
 
 

@@ -99,7 +99,7 @@ def run(
             f"`{words}` did not come true within {wanted.within_s:g} s"
             for words in (expecting.unmet() if settled is None else [])
         ]
-        failures += _missed(wanted.bars, found)
+        failures += missed(wanted.bars, found)
     return Verdict(
         scenario=scenario.title,
         seed=seed,
@@ -149,14 +149,17 @@ def _advance(world: World, until_us: int) -> None:
         raise Broken(f"more than {ITEMS_MAX} items without an end")
 
 
-def _missed(bars: tuple[tuple[str, float], ...], found: dict[str, float]) -> list[str]:
-    missed = []
+def missed(bars: tuple[tuple[str, float], ...], found: dict[str, float]) -> list[str]:
+    """A sentence for each bar that the figures miss."""
+    sentences = []
     for name, limit in bars:
         least = BARS[name][1]
         value = found.get(name)
         if value is None:
-            missed.append(f"`{name}` was not measured: nothing happened that counts")
+            sentences.append(f"`{name}` was not measured: nothing happened that counts")
         elif value < limit if least else value > limit:
             word = "least" if least else "most"
-            missed.append(f"`{name}` is {value:.6g}, and at {word} {limit:g} was asked")
-    return missed
+            sentences.append(
+                f"`{name}` is {value:.6g}, and at {word} {limit:g} was asked"
+            )
+    return sentences

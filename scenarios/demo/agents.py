@@ -75,7 +75,7 @@ class Caller:
     _session: ClientSession
     _done: trio.Event
 
-    async def call(self, tool: str, **arguments: str) -> Answer:
+    async def call(self, tool: str, **arguments: str | int | bool) -> Answer:
         """Call a tool and wait for what becomes of it."""
         began_us, began = time.time_ns() // 1_000, time.perf_counter()
         rule = reason = ""

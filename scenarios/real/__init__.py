@@ -1,0 +1,1 @@
+"""Scenarios against real daemons: processes, each in a network namespace of its own."""

@@ -1,0 +1,163 @@
+"""A daemon on strings: the real one, and commands by which a story makes it play a role.
+
+What `scenarios.cast` puts between a simulated core and the network stands here
+between the real core and its links. Only nodes that a story makes do what no
+honest node does run this; nothing imports it. Its egress gates sign whatever
+they are told once it is given a role.
+"""
+
+import sys
+from typing import Final
+
+import attrs
+import trio
+
+from gossip.units import MonoMs, NodeId, UnixMs
+from node.cli.common import read_config
+from node.clock import SystemClock
+from node.control import Args, Command, Control, bind_unix, int_arg, text_arg
+from node.daemon import Daemon
+from node.driver import Frames
+from node.guard import Guard
+from node.jsonlines import Json
+from node.signals import serve_until_signalled
+from scenarios.cast import ROLES, Role
+from scenarios.demo.rogue import CorruptGuard
+from scenarios.people import Person
+
+STRINGS: Final = "strings.sock"
+_JUNK_EVERY_S: Final = 0.1
+_SKEW_MS_MAX: Final = 10**8
+_DRIFT_PPM_MAX: Final = 10**5
+
+
+@attrs.define
+class SkewedClock:
+    """The machine's clock, made wrong."""
+
+    real: SystemClock = attrs.field(factory=SystemClock)
+    offset_ms: int = 0
+    drift_ppm: int = 0
+
+    def unix_ms(self) -> UnixMs:
+        """Wrong by the offset, and more by the drift as time goes by."""
+        drifted = self.real.mono_ms() * self.drift_ppm // 1_000_000
+        return UnixMs(self.real.unix_ms() + self.offset_ms + drifted)
+
+    def mono_ms(self) -> MonoMs:
+        """As the machine's."""
+        return self.real.mono_ms()
+
+
+@attrs.define
+class RoleLinks:
+    """Implements `node.driver.Frames`: what is sent passes a role first."""
+
+    real: Frames
+    daemon: Daemon
+    role: Role = attrs.field(factory=ROLES["honest"])
+    numbers: dict[NodeId, int] = attrs.field(factory=dict)
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        """What the role makes of it; a role that sends nothing says it did."""
+        really = self.role.sends(self._who(), self._number(peer), frame)
+        return True if really is None else self.real.send(peer, really)
+
+    def drop(self, peer: NodeId) -> None:
+        """As it is."""
+        self.real.drop(peer)
+
+    def seek(self, peers: frozenset[NodeId]) -> None:
+        """As it is."""
+        self.real.seek(peers)
+
+    def _who(self) -> Person:
+        daemon, chain = self.daemon, self.daemon.ring.current.chain
+        key = daemon.ring.nodes[chain.key]
+        return Person(daemon.config.name, daemon.me, chain, key)
+
+    def _number(self, peer: NodeId) -> int:
+        return self.numbers.setdefault(peer, len(self.numbers))
+
+
+@attrs.frozen
+class Strings:
+    """What a story may pull. Answered on a socket beside the daemon's own."""
+
+    daemon: Daemon
+    links: RoleLinks
+    clock: SkewedClock
+    honest_gate: Guard
+
+    def commands(self) -> dict[str, Command]:
+        """The table, for a control socket."""
+        return {
+            "become": self.become,
+            "junk": self.junk,
+            "rotate": self.rotate,
+            "skew": self.skew,
+        }
+
+    def become(self, args: Args) -> Json:
+        """Play ``role`` from now on."""
+        role = ROLES[text_arg(args, "role")]()
+        self.links.role = role
+        honest, corrupt = self.honest_gate, CorruptGuard(self.honest_gate)
+        self.daemon.proxies.desk.new_gate = honest if role.honest else corrupt
+        return {}
+
+    def junk(self, args: Args) -> Json:
+        """Send ``count`` times ``bytes`` bytes of garbage to everybody linked."""
+        self.litter(
+            int_arg(args, "count", 1, 1, 1_000), int_arg(args, "bytes", 200, 0, 60_000)
+        )
+        return {}
+
+    def litter(self, count: int, size: int) -> None:
+        """Send garbage to everybody linked, past the role."""
+        for _ in range(count):
+            for peer in sorted(self.daemon.engine.linked()):
+                self.links.real.send(peer, self.daemon.suite.random(size))
+
+    async def keep_littering(self) -> None:
+        """As much as the role wants, until cancelled."""
+        while True:
+            await trio.sleep(_JUNK_EVERY_S)
+            count = round(self.links.role.junk_per_s * _JUNK_EVERY_S)
+            self.litter(count, 200)
+
+    async def rotate(self, args: Args) -> Json:
+        """Go on with a fresh operational key."""
+        del args
+        await self.daemon.rotate()
+        return {}
+
+    def skew(self, args: Args) -> Json:
+        """Let the clock be wrong, besides what it is already."""
+        skew_ms = int_arg(args, "offset_ms", 0, -_SKEW_MS_MAX, _SKEW_MS_MAX)
+        drift = int_arg(args, "drift_ppm", 0, -_DRIFT_PPM_MAX, _DRIFT_PPM_MAX)
+        self.clock.offset_ms += skew_ms
+        self.clock.drift_ppm += drift
+        return {}
+
+
+async def serve(folder: str) -> None:
+    """Run the node in ``folder`` until a signal says to stop."""
+    config, clock = read_config(folder), SkewedClock()
+    daemon = Daemon(config, clock=clock)
+    links = RoleLinks(daemon.links, daemon)
+    daemon.driver.links = links
+    strings = Strings(daemon, links, clock, daemon.guard)
+    control = Control(
+        strings.commands(),
+        lambda fault: daemon.log.error("a string broke", error=repr(fault)),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.serve, bind_unix(config.state / STRINGS))
+        nursery.start_soon(strings.keep_littering)
+        await serve_until_signalled(daemon)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(serve, sys.argv[-1])

@@ -1,0 +1,251 @@
+"""The same scenario against real daemons: what it expects holds, and nothing is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemons import PICKET, ROOT, until
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+SHORT = """
+title = "short"
+length_s = 60
+[nodes]
+honest = 3
+[[story]]
+at_s = 0
+who = "every honest"
+does = "report"
+every_s = 0.5
+"""
+ON_LOOPBACK = """
+import sys
+from scenarios.reading import load
+from scenarios.real.run import run_real
+verdict = run_real(sys.argv[1], load(sys.argv[1]), 1, loopback=True)
+print(verdict.network, verdict.failures)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder with a short name: Unix sockets will be in it."""
+    with tempfile.TemporaryDirectory(prefix="real-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def running(home: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        [*PICKET, "sim", "run", *words, "--real", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(home)},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def verdict(home: Path, *words: str) -> dict[str, object]:
+    with running(home, *words) as process:
+        out, err = process.communicate()
+    assert out, err
+    found = json.loads(out)
+    assert isinstance(found, dict)
+    return found
+
+
+def processes(home: Path) -> list[str]:
+    """Command lines of whatever runs in a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(home) in words:
+            found.append(words)
+    return found
+
+
+def nothing_left(home: Path) -> bool:
+    return not processes(home) and not list(home.glob("picket-real-*"))
+
+
+def interfaces() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+@contextmanager
+def interrupted(home: Path, how: Callable[[int], None]) -> Iterator[None]:
+    """A run that is disturbed while its nodes talk; then nothing may be left."""
+    before = interfaces()
+    file = home / "short.toml"
+    file.write_text(SHORT)
+    with running(home, str(file)) as process:
+        until(lambda: len(list(home.glob("picket-real-*/*/control.sock"))) == 3, 90)
+        how(process.pid)
+        process.communicate(timeout=120)
+        yield
+    until(lambda: nothing_left(home), 20)
+    assert interfaces() == before
+
+
+def test_an_honest_baseline_of_five(home: Path) -> None:
+    found = verdict(home, "honest_baseline", "--nodes", "5")
+    assert found["failures"] == []
+    assert found["nodes"] == 5
+    assert nothing_left(home)
+
+
+def test_an_attack_is_cut_by_one_proof_at_five(home: Path) -> None:
+    found = verdict(home, "proven", "--nodes", "5")
+    assert found["failures"] == []
+    figures = found["figures"]
+    assert isinstance(figures, dict)
+    assert figures["cut_percent"] == 100
+    assert figures["forbidden_served"] == 0
+
+
+def test_ctrl_c_leaves_nothing(home: Path) -> None:
+    with interrupted(home, lambda pid: os.kill(pid, signal.SIGINT)):
+        pass
+
+
+def test_sigterm_leaves_nothing(home: Path) -> None:
+    with interrupted(home, lambda pid: os.kill(pid, signal.SIGTERM)):
+        pass
+
+
+def test_even_a_killed_run_leaves_nothing(home: Path) -> None:
+    with interrupted(home, lambda pid: os.kill(pid, signal.SIGKILL)):
+        pass
+
+
+def test_a_node_that_dies_unasked_fails_the_run_and_leaves_nothing(home: Path) -> None:
+    file = home / "short.toml"
+    file.write_text(SHORT.replace("length_s = 60", "length_s = 6"))
+    with running(home, str(file)) as process:
+        until(lambda: list(home.glob("picket-real-*/honest-1/control.sock")), 90)
+        until(lambda: _kill_one(process.pid, "honest-1"), 30)
+        out, err = process.communicate(timeout=120)
+    told = json.loads(out)["failures"] if out else [err]
+    assert any("the daemon of honest-1 has ended" in sentence for sentence in told)
+    until(lambda: nothing_left(home), 20)
+
+
+def _kill_one(parent: int, name: str) -> bool:
+    for file in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (file / "cmdline").read_bytes().decode()
+            of = int((file / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if of == parent and words.rstrip("\0").endswith(f"/{name}") and "run" in words:
+            os.kill(int(file.name), signal.SIGKILL)
+            return True
+    return False
+
+
+def test_without_namespaces_loopback_addresses_do_and_it_is_said(home: Path) -> None:
+    file = home / "short.toml"
+    file.write_text(SHORT.replace("length_s = 60", "length_s = 4"))
+    done = subprocess.run(
+        [sys.executable, "-c", ON_LOOPBACK, str(file)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(home)},
+        timeout=120,
+    )
+    assert done.stdout == "loopback ()\n", done.stderr
+    until(lambda: nothing_left(home), 20)
+
+
+FAULTS = """
+title = "faults"
+length_s = 30
+[nodes]
+honest = 4
+dropper = 1
+[network]
+delay_ms = { min = 2, mean = 4 }
+[[story]]
+at_s = 1
+who = ["honest-0", "honest-1"]
+does = "report"
+every_s = 0.5
+[[story]]
+at_s = 3
+who = "honest-2"
+does = "crash"
+for_s = 3
+[[story]]
+at_s = 4
+who = "honest-3"
+does = "slow"
+factor = 20
+for_s = 3
+[[story]]
+at_s = 8
+does = "partition"
+sides = [["honest-0"], ["the rest"]]
+for_s = 10
+[[story]]
+at_s = 12
+who = "honest-3"
+does = "crash"
+keep_disk = false
+for_s = 4
+[[story]]
+at_s = 20
+who = "honest-1"
+does = "deafen"
+for_s = 4
+[[story]]
+at_s = 22
+who = "honest-2"
+does = "rotate"
+[[story]]
+at_s = 23
+does = "lose"
+share = 0.05
+for_s = 5
+[expect]
+never = ["quarantine honest"]
+eventually = ["ledgers agree", "standings agree", "deliver everything"]
+within_s = 40
+"""
+
+
+def test_crashes_partitions_slowness_and_loss_lose_nothing(home: Path) -> None:
+    file = home / "faults.toml"
+    file.write_text(FAULTS)
+    found = verdict(home, str(file))
+    assert found["network"] == "namespaces"
+    assert found["failures"] == []
+    assert nothing_left(home)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_bank_of_sixteen(home: Path) -> None:
+    began = time.monotonic()
+    found = verdict(home, "bank", "--nodes", "16")
+    assert found["failures"] == []
+    assert found["nodes"] == 16
+    assert time.monotonic() - began < 300

@@ -2,7 +2,14 @@
 
 The grammar is llhttp's, by httptools. This adds the limits, and refuses headers
 that mean two things when they come twice.
+
+A client says the same of each of its requests, but for the length of the body. So a
+head that is, byte for byte, the one before it but for these digits is not parsed
+again: it means the same.
 """
+
+import re
+from typing import Final
 
 import attrs
 import httptools
@@ -21,17 +28,60 @@ _ONCE = frozenset(
     }
 )
 """Headers that mean nothing, or two things, when they come twice."""
+_NEVER_KNOWN: Final = frozenset({"transfer-encoding", "expect", "upgrade"})
+_LENGTH: Final = re.compile(
+    rb"\r\ncontent-length: ?([1-9][0-9]*)(?=\r\n)", re.IGNORECASE
+)
+_DIGITS_MAX: Final = len(str(limits.BODY_MAX))
+_KNOWN_HEAD_MAX: Final = 4_096
+
+
+@attrs.define(eq=False)
+class Memo:
+    """What a handler found out about a head, for when it comes again."""
+
+    held: object = None
 
 
 @attrs.frozen
 class Request:
-    """One request, complete. Header names are in lower case."""
+    """One request, complete. Header names are in lower case.
+
+    ``content-length`` may be that of an earlier request with the same head.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes = attrs.field(repr=False)
     query: str = ""
+    memo: Memo = attrs.field(factory=Memo, repr=False, eq=False)
+
+
+@attrs.frozen
+class _Known:
+    """A head that was parsed: what stands before and after its length's digits."""
+
+    before: bytes
+    after: bytes
+    request: Request
+
+    def read(self, data: bytes) -> Request | None:
+        """One whole request with this head and nothing behind it, or None."""
+        if not data.startswith(self.before):
+            return None
+        at = len(self.before)
+        end = data.find(b"\r", at, at + _DIGITS_MAX + 1)
+        digits = data[at:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        body = data[end + len(self.after) :]
+        if digits[:1] == b"0" or not len(body) == int(digits) <= limits.BODY_MAX:
+            return None
+        known = self.request
+        return Request(
+            known.method, known.path, known.headers, body, known.query, known.memo
+        )
 
 
 class RequestParser:
@@ -42,6 +92,8 @@ class RequestParser:
         self.ready: list[tuple[Request, bool]] = []
         self.refusal: tuple[int, str] | None = None
         self.begun = self.expects = False
+        self._fed = b""
+        self._known: _Known | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -60,6 +112,12 @@ class RequestParser:
         """Parse; look at ``refusal`` first, then at ``ready``."""
         if self.refusal is not None:
             return
+        if self._known is not None and not self.begun:
+            again = self._known.read(data)
+            if again is not None:
+                self.ready.append((again, True))
+                return
+        self._fed = b"" if self.begun else data
         head_bytes = self._head_bytes + len(data)
         try:
             self._parser.feed_data(data)
@@ -125,6 +183,28 @@ class RequestParser:
             b"".join(self._body),
             query,
         )
-        self.ready.append((request, bool(self._parser.should_keep_alive())))
+        keep_alive = bool(self._parser.should_keep_alive())
+        self._known = _known(self._fed, request) if keep_alive else None
+        self._fed = b""
+        self.ready.append((request, keep_alive))
         if len(self.ready) > limits.PIPELINED_MAX:
             self._refuse(400, "too many requests at once")
+
+
+def _known(data: bytes, request: Request) -> _Known | None:
+    """Remember the head of a request that came whole, alone and at once."""
+    headers, size = request.headers, len(request.body)
+    head = data[: len(data) - size]
+    if (
+        not size
+        or len(head) > _KNOWN_HEAD_MAX
+        or not head.endswith(b"\r\n\r\n")
+        or headers.get("content-length") != str(size)
+        or not _NEVER_KNOWN.isdisjoint(headers)
+    ):
+        return None
+    found = [*_LENGTH.finditer(head)]
+    if len(found) != 1 or head.find(b"\r\n\r\n") != len(head) - 4:
+        return None
+    at, end = found[0].span(1)
+    return _Known(head[:at], head[end:], attrs.evolve(request, body=b""))

@@ -187,7 +187,10 @@ class Engine:
             case frames.Buckets():
                 return [*self._sync.on_buckets(peer, frame)]
             case frames.Heads():
-                return [*self._sync.on_heads(peer, frame, now)]
+                wanted = self._sync.on_heads(peer, frame, now)
+                if wanted and not self._tree.hangs:
+                    self._view.starve(now)  # others hold what nobody brought us
+                return [*wanted]
             case frames.Want():
                 return [*self._sync.on_want(peer, frame)]
             case frames.Full():
@@ -232,7 +235,7 @@ class Engine:
         return [
             *self._pen.write(now),
             *self._tree.wake(now),
-            *self._sync.wake(now),
+            *self._sync.wake(now, alone=not self._tree.hangs),
             *self._intake.retry(now),
             *self._judge_carriers(now),
         ]

@@ -114,6 +114,11 @@ class Plumtree:
             sorted(p for p, b in self._branches.items() if b.eager and not b.demoted)
         )
 
+    @property
+    def hangs(self) -> bool:
+        """Whether anything ever came along one of the links first."""
+        return any(branch.brings for branch in self._branches.values())
+
     def demote(self, peer: NodeId) -> list[Send]:
         """Do not count on a peer any more; let others take its place."""
         branch = self._branches.get(peer)

@@ -8,7 +8,8 @@
     A ◀─────────────────── Heads ── B   B's heads where B is ahead
     either ── Want ──▶  ◀── Give …      exactly what is missing, in order
 
-At each new link and every `SYNC_MS` with one random peer. A feed is fetched
+At each new link and every `SYNC_MS` with one random peer, more often by those whom
+nobody brings anything. A feed is fetched
 from one peer at a time, a piece at a time; a peer that does not deliver loses
 the job to the next that offered. So a broken link resumes where it stopped, and
 what is missing crosses the wire once.
@@ -28,6 +29,8 @@ from gossip.suite import Suite, digest
 from gossip.units import NodeId, UnixMs
 
 SYNC_MS: Final = 10_000
+ALONE_MS: Final = 1_000
+"""So often compares who has never been brought anything: its links may be mute."""
 GAP_MS: Final = 300
 """How long the tree may take to close a gap before it is fetched."""
 FETCH_MS: Final = 3_000
@@ -63,7 +66,7 @@ class Sync:
         """Begin with a peer: the one with the smaller id compares everything."""
         self._peers[peer] = {}
         if self._next_ms is None:
-            self._next_ms = now + SYNC_MS
+            self._next_ms = now + ALONE_MS
         return [self._root(peer, now)] if self.me < peer else []
 
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
@@ -193,8 +196,12 @@ class Sync:
         failed, self._failed = self._failed, []
         return failed
 
-    def wake(self, now: UnixMs) -> list[Send]:
-        """Give up on those who do not deliver; compare with a random peer."""
+    def wake(self, now: UnixMs, *, alone: bool) -> list[Send]:
+        """Give up on those who do not deliver; compare with a random peer.
+
+        Args:
+            alone: Whether nobody linked has ever brought anything along the tree.
+        """
         for feed, fetch in list(self._fetches.items()):
             if fetch.deadline_ms <= now:
                 del self._fetches[feed]
@@ -202,7 +209,7 @@ class Sync:
                 self._failed.append(fetch.peer)
         sends = self.pump(now)
         if self._next_ms is not None and self._next_ms <= now:
-            self._next_ms = now + SYNC_MS
+            self._next_ms = now + (ALONE_MS if alone else SYNC_MS)
             if self._peers:
                 drawn = int.from_bytes(self.suite.random(4), "big")
                 peers = sorted(self._peers)

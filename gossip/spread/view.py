@@ -1,8 +1,8 @@
 """The view: whom to keep links to.
 
-In a small cluster, everybody. In a large one each node dials `DIALLED` members
-drawn at random and gossips with others who dial it up to `LINKS_MAX`; one more
-than that is told to seek elsewhere. Whom we dial nobody else decides, so nobody can fill
+In a small cluster, everybody. In a large one each node dials a few members drawn at
+random, `dials` of N, and gossips with others who dial it as long as it has room; one
+more than that is told to seek elsewhere. Whom we dial nobody else decides, so nobody can fill
 our links: that is what an eclipse would take. The draw goes round the admission
 groups, since members whom one sponsor brought in may all be one adversary.
 """
@@ -19,12 +19,11 @@ from gossip.units import NodeId, UnixMs
 
 LINKS_MIN: Final = 6
 LINKS_MAX: Final = 14
+"""Up to so many others are all linked to."""
 DIALLED: Final = 5
-"""Others dial as many, so a node has about twice that many links. With half of all
-members dropping what they get, about one of 400 nodes draws droppers alone, and
-cannot know before it compares; with one less it would be one of 120."""
-DIALLED_MAX: Final = 10
-"""So many a node dials that hears of more than its links deliver."""
+"""The fewest to dial. See `dials`."""
+ROOM: Final = 4
+"""So many links more than its share a node has, before others must seek elsewhere."""
 PATIENCE_MS: Final = 6_000
 """A peer that could not be linked for this long is exchanged for another."""
 HOPE_MS: Final = 700
@@ -38,6 +37,16 @@ WANDER_MS: Final = 60_000
 """So often one of those we dial is exchanged for a stranger. Two halves of a
 parted cluster that each have links enough find each other again by this, and so
 does a node whose neighbours all stay silent."""
+
+
+def dials(members: int) -> int:
+    """How many of so many members each dials: half the logarithm, to base 2.
+
+    Others dial as many, so a node has about twice that many links. Where half of all
+    members drop what they get, one node draws droppers alone, on average, in a
+    cluster of any size; and no node is many legs from another.
+    """
+    return max(DIALLED, (members.bit_length() + 1) // 2)
 
 
 @attrs.define
@@ -61,6 +70,11 @@ class View:
         return len(self.groups.everybody) - 1 <= LINKS_MAX
 
     @property
+    def _share(self) -> int:
+        """How many to dial."""
+        return dials(len(self.groups.everybody))
+
+    @property
     def sought(self) -> AbstractSet[NodeId]:
         """Whom to keep dialled; changes as the view does."""
         return self._sought.keys()
@@ -75,7 +89,7 @@ class View:
         self._linked.add(peer)
         if peer in self._sought or self.small:
             return True
-        return len(self._linked) <= LINKS_MAX
+        return len(self._linked) <= 2 * self._share + ROOM
 
     def link_down(self, peer: NodeId, now: UnixMs) -> None:
         """A link is gone."""
@@ -98,7 +112,7 @@ class View:
         By and by `_wander` lets go of what is more than our share.
         """
         if not self.small:
-            for peer in self._draw(min(2, DIALLED_MAX - len(self._sought))):
+            for peer in self._draw(min(2, 2 * self._share - len(self._sought))):
                 self._sought[peer] = now
             self.review(now)
 
@@ -152,13 +166,13 @@ class View:
         if now >= self._wander_ms:
             self._wander_ms = now + WANDER_MS
             settled = [peer for peer in self._sought if peer in self._linked]
-            if len(settled) >= DIALLED:
+            if len(settled) >= self._share:
                 del self._sought[settled[0]]
         return self._wander_ms
 
     def _lacking(self, now: UnixMs) -> int:
         """How many more to dial: our own share, or up to the usual number."""
-        own = DIALLED - len(self._sought)
+        own = self._share - len(self._sought)
         hoped = sum(
             peer not in self._linked and now - since < HOPE_MS
             for peer, since in self._sought.items()

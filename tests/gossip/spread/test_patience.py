@@ -1,6 +1,7 @@
 """How long an announced batch is waited for, where machines are busy."""
 
 from gossip.ledger.batch import Batch
+from gossip.ledger.feed import Ledger
 from gossip.spread import frames
 from gossip.spread.plumtree import (
     GRAFT_MS,
@@ -9,6 +10,7 @@ from gossip.spread.plumtree import (
     HUNGER_ROUNDS,
     Plumtree,
 )
+from gossip.spread.sync import Sync
 from gossip.units import (
     ClusterId,
     Incarnation,
@@ -16,6 +18,7 @@ from gossip.units import (
     NodeId,
     UnixMs,
 )
+from scenarios.toy import ToySuite
 
 TREE, BESIDE = NodeId(b"t" * 32), NodeId(b"b" * 32)
 
@@ -168,3 +171,23 @@ def test_who_loses_a_branch_that_brought_nothing_only_keeps_two() -> None:
     assert asked.peer == third
     assert asked.frame == frames.graft([])
     assert broken.link_down(third) == []
+
+
+def test_whom_nobody_brings_anything_compares_ten_times_as_often() -> None:
+    asks = Sync(NodeId(b"m" * 32), Ledger(), ToySuite())
+    asks.link_up(TREE, UnixMs(0))
+    for alone, then in ((True, 1_000), (True, 1_000), (False, 10_000)):
+        due = asks.due_ms
+        assert due is not None
+        (root,) = asks.wake(UnixMs(due), alone=alone)
+        assert isinstance(frames.read_frame_untrusted(root.frame), frames.Root)
+        assert asks.due_ms == due + then
+
+
+def test_a_tree_hangs_by_what_was_brought_first_until_that_link_is_gone() -> None:
+    made = tree()
+    assert not made.hangs
+    made.spread(batch(1), TREE, UnixMs(0))
+    assert made.hangs
+    made.link_down(TREE)
+    assert not made.hangs

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from gossip.membership.groups import Groups
 from gossip.spread.view import (
     DIALLED,
-    DIALLED_MAX,
     HOPE_MS,
     LINKS_MAX,
     LINKS_MIN,
@@ -14,6 +13,7 @@ from gossip.spread.view import (
     SHUN_MS,
     WANDER_MS,
     View,
+    dials,
 )
 from gossip.units import NodeId, UnixMs
 from scenarios.toy import ToySuite
@@ -149,7 +149,7 @@ def test_who_hears_of_more_than_its_links_deliver_seeks_a_few_more_and_no_end() 
 
     for _ in range(20):
         large.starve(NOW)
-    assert len(large.sought) <= DIALLED_MAX
+    assert len(large.sought) <= 2 * DIALLED
 
 
 def test_nothing_is_to_be_done_before_wandering_once_all_calls_were_answered() -> None:
@@ -165,3 +165,9 @@ def test_nothing_is_to_be_done_before_wandering_once_all_calls_were_answered() -
         large.link_up(peer)
     large.review(UnixMs(NOW + WANDER_MS + 1))
     assert large.due_ms == NOW + 2 * WANDER_MS
+
+
+def test_the_larger_the_cluster_the_more_a_node_dials_but_slowly() -> None:
+    sizes = (16, 100, 1_000, 2_000, 10_000, 100_000)
+    assert [dials(size) for size in sizes] == [5, 5, 5, 6, 7, 9]
+    assert all(size / 4 ** dials(size) <= 1 for size in sizes)  # both ways, droppers

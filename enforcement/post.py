@@ -12,7 +12,8 @@ from enforcement.defend.testimony import AuditBudget, WitnessBudget
 from enforcement.defend.trial import Trial
 from enforcement.detect.pins import Pins
 from enforcement.effects import Effect, Subject
-from enforcement.mcp.jsonrpc import Reason
+from enforcement.mcp.headers import Mirrors
+from enforcement.mcp.jsonrpc import Message, Reason, Request
 from gossip.suite import Suite
 from gossip.units import AgentId, ClusterId
 
@@ -55,6 +56,13 @@ class Post:
         repr=False,
     )
     """Salts the digests of messages: a witness must not let parameters be guessed."""
+
+    def mirrors(self, server: str, message: Message) -> Mirrors:
+        """Which headers repeat which parameters of the tool that a request calls."""
+        if self.pins is None or not isinstance(message, Request) or not message.tool:
+            return {}
+        pinned = self.pins.find(server, message.tool)
+        return {} if pinned is None else pinned.mirrors
 
 
 class DeniedError(Exception):

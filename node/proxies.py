@@ -106,7 +106,7 @@ class Proxies:
     ) -> None:
         """Serve wraps at ``door`` and MCP on ``http``, if any, until cancelled."""
         nursery.start_soon(WrapDoor(self.desk).serve, door)
-        nursery.start_soon(self.provider.passages.tend)
+        nursery.start_soon(self.provider.tend)
         if http is None:
             return
         host, port = http.getsockname()[:2]

@@ -12,9 +12,10 @@ from node.proxy import limits
 from node.proxy.carry import Answer, Ask, Carrier, Way
 from node.proxy.desk import Desk
 from node.proxy.frames import FrameStream
+from node.proxy.lone import ChildCarrier
 from node.proxy.mesh import GONE, encode_opening
 from node.proxy.mesh_http import HTTP_PROTOCOL, HttpFrame, HttpMeshCarrier
-from node.proxy.session import Lost
+from node.proxy.session import Backend, Lost
 from node.proxy.upstream import HttpCarrier, read_url
 
 _Way: TypeAlias = tuple[NodeId, AgentId, str]
@@ -30,18 +31,45 @@ class Carriers:
         init=False, factory=dict
     )
     _speaks: dict[tuple[NodeId, str], bool] = attrs.field(init=False, factory=dict)
+    _lone: dict[tuple[AgentId, str], ChildCarrier] = attrs.field(
+        init=False, factory=dict
+    )
+    _nursery: trio.Nursery | None = attrs.field(init=False, default=None)
 
-    async def find(self, principal: Principal, server: str) -> Carrier | None:
+    async def tend(self) -> None:
+        """Hold the children, and end those nobody uses, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                while True:
+                    await trio.sleep(limits.LONE_CHILD_REST_S / 4)
+                    for key, carrier in [*self._lone.items()]:
+                        await carrier.tend()
+                        if carrier.is_unused:
+                            self._lone.pop(key, None)
+            finally:
+                self._nursery = None
+                with trio.CancelScope(shield=True):
+                    for carrier in self._lone.values():
+                        await carrier.close()
+
+    async def find(
+        self, principal: Principal, server: str, *, stateless: bool = False
+    ) -> Carrier | None:
         """The way to ``server``; None if it is spoken to in messages.
+
+        ``stateless``: for a request that needs no session every server has a way.
 
         Raises:
             UserError: no node of the cluster provides it.
         """
         provider = self.desk.provider(server)
         if provider == self.desk.node:
-            return self.here(server)
+            return self.here(server) or (
+                self.lone(principal, server) if stateless else None
+            )
         spoken = (provider, server)
-        if self._speaks.get(spoken) is False:
+        if self._speaks.get(spoken) is False and not stateless:
             return None
         try:
             way = await self._way(provider, principal, server)
@@ -49,7 +77,7 @@ class Carriers:
                 self._speaks[spoken] = await way.serves()
         except Lost as lost:
             return LostCarrier(str(lost))
-        return way if self._speaks[spoken] else None
+        return way if self._speaks[spoken] or stateless else None
 
     def here(self, server: str) -> HttpCarrier | None:
         """The way to one of this node's own servers."""
@@ -60,6 +88,19 @@ class Carriers:
         if key not in self._urls:
             self._urls[key] = HttpCarrier(read_url(config.url), config.resource)
         return self._urls[key]
+
+    def lone(self, principal: Principal, server: str) -> ChildCarrier:
+        """The way of one agent's stateless requests to a server behind a command."""
+        key = principal.agent, server
+        if key not in self._lone:
+
+            async def start() -> Backend:
+                if self._nursery is None:
+                    raise Lost("the server cannot be started just now")
+                return await self.desk.backend(self._nursery, server)
+
+            self._lone[key] = ChildCarrier(start)
+        return self._lone[key]
 
     async def _way(
         self, provider: NodeId, principal: Principal, server: str

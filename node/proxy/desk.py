@@ -181,7 +181,11 @@ class Desk:
         except UserError as refused:
             self.log.error(str(refused), server=server)
             return LostBackend(f"the server `{server}` could not be started")
-        nursery.start_soon(child.log_stderr, self._server_log(server))
+        try:
+            nursery.start_soon(child.log_stderr, self._server_log(server))
+        except RuntimeError:  # it has closed meanwhile: the daemon ends
+            await child.stop()
+            return LostBackend(f"the server `{server}` is being ended")
         return ChildBackend(child)
 
     def _server_log(self, server: str) -> Callable[[str], None]:

@@ -34,6 +34,7 @@ from node.proxy.http_out import STREAM_QUERY, HttpOut, Place
 from node.proxy.http_session import HttpSession
 from node.proxy.httpd import Exchange
 from node.proxy.httpparse import Request
+from node.proxy.lone import is_stateless
 from node.proxy.passage import letters_of, refusal
 from node.proxy.passages import Passages, Visit
 from node.proxy.peek import Kind, peek
@@ -133,6 +134,7 @@ class McpHttp:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self._carriers.tend)
                 task_status.started()
                 await self._passages.tend()
         finally:
@@ -186,7 +188,9 @@ class McpHttp:
         self, exchange: Exchange, principal: Principal, server: str
     ) -> None:
         try:
-            carrier = await self._carriers.find(principal, server)
+            stateless = is_stateless(exchange.request.headers)
+            find = self._carriers.find
+            carrier = await find(principal, server, stateless=stateless)
         except UserError as unknown:
             await _refuse(exchange, 404, str(unknown))
             return

@@ -34,6 +34,10 @@ PARKED_MESSAGES_MAX: Final = 256
 PARKED_BYTES_MAX: Final = 4_194_304
 """Server messages of one session that wait for a stream to travel on."""
 
+LONE_CHILDREN_MAX: Final = 32
+"""Children that serve one agent's requests of the stateless revision at once."""
+LONE_CHILD_REST_S: Final = 60.0
+
 # Mesh and wrap
 OPENING_BYTES_MAX: Final = 65_536
 FRAME_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 65_536

@@ -44,9 +44,8 @@ from node.proxy.peek import Kind, peek
 from node.proxy.session import Lost, Session
 
 JSON: Final = ("content-type", "application/json")
-_REPEATING: Final = ("mcp-method", "mcp-name")
-_ABOUT_MESSAGE: Final = (*_REPEATING, "mcp-param-")
-_OF_MESSAGE: Final = ("mcp-method", "mcp-name", "mcp-param-", "last-event-id")
+_REPEATING: Final = ("mcp-method", "mcp-name", "mcp-param-")
+_OF_MESSAGE: Final = (*_REPEATING, "last-event-id")
 _UNREADABLE_MAX: Final = 8_192
 _UNCLEAR: Final = (PARSE_CODE, INVALID_CODE, MISMATCH_CODE)
 
@@ -126,7 +125,7 @@ class Passage:
             letters.append(Letter(data, envelope))
 
         headers = dict(ask.headers)
-        if ask.batch or not any(name in headers for name in _REPEATING):
+        if ask.batch or not any(name.startswith(_REPEATING) for name in headers):
             headers = {}
         for letter in ask.letters:
             replies += await self.session.client_said(

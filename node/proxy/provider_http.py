@@ -11,9 +11,10 @@ from gossip.errors import PeerError
 from gossip.units import NodeId
 from node.proxy import limits
 from node.proxy.carriers import Carriers
-from node.proxy.carry import Ask
+from node.proxy.carry import Ask, Carrier
 from node.proxy.desk import Desk
 from node.proxy.frames import ByteStream, FrameStream
+from node.proxy.lone import is_stateless
 from node.proxy.mesh import GONE, read_opening_untrusted
 from node.proxy.mesh_http import HttpFrame, MeshOut, read_ask_untrusted
 from node.proxy.passages import Passages, Visit
@@ -32,6 +33,12 @@ class HttpProvider:
 
     def __attrs_post_init__(self) -> None:
         self.passages, self._carriers = Passages(self.desk), Carriers(self.desk)
+
+    async def tend(self) -> None:
+        """End what nobody uses any more, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._carriers.tend)
+            await self.passages.tend()
 
     async def serve(self, stream: ByteStream, peer: NodeId) -> None:
         """Serve one stream of ``peer``. Raises nothing of its own."""
@@ -68,8 +75,6 @@ class HttpProvider:
             raise Lost(f"this node provides no server `{server}`")
         speaks = self._carriers.here(server) is not None
         await frames.send(HttpFrame.SERVES, b"\1" if speaks else b"\0")
-        if not speaks:
-            return
         async with trio.open_nursery() as nursery:
             try:
                 await self._asks(nursery, frames, principal, server)
@@ -89,15 +94,20 @@ class HttpProvider:
             if turn.busy or frame[0] != HttpFrame.ASK:
                 raise PeerError("a stream carries one request at a time")
             ask = read_ask_untrusted(frame[1])
-            carrier = self._carriers.here(server) if self._still(server) else None
-            if carrier is None:
-                raise Lost(f"the server `{server}` is not there any more")
+            carrier = self._way(principal, server, ask)
             visit = Visit(Position.INGRESS, principal, server, self.desk.node, carrier)
             turn.busy = True
             nursery.start_soon(self._answer, visit, ask, MeshOut(frames, turn.rest))
 
-    def _still(self, server: str) -> bool:
-        return server in self.desk.servers
+    def _way(self, principal: Principal, server: str, ask: Ask) -> Carrier:
+        if server not in self.desk.servers:
+            raise Lost(f"the server `{server}` is not there any more")
+        carrier = self._carriers.here(server)
+        if carrier is not None:
+            return carrier
+        if not is_stateless(dict(ask.headers)):
+            raise Lost(f"the server `{server}` is spoken to in messages")
+        return self._carriers.lone(principal, server)
 
     async def _answer(self, visit: Visit, ask: Ask, out: MeshOut) -> None:
         try:

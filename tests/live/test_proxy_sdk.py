@@ -28,7 +28,8 @@ pytestmark = pytest.mark.live
 SERVERS = Path(__file__).parents[2] / ".venv" / "servers"
 OPEN = Policy.load({"open.cedar": "permit(principal, action, resource);\n"})
 STRICT = Policy.load(starter_policy())
-Mode = Literal["legacy", "auto"]
+Mode = Literal["legacy", "auto", "2026-07-28"]
+STANDALONE = ["-m", "node.cli.main", "wrap", "--standalone", "-c", "/nonexistent"]
 
 
 def server(name: str, *options: str) -> list[str]:
@@ -137,10 +138,7 @@ async def test_a_fallen_egress_hands_the_provider_a_proof(bank: ServerConfig) ->
 async def test_a_wrapped_server_over_stdio(bank: ServerConfig, mode: Mode) -> None:
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=[
-            *("-m", "node.cli.main", "wrap", "--standalone", "-c", "/nonexistent"),
-            *("--server", "vault-db", "--", *bank.command),
-        ],
+        args=[*STANDALONE, "--server", "vault-db", "--", *bank.command],
         cwd=Path(__file__).parents[2],
     )
     async with Client(parameters, mode=mode) as client:
@@ -165,6 +163,60 @@ async def test_the_time_server_over_http() -> None:
 # The SDK's client leaves its generators of events to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
+@pytest.mark.parametrize("path", ["http", "mesh", "wrap"])
+async def test_an_sdk_server_behind_a_command_in_both_eras(
+    path: str, mode: Mode, tmp_path: Path
+) -> None:
+    program = tmp_path / "tally.py"
+    program.write_text(STDIO_TALLY)
+    command = (sys.executable, str(program))
+    if path == "wrap":
+        parameters = StdioServerParameters(
+            command=sys.executable,
+            args=[*STANDALONE, "--server", "vault-db", "--", *command],
+            cwd=Path(__file__).parents[2],
+        )
+        async with Client(parameters, mode=mode) as client:
+            await count_up(client)
+        return
+    roster, places = found("branch", "vault")
+    tally = ServerConfig(name="vault-db", command=command)
+    vault = desk_of(places["vault"], roster, servers={"vault-db": tally})
+    guard(vault, places["vault"], OPEN, strict=True)
+    async with trio.open_nursery() as nursery:
+        desk = vault
+        if path == "mesh":
+            pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+            desk = desk_of(places["branch"], roster, links=pipes)
+            guard(desk, places["branch"], OPEN, strict=True)
+        async with (
+            site(desk, "vault-db") as place,
+            over_http(place.url, mode) as client,
+        ):
+            await count_up(client)
+            wanted = "2025-11-25" if mode == "legacy" else "2026-07-28"
+            assert client.protocol_version == wanted
+        nursery.cancel_scope.cancel()
+
+
+async def count_up(client: Client) -> None:
+    """A call, with all of its progress."""
+    seen: list[float] = []
+
+    async def keep(progress: float, total: float | None, message: str | None) -> None:
+        del total, message
+        seen.append(progress)
+
+    result = await client.call_tool("count", {"to": 3}, progress_callback=keep)
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    assert (content.text, seen) == ("3", [1, 2, 3])
+
+
+# The SDK's client leaves its generators of events to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_an_sdk_server_behind_a_url(tmp_path: Path) -> None:
     """The SDK's own Streamable HTTP server, reached by URL, progress included."""
     program = tmp_path / "tally.py"
@@ -182,24 +234,28 @@ async def test_an_sdk_server_behind_a_url(tmp_path: Path) -> None:
         desk = desk_of(places["vault"], roster, servers={"tally": tally})
         guard(desk, places["vault"], OPEN)
         async with site(desk, "tally") as place, over_http(place.url, "legacy") as c:
-            seen: list[float] = []
-
-            async def keep(
-                progress: float, total: float | None, message: str | None
-            ) -> None:
-                del total, message
-                seen.append(progress)
-
-            result = await c.call_tool("count", {"to": 3}, progress_callback=keep)
-            (content,) = result.content
-            assert isinstance(content, TextContent)
-            assert content.text == "3"
-            assert seen == [1, 2, 3]
+            await count_up(c)
     finally:
         process.kill()
         await process.wait()
         await process.stdout.aclose()
 
+
+STDIO_TALLY = """
+from mcp.server.mcpserver import Context, MCPServer
+
+mcp = MCPServer("tally")
+
+
+@mcp.tool()
+async def count(to: int, ctx: Context) -> str:
+    for done in range(1, to + 1):
+        await ctx.report_progress(done, to)
+    return str(to)
+
+
+mcp.run("stdio")
+"""
 
 TALLY = """
 import socket

@@ -79,6 +79,7 @@ class FakeGate:
 
     position: Position
     server: str = "echo"
+    session: bytes = bytes(32)
     _pending: dict[int | str, bytes] = attrs.field(init=False, factory=dict)
     _tickets: dict[int, tuple[int | str, bytes]] = attrs.field(init=False, factory=dict)
     _lost: str | None = attrs.field(init=False, default=None)
@@ -322,6 +323,7 @@ class Pipes:
     def __attrs_post_init__(self) -> None:
         if self.http is None:
             self.http = HttpProvider(self.provider.desk)
+            self.nursery.start_soon(self.http.tend)
 
     async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
         assert self.http is not None

@@ -1,0 +1,195 @@
+"""Requests of the stateless revision before servers that are spoken to in messages.
+
+::
+
+    Ask ──▶ a child at rest, or a new one ──▶ what it says until its answer
+            └──◀── back to rest ◀── answered      given up ──▶ the child is ended
+
+A child serves one request at a time, always of the same agent, so that whatever it
+says belongs to that request, and nothing of one agent reaches another.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import attrs
+import trio
+
+from enforcement.mcp.headers import MISMATCH_CODE, NAMED
+from enforcement.mcp.jsonrpc import Reason, write_denial
+from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE
+from node.proxy import limits
+from node.proxy.carry import SESSION_HEADER, Answer, Ask, Headers, Letter, Piece, Way
+from node.proxy.carry import find as find_header
+from node.proxy.peek import Key, Kind, peek
+from node.proxy.resource import Document
+from node.proxy.session import Backend, Lost
+
+_VERSION: Final = "mcp-protocol-version"
+_FIRST: Final = "2026-"
+_JSON: Final[Headers] = (("content-type", "application/json"),)
+_STATUS: Final[Mapping[int | None, int]] = {
+    PARSE_CODE: 400,
+    INVALID_CODE: 400,
+    -32601: 404,
+    -32602: 400,
+    MISMATCH_CODE: 400,
+    -32021: 400,
+    -32022: 400,
+}
+"""Which HTTP status an error of the protocol has; all others 200."""
+
+
+def is_stateless(headers: Mapping[str, str]) -> bool:
+    """Whether a request says of itself that it needs no session."""
+    if SESSION_HEADER in headers:
+        return False
+    return headers.get(_VERSION, "") >= _FIRST or "mcp-method" in headers
+
+
+@attrs.define(eq=False)
+class ChildCarrier:
+    """The way of one agent to one server; see `node.proxy.carry.Carrier`.
+
+    Attributes:
+        start: Starts the server anew, or reaches one that cannot be started.
+    """
+
+    start: Callable[[], Awaitable[Backend]]
+    _rest: deque[tuple[Backend, float]] = attrs.field(init=False, factory=deque)
+    _busy: int = attrs.field(init=False, default=0)
+    is_open: bool = attrs.field(init=False, default=True)
+    """Whether a child may rest, or is ended after its answer."""
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it holds no child."""
+        return not self._rest and not self._busy
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Pass a request to a child; returns with the first thing it says.
+
+        Raises:
+            Lost: it cannot be started, or has ended.
+        """
+        if ask.method != "POST" or len(ask.letters) != 1:
+            return Document(405, (("allow", "POST"),), b"")
+        letter = ask.letters[0]
+        seen = peek(letter.data)
+        if seen.kind is not Kind.REQUEST or seen.key is None:
+            return Document(202, (), b"")  # that revision has none that a server needs
+        missing = _find_missing(ask.headers, seen.method)
+        if missing:
+            sentence = f"header `{missing}` is needed in each request"
+            wrong = (Reason.MALFORMED, MISMATCH_CODE)
+            denial = write_denial(seen.key[1], sentence, wrong[0], code=wrong[1])
+            return Document(400, _JSON, denial)
+        return await self._serve(letter, seen.key)
+
+    async def _serve(self, letter: Letter, key: Key) -> Answer:
+        if self._busy >= limits.LONE_CHILDREN_MAX:
+            raise Lost("too many requests of this agent wait for this server")
+        self._busy += 1
+        answer: ChildAnswer | None = None
+        try:
+            child = self._rest.pop()[0] if self._rest else await self.start()
+            answer = ChildAnswer(self, child, key)
+            await child.send(letter.data, None)
+            await answer.begin()
+        except BaseException:
+            if answer is None:
+                self._busy -= 1
+            else:
+                with trio.CancelScope(shield=True):
+                    await answer.aclose()
+            raise
+        return answer
+
+    def endpoint(self, data: bytes) -> Way | None:
+        """That revision has no such event."""
+        del data
+        return None
+
+    def keep(self, child: Backend) -> None:
+        """A child has answered and rests."""
+        self._busy -= 1
+        self._rest.append((child, trio.current_time()))
+
+    async def end(self, child: Backend) -> None:
+        """A child was given up."""
+        self._busy -= 1
+        await child.aclose()
+
+    async def tend(self) -> None:
+        """End the children that have rested for long."""
+        long_ago_s = trio.current_time() - limits.LONE_CHILD_REST_S
+        while self._rest and self._rest[0][1] <= long_ago_s:
+            await self._rest.popleft()[0].aclose()
+
+    async def close(self) -> None:
+        """End those at rest, and let none rest any more."""
+        self.is_open = False
+        while self._rest:
+            await self._rest.popleft()[0].aclose()
+
+
+@attrs.define(eq=False)
+class ChildAnswer:
+    """What a child says to one request; see `node.proxy.carry.Answer`."""
+
+    _carrier: ChildCarrier
+    _child: Backend | None
+    _key: Key
+    status: int = 200
+    headers: Headers = ()
+    events: bool = False
+    _next: bytes | None = None
+    _done: bool = False
+
+    async def begin(self) -> None:
+        """Wait for the first message. Raises `Lost`."""
+        self._next = await self._receive()
+        if self._done:
+            failed = peek(self._next)
+            self.status = _STATUS.get(failed.code, 200) if failed.failed else 200
+            self.headers = _JSON
+        else:
+            self.events = True
+
+    async def next(self) -> Piece | None:
+        """The next message; None after the answer. Raises `Lost`."""
+        data, self._next = self._next, None
+        if data is None:
+            if self._done:
+                return None
+            data = await self._receive()
+        return Piece(data)
+
+    async def _receive(self) -> bytes:
+        assert self._child is not None, "nothing is read after its end"
+        data = await self._child.receive()
+        seen = peek(data)
+        self._done = seen.kind is Kind.RESPONSE and seen.key == self._key
+        return data
+
+    def rest(self) -> bool:
+        """Let the child rest, if it has answered."""
+        if self._done and self._child is not None and self._carrier.is_open:
+            self._carrier.keep(self._child)
+            self._child = None
+        return self._child is None
+
+    async def aclose(self) -> None:
+        """End the child, unless it has answered: nobody wants its answer."""
+        child = self._child
+        if self.rest() or child is None:
+            return
+        self._child = None
+        await self._carrier.end(child)
+
+
+def _find_missing(headers: Headers, method: str) -> str:
+    """A header that the revision requires and is not there; the gate compares them."""
+    needed = [_VERSION, "mcp-method", *(["mcp-name"] if method in NAMED else [])]
+    return next((name for name in needed if not find_header(headers, name)), "")

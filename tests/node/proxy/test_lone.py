@@ -1,0 +1,205 @@
+"""The stateless revision before servers behind a command: no session, no mixing."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trio
+
+from node.proxy import limits
+from node.proxy.lone import is_stateless
+from node.proxy.provider import MeshProvider
+from tests.conformance.rig import OPEN
+from tests.support.proxies import (
+    OTHER_TOKEN,
+    TOKEN,
+    Pipes,
+    desk_of,
+    echo_config,
+    found,
+    guard,
+    site,
+)
+
+PATHS = pytest.mark.parametrize("path", ["gate", "mesh"])
+VERSION = "2026-07-28"
+
+
+@asynccontextmanager
+async def before(path: str) -> AsyncIterator[str]:
+    """A server behind a command, here or on another node; its URL."""
+    roster, places = found("branch", "vault")
+    vault = desk_of(
+        places["vault"], roster, servers={"vault-db": echo_config("vault-db")}
+    )
+    guard(vault, places["vault"], OPEN, strict=True)
+    async with trio.open_nursery() as nursery:
+        desk = vault
+        if path == "mesh":
+            pipes = Pipes(nursery, MeshProvider(vault), places["branch"].node)
+            desk = desk_of(places["branch"], roster, links=pipes)
+            guard(desk, places["branch"], OPEN, strict=True)
+        async with site(desk, "vault-db") as place:
+            yield place.url
+        nursery.cancel_scope.cancel()
+
+
+def call(key: int, tool: str, **arguments: object) -> dict[str, object]:
+    meta = {"io.modelcontextprotocol/protocolVersion": VERSION, "progressToken": "t"}
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    return {"jsonrpc": "2.0", "id": key, "method": "tools/call", "params": params}
+
+
+def headers(tool: str = "", token: str = TOKEN, **other: str) -> dict[str, str]:
+    named = {"mcp-protocol-version": VERSION, "mcp-method": "tools/call"}
+    named["authorization"] = f"Bearer {token}"
+    return {**named, **({"mcp-name": tool} if tool else {}), **other}
+
+
+async def ask(
+    http: httpx.AsyncClient, url: str, key: int, tool: str, **arguments: object
+) -> httpx.Response:
+    return await http.post(
+        url, json=call(key, tool, **arguments), headers=headers(tool)
+    )
+
+
+def text(answer: httpx.Response) -> str:
+    return str(answer.json()["result"]["content"][0]["text"])
+
+
+@PATHS
+async def test_a_request_needs_no_session_and_children_serve_again(path: str) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        first, second = [text(await ask(http, url, 1, "pid")) for _ in range(2)]
+        assert first == second
+
+
+@PATHS
+async def test_requests_at_once_have_children_of_their_own(path: str) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        pids: set[str] = set()
+
+        async def slow() -> None:
+            pids.add(text(await ask(http, url, 1, "sleep", seconds=0.3)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(slow)
+            pids.add(text(await ask(http, url, 1, "pid")))
+        assert len(pids) == 2
+
+
+@PATHS
+async def test_what_a_server_says_meanwhile_goes_to_who_asked(path: str) -> None:
+    asked = call(7, "progress")
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(url, json=asked, headers=headers("progress"))
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in answer.text.splitlines() if line.startswith("data:")]
+        said = [json.loads(line.removeprefix("data:")) for line in lines]
+        assert [m.get("method", m.get("id")) for m in said] == [
+            "notifications/progress",
+            7,
+        ]
+
+
+@PATHS
+async def test_who_goes_away_takes_the_child_along(path: str) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        pid = int(text(await ask(http, url, 1, "pid")))
+        with trio.move_on_after(0.5):
+            await ask(http, url, 2, "never")
+        assert int(text(await ask(http, url, 3, "pid"))) != pid
+
+
+@PATHS
+async def test_a_child_that_dies_fails_its_own_call_only(path: str) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        dead = await ask(http, url, 1, "die")
+        assert dead.json()["error"]["data"]["picket"]["reason"] == "server"
+        assert text(await ask(http, url, 2, "pid"))
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("changed", "status", "code"),
+    [
+        ({"mcp-name": "other"}, 400, -32020),
+        ({"mcp-method": "tools/list"}, 400, -32020),
+        ({"mcp-protocol-version": "2027-01-01"}, 400, -32020),
+        ({"mcp-name": None}, 400, -32020),
+    ],
+)
+async def test_headers_must_be_there_and_say_what_the_message_says(
+    path: str, changed: dict[str, str | None], status: int, code: int
+) -> None:
+    told = {k: v for k, v in {**headers("pid"), **changed}.items() if v is not None}
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(url, json=call(1, "pid"), headers=told)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@PATHS
+async def test_an_unknown_method_is_not_found_and_nothing_else_is_served(
+    path: str,
+) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        asked = {**call(1, "x"), "method": "server/discover"}
+        told = headers(**{"mcp-method": "server/discover"})
+        answer = await http.post(url, json=asked, headers=told)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, -32601)
+        for method in ("GET", "DELETE"):
+            refused = await http.request(method, url, headers=told)
+            assert refused.status_code == 405
+
+
+async def test_an_agent_has_no_more_than_its_share_of_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "LONE_CHILDREN_MAX", 1)
+    refused: list[str] = []
+    async with (
+        before("gate") as url,
+        httpx.AsyncClient(trust_env=False) as http,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def hang(key: int) -> None:
+            answer = await ask(http, url, key, "never")
+            refused.append(answer.json()["error"]["message"])
+            nursery.cancel_scope.cancel()
+
+        for key in (1, 2):
+            nursery.start_soon(hang, key)
+    assert refused == ["too many requests of this agent wait for this server"]
+
+
+async def test_a_child_that_rests_for_long_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "LONE_CHILD_REST_S", 0.2)
+    async with before("gate") as url, httpx.AsyncClient(trust_env=False) as http:
+        pid = text(await ask(http, url, 1, "pid"))
+        with trio.fail_after(10):
+            while True:
+                await trio.sleep(0.5)
+                if text(await ask(http, url, 2, "pid")) != pid:
+                    return
+
+
+async def test_another_agents_token_opens_nothing() -> None:
+    async with before("gate") as url, httpx.AsyncClient(trust_env=False) as http:
+        told = headers("pid", OTHER_TOKEN)
+        assert (
+            await http.post(url, json=call(1, "pid"), headers=told)
+        ).status_code == 401
+
+
+def test_only_who_says_so_needs_no_session() -> None:
+    assert is_stateless({"mcp-protocol-version": VERSION})
+    assert is_stateless({"mcp-method": "tools/list"})
+    assert not is_stateless({"mcp-protocol-version": "2025-11-25"})
+    assert not is_stateless({"mcp-session-id": "x", "mcp-method": "tools/list"})
+    assert not is_stateless({})

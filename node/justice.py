@@ -173,8 +173,9 @@ class Justice:
         self.publish(report)
 
     def _perform(self, ruled: list[Ruling]) -> None:
-        changed = False
+        changed, at_us = False, self.watchers.now_us()  # the gates know by now
         for ruling in ruled:
+            self.watchers.ruled(ruling, at_us)
             changed |= self._perform_one(ruling)
             self.on_ruling(ruling)
         if changed and not self._restoring:
@@ -183,7 +184,6 @@ class Justice:
 
     def _perform_one(self, ruling: Ruling) -> bool:
         """Perform one ruling; whether a standing or denial changed."""
-        self.watchers.ruled(ruling)
         match ruling:
             case rulings.StandingChanged(subject, before, after):
                 self.metrics.verdicts.labels(after.level.name.lower()).inc()

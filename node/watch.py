@@ -72,8 +72,8 @@ class Watchers:
             )
             self._tell(line | {"at_us": at_us})
 
-    def ruled(self, ruling: Ruling) -> None:
-        """The court ruled."""
+    def ruled(self, ruling: Ruling, at_us: int) -> None:
+        """The court ruled, and what follows is in force since ``at_us``."""
         if not self._open:
             return
         match ruling:
@@ -96,7 +96,7 @@ class Watchers:
                 line = self._line("disbelieved", reporter=reporter, why=why)
             case _:
                 return
-        self._tell(line)
+        self._tell(line | {"at_us": at_us})
 
     def _tell(self, line: Line) -> None:
         for send in list(self._open):

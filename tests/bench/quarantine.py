@@ -3,8 +3,10 @@
 Run as ``python -m tests.bench.quarantine [--nodes 16] [--attacks 12]``. Real
 daemons on loopback, one of them compromised (`scenarios.demo.rogue`): its egress
 signs what policy forbids. An agent beside it makes one hostile call; each other
-daemon's watchers tell when its gates began to deny the node. Operators then let
-everybody go, and the attack is repeated. Needs `make servers`.
+daemon's watchers tell when its gates began to deny the node, and when they were
+handed the entry that decided it. Operators then let everybody go, and the attack is
+repeated. All is by the wall: what a daemon takes from entry to refusal, while others
+want the same cores, is more than it computes (`decide.py`). Needs `make servers`.
 """
 
 import argparse
@@ -93,7 +95,17 @@ async def agent(node: Daemon, token: str) -> AsyncIterator[Hand]:
         yield call
 
 
-async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> dict[str, float]:
+@attrs.frozen
+class Found:
+    """Of one attack, in milliseconds: until the first and the last node refused, and
+    what each took from the deciding entry to its refusal."""
+
+    first: float
+    last: float
+    held: tuple[float, ...]
+
+
+async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> Found:
     with trio.fail_after(PATIENCE_S):  # until the links are there again
         while True:
             answer = await query(endpoint(rogue), token, "read_query", READ)
@@ -109,15 +121,15 @@ async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> dict[str, float]
         assert not passed, "the hostile call passed"
         denied = [await ear.wait("deny") for ear in ears]
         held = [
-            ear.told["deny"] - ear.told["report"]
+            (ear.told["deny"] - ear.told["report"]) / 1_000
             for ear in ears
             if "report" in ear.told
         ]
-    return {
-        "ms": (max(denied) - began_us) / 1_000,
-        "first_ms": (min(denied) - began_us) / 1_000,
-        "held_ms": max(held, default=0) / 1_000,
-    }
+    return Found(
+        first=(min(denied) - began_us) / 1_000,
+        last=(max(denied) - began_us) / 1_000,
+        held=tuple(held),
+    )
 
 
 async def let_go(town: Cluster, carrier: Daemon, ears: list[Ear]) -> None:
@@ -155,12 +167,12 @@ def wait_ready(node: Daemon) -> None:
                 raise
 
 
-async def measure(town: Cluster, tokens: list[str]) -> list[dict[str, float]]:
+async def measure(town: Cluster, tokens: list[str]) -> list[Found]:
     rogue, ledger = town["rogue"], town["ledger"]
     status = rogue.ask("status")
     assert isinstance(status, dict)
     about = f"node:{status['node']}"
-    found: list[dict[str, float]] = []
+    found: list[Found] = []
     async with trio.open_nursery() as nursery:
         ears = [Ear(node, about) for node in town.nodes if node is not rogue]
         for ear in ears:
@@ -172,7 +184,7 @@ async def measure(town: Cluster, tokens: list[str]) -> list[dict[str, float]]:
     return found
 
 
-def run(nodes: int, attacks: int) -> list[dict[str, float]]:
+def run(nodes: int, attacks: int) -> list[Found]:
     names = ["ledger", "rogue", *(f"node-{i:02}" for i in range(nodes - 2))]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -205,20 +217,28 @@ def main() -> int:
         sys.stderr.write("run `make servers` first\n")
         return 1
     found = run(asked.nodes, asked.attacks)
-    took = [one["ms"] for one in found]
+    took = [one.last for one in found]
+    held = [ms for one in found for ms in one.held]
     result = {
         "bench": "quarantine",
         "nodes": asked.nodes,
         "attacks": asked.attacks,
         "p50_ms": round(median(took), 1),
-        "p99_ms": round(quantiles(took, n=100, method="inclusive")[98], 1),
-        "first_p50_ms": round(median(one["first_ms"] for one in found), 1),
-        "decided_ms_max": round(max(one["held_ms"] for one in found), 2),
+        "p99_ms": round(_p99(took), 1),
+        "first_p50_ms": round(median(one.first for one in found), 1),
+        "refused_p50_ms": round(median(held), 2),
+        "refused_p99_ms": round(_p99(held), 2),
+        "refused_max_ms": round(max(held), 2),
         "load_before": os.getloadavg()[0],
         "bars_ms": [P50_MS_MAX, P99_MS_MAX, HELD_MS_MAX],
     }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
-    return 0 if median(took) <= P50_MS_MAX else 1
+    met = median(took) <= P50_MS_MAX and _p99(took) <= P99_MS_MAX
+    return 0 if met and _p99(held) <= HELD_MS_MAX else 1
+
+
+def _p99(values: list[float]) -> float:
+    return quantiles(values, n=100, method="inclusive")[98]
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ async def begun(watchers: Watchers) -> AsyncGenerator[Json, None]:
 async def test_rulings_are_told_with_name_and_time(watchers: Watchers) -> None:
     watching = await begun(watchers)
 
-    watchers.ruled(Deny(BRANCH, OUT))
-    watchers.ruled(StandingChanged(BRANCH, Standing(level=Level.CLEAR), OUT))
-    watchers.ruled(Allow(BRANCH))
+    watchers.ruled(Deny(BRANCH, OUT), 5)
+    watchers.ruled(StandingChanged(BRANCH, Standing(level=Level.CLEAR), OUT), 5)
+    watchers.ruled(Allow(BRANCH), 5)
 
-    told = {"at_us": 7, "subject": str(BRANCH), "name": "node branch"}
+    told = {"at_us": 5, "subject": str(BRANCH), "name": "node branch"}
     assert await anext(watching) == {
         "event": "deny",
         "basis": "proof",
@@ -113,7 +113,7 @@ async def test_silence_is_told_too(
     assert await anext(watching) == {"event": "quiet", "at_us": 7}
 
     assert trio.current_time() - before == pytest.approx(QUIET_S)
-    watchers.ruled(LookAgain(UnixMs(1)))
+    watchers.ruled(LookAgain(UnixMs(1)), 7)
     assert await anext(watching) == {"event": "quiet", "at_us": 7}
     await watching.aclose()
 
@@ -124,7 +124,7 @@ async def test_who_does_not_keep_up_is_hung_up_on_and_others_go_on(
     slow, quick = await begun(watchers), await begun(watchers)
 
     for _ in range(WAITING_MAX + 1):
-        watchers.ruled(Allow(BRANCH))
+        watchers.ruled(Allow(BRANCH), 7)
         await anext(quick)
 
     with pytest.raises(PeerError, match="did not keep up"):

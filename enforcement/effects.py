@@ -32,7 +32,8 @@ class SubjectKind(StrEnum):
     ARTEFACT = "artefact"
     """A tool, by the digest of its manifest."""
     SESSION = "session"
-    """One gate's session, by the random id that its audit records show."""
+    """One session, by the random id that its egress gate signs, and that the audit
+    records of both gates show."""
 
 
 @attrs.frozen

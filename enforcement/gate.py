@@ -83,7 +83,6 @@ class Gate:
     server: str
     audience: NodeId
     post: Post
-    session: bytes = attrs.field(init=False, repr=bytes.hex)
     _judge: Judge = attrs.field(init=False, repr=False)
     _former: Principal | None = attrs.field(init=False, default=None, repr=False)
     _asked: Exchange = attrs.field(init=False, factory=Exchange, repr=False)
@@ -97,24 +96,21 @@ class Gate:
 
     def __attrs_post_init__(self) -> None:
         post, at, name, who = self.post, self.position, self.server, self.audience
-        self.session = post.suite.random(32)
-        self._judge = Judge(
-            post=post, position=at, server=name, audience=who, session=self.session
-        )
-        self._trail = Trail(
-            post=post,
-            position=at,
-            server=name,
-            session=self.session,
-            judge=self._judge,
-        )
-        self._signatory = Signatory(post=post, server=name, audience=who)
+        self._judge = Judge(post=post, position=at, server=name, audience=who)
+        self._trail = Trail(post=post, position=at, server=name, judge=self._judge)
+        me = self._judge.session
+        self._signatory = Signatory(post=post, server=name, audience=who, session=me)
         if post.pins is not None:
             asks = at is not Position.EGRESS
             self._tooling = Tooling(server=name, pins=post.pins, asks=asks)
             self._tooling.is_refused = post.is_refused
         tools = self._tooling
         self._waiting = Antechamber(post=post, position=at, server=name, tooling=tools)
+
+    @property
+    def session(self) -> bytes:
+        """What both gates of this session call it, once one request was signed."""
+        return self._judge.session
 
     def handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
         """Take one event; return what to do, in order. Never raises."""
@@ -156,7 +152,8 @@ class Gate:
         try:
             message = read_message_untrusted(event.data)
             if event.headers and not isinstance(message, Response):
-                check_headers_untrusted(event.headers, message)
+                mirrors = self.post.mirrors(self.server, message)
+                check_headers_untrusted(event.headers, message, mirrors)
             line = line_of(message, event.data)
             if line is not event.data:
                 event = attrs.evolve(event, data=line)

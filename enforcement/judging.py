@@ -17,6 +17,7 @@ from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.leaves import Leaves, TooManyValuesError, commit
 from enforcement.mcp.signing import (
     NO_MANIFEST,
+    NO_SESSION,
     Envelope,
     check_signatures_untrusted,
     check_signer_untrusted,
@@ -53,7 +54,10 @@ class Judge:
     position: Position
     server: str
     audience: NodeId
-    session: bytes = b""
+    session: bytes = attrs.field(
+        default=attrs.Factory(lambda self: self.post.suite.random(32), takes_self=True),
+        repr=bytes.hex,
+    )
     _screen: Screen = attrs.field(init=False, repr=False)
     _concerned: tuple[Principal, tuple[Subject, ...]] | None = attrs.field(
         init=False, default=None, repr=False
@@ -109,11 +113,12 @@ class Judge:
             name = f"session:{refused.id.hex()}"
         elif refused.id != principal.node:
             name = refused.id.hex()[:16]
-        raise DeniedError(
-            Reason.QUARANTINED,
-            f"{refused.kind.value} `{name}` is quarantined",
-            advice=f"run `picket quarantine why {name}` to see the evidence",
-        )
+        raise _quarantined(refused.kind, name)
+
+    def _belongs(self, session: bytes) -> None:
+        """Both gates call a session by one name, that of its egress gate."""
+        if session not in (NO_SESSION, self.session):
+            self.session, self._concerned = session, None
 
     def admit(
         self, request: Request, principal: Principal, seen: bytes, now_ms: UnixMs
@@ -151,6 +156,7 @@ class Judge:
             DeniedError: it may not pass.
         """
         verified = self._verify(request, envelope, principals, seen, now_ms)
+        self._belongs(verified.envelope.body.session)
         if self.post.trust is not None:  # a fresh signature is a fresh proof
             self.post.trust.proved(verified.principal.agent, now_ms)
         named = verified.envelope.body.manifest
@@ -227,6 +233,8 @@ class Judge:
             )
         _check_in_force(principal, body.issued_at_ms)
         check_signer_untrusted(body, principal, self.post.cluster)
+        if self.post.is_refused(Subject(SubjectKind.SESSION, body.session)):
+            raise _quarantined(SubjectKind.SESSION, f"session:{body.session.hex()}")
         if (body.audience, body.server) != (self.audience, self.server):
             raise PeerError("the request is signed for another node or server")
         if (body.method, body.tool) != (request.method, request.tool):
@@ -406,6 +414,14 @@ class Judge:
                 at_ms=now_ms,
             )
         ]
+
+
+def _quarantined(kind: SubjectKind, name: str) -> DeniedError:
+    return DeniedError(
+        Reason.QUARANTINED,
+        f"{kind.value} `{name}` is quarantined",
+        advice=f"run `picket quarantine why {name}` to see the evidence",
+    )
 
 
 def _check_in_force(principal: Principal, at_ms: UnixMs) -> None:

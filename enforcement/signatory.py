@@ -25,6 +25,7 @@ class Signatory:
     post: Post
     server: str
     audience: NodeId
+    session: bytes
     _tickets: int = attrs.field(init=False, default=0)
 
     def ticket(self) -> int:
@@ -59,6 +60,7 @@ class Signatory:
             manifest=NO_MANIFEST if manifest is None else manifest.digest,
             root=leaves.root,
             count=leaves.count,
+            session=self.session,
         )
         return self.issue(item, body)
 

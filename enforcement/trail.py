@@ -45,7 +45,6 @@ class Trail:
     post: Post
     position: Position
     server: str
-    session: bytes
     judge: Judge
     _patience: Patience = attrs.field(init=False, factory=Patience, repr=False)
 
@@ -103,7 +102,7 @@ class Trail:
             reason=reason.value,
             request_id=seen.request_id,
             digest=seen.digest,
-            session=self.session,
+            session=self.judge.session,
         )
 
 

@@ -29,6 +29,7 @@ from gossip.wire import pack, take_bytes, take_int, take_list, unpack_untrusted
 
 REQUEST_ID_BYTES: Final = 16
 NO_MANIFEST: Final = bytes(ID_BYTES)
+NO_SESSION: Final = bytes(ID_BYTES)
 _VERSION = 1
 _BODY_BYTES_MAX = 4_096
 
@@ -45,6 +46,7 @@ class RequestBody:
         bundle: The policy bundle under which the node allowed it.
         manifest: The tool manifest it was made for; zeros while unpinned.
         root, count: The tree of its parameters.
+        session: What its egress gate calls the session; zeros if it told nobody.
     """
 
     cluster: ClusterId = attrs.field(repr=bytes.hex)
@@ -62,6 +64,7 @@ class RequestBody:
     manifest: bytes = attrs.field(default=NO_MANIFEST, repr=bytes.hex)
     root: bytes = attrs.field(repr=bytes.hex)
     count: int
+    session: bytes = attrs.field(default=NO_SESSION, repr=bytes.hex)
 
 
 def write_body(body: RequestBody) -> bytes:
@@ -84,6 +87,7 @@ def write_body(body: RequestBody) -> bytes:
             body.manifest,
             body.root,
             body.count,
+            *([] if body.session == NO_SESSION else [body.session]),
         ]
     )
 
@@ -94,8 +98,11 @@ def read_body_untrusted(data: bytes) -> RequestBody:
     Raises:
         PeerError: malformed.
     """
-    fields = take_list(unpack_untrusted(data, _BODY_BYTES_MAX), 16, 16)
+    fields = take_list(unpack_untrusted(data, _BODY_BYTES_MAX), 16, 17)
     take_int(fields[0], _VERSION, _VERSION)
+    session = take_bytes(fields[16], ID_BYTES, ID_BYTES) if fields[16:] else NO_SESSION
+    if fields[16:] and session == NO_SESSION:
+        raise PeerError("a session without a name")
     ids = [
         take_bytes(fields[i], ID_BYTES, ID_BYTES) for i in (*range(1, 7), 12, 13, 14)
     ]
@@ -122,6 +129,7 @@ def read_body_untrusted(data: bytes) -> RequestBody:
         manifest=ids[7],
         root=ids[8],
         count=take_int(fields[15], 1, limits.LEAVES_MAX),
+        session=session,
     )
 
 

@@ -69,6 +69,8 @@ class SessionEnder:
         principal = session.principal
         if subject.kind is SubjectKind.AGENT:
             return principal.agent == subject.id
+        if subject.kind is SubjectKind.SESSION:
+            return session.name == subject.id
         if subject.kind is not SubjectKind.NODE:
             return False
         egress = session.position is Position.EGRESS

@@ -63,6 +63,11 @@ class SigningRefused(Exception):
 class GateCore(Protocol):
     """What a session needs of a gate."""
 
+    @property
+    def session(self) -> bytes:
+        """What both gates of the session call it."""
+        ...
+
     def handle(self, event: Event, now_ms: UnixMs) -> Sequence[Effect]:
         """Take one event; returns what to do, in order."""
         ...
@@ -154,6 +159,11 @@ class Session:
         self._now_ms = now_ms
         self._renew_in_turn = renew_in_turn
         self._turn = trio.Lock()
+
+    @property
+    def name(self) -> bytes:
+        """What both gates of it call it, in their records and to the court."""
+        return self._gate.session
 
     async def client_said(
         self,

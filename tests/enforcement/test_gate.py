@@ -677,6 +677,28 @@ def test_a_signed_call_counts_once(
     assert told(denial.data)["reason"] == "replayed"
 
 
+def test_both_gates_call_a_session_by_one_name_and_either_can_end_it(
+    town: Town, clerk: Agent, egress: Gate
+) -> None:
+    refused: set[Subject] = set()
+    ingress = gate(Position.INGRESS, town, clerk, post(town, STRICT, refused))
+    sent = leave(egress, call("t"), clerk, town.branch)
+    effects = ingress.handle(sent, NOW)
+    (audit,) = of(effects, Audit)
+    assert audit.session == egress.session == ingress.session
+    ingress.handle(ServerMessage(answer(1)), NOW)
+    refused.add(Subject(SubjectKind.SESSION, egress.session))
+    sent = leave(egress, call("t", 2), clerk, town.branch)
+    (denial,) = of(ingress.handle(sent, NOW), ToClient)
+    assert told(denial.data)["reason"] == "quarantined"
+    fresh = gate(Position.INGRESS, town, clerk, ingress.post)
+    (denial,) = of(fresh.handle(sent, NOW), ToClient)
+    assert told(denial.data)["reason"] == "quarantined", "nor by another stream"
+    other = gate(Position.EGRESS, town, clerk, egress.post)
+    sent = leave(other, call("t", 3), clerk, town.branch)
+    assert of(fresh.handle(sent, NOW), ToServer), "another session goes on"
+
+
 @pytest.mark.parametrize("late_ms", [limits.FRESH_MS_MAX + 1, -1])
 def test_a_stale_call_is_refused_and_so_is_one_from_before_the_start(
     town: Town, clerk: Agent, egress: Gate, ingress: Gate, late_ms: int

@@ -47,6 +47,7 @@ class Stand:
     position: Position
     server: str
     backend: object
+    name: bytes = bytes(32)
 
 
 class Stream:
@@ -114,6 +115,17 @@ async def test_a_nodes_quarantine_ends_what_it_calls_and_what_it_provides() -> N
         while not (streams[0].closed and streams[1].closed):
             await trio.lowlevel.checkpoint()
         assert not streams[2].closed
+
+
+async def test_a_sessions_quarantine_ends_that_session_alone() -> None:
+    streams = [Stream() for _ in range(2)]
+    one = Stand(Who(BOT, ASH), Position.EGRESS, "birch-db", streams[0], b"1" * 32)
+    two = Stand(Who(BOT, ASH), Position.EGRESS, "birch-db", streams[1], b"2" * 32)
+    async with ender(one, two) as made:
+        made.end(Subject(SubjectKind.SESSION, b"1" * 32))
+        while not streams[0].closed:
+            await trio.lowlevel.checkpoint()
+        assert not streams[1].closed
 
 
 async def test_our_own_conviction_ends_all_we_provide() -> None:

@@ -48,11 +48,14 @@ class LoopClock:
         return MonoMs(int((trio.current_time() - self.began) * 1_000))
 
 
+@attrs.define
 class Doors:
-    """Nobody is linked."""
+    """Nobody is linked; remembers who may not be."""
+
+    refused: set[NodeId] = attrs.field(factory=set)
 
     def refuse(self, peer: NodeId, refused: bool) -> None:
-        del peer, refused
+        (self.refused.add if refused else self.refused.discard)(peer)
 
 
 @attrs.define
@@ -62,6 +65,7 @@ class Post:
     justice: Justice
     response: Response
     stream: io.StringIO
+    doors: Doors
 
     @classmethod
     def of(
@@ -70,11 +74,11 @@ class Post:
         judge: Court | None = None,
         before: Sequence[Entry] = (),
     ) -> "Post":
-        stream, clock = io.StringIO(), LoopClock()
+        stream, clock, doors = io.StringIO(), LoopClock(), Doors()
         justice = Justice(
             court=judge or court(),
             names=Names(),
-            doors=Doors(),
+            doors=doors,
             clock=clock,
             log=Log("error", clock, stream),
             metrics=Metrics(),
@@ -87,7 +91,7 @@ class Post:
             justice.hear(entry)
         justice.restored()
         response.restored()
-        return cls(justice, response, stream)
+        return cls(justice, response, stream, doors)
 
     def hear(self, *entries: Entry) -> None:
         for entry in entries:
@@ -213,6 +217,20 @@ async def test_operators_who_release_an_agent_vouch_for_it_and_time_alone_does_n
     for ruling in other.justice.court.tick(UnixMs(until + 1)):
         other.response.ruled(ruling)
     assert trusted == [AGENT.id]
+
+
+async def test_links_are_refused_again_after_a_restart_until_a_release() -> None:
+    feeds = Feeds()
+    post = Post.of()
+    said = [feeds.accuse("ash", subject("cedar"), proof=b"c")]
+    post.hear(*said)
+    assert post.doors.refused == {node("cedar")}
+    assert Post.of(before=said).doors.refused == {node("cedar")}
+    freed = write_release(subject("cedar"), "")
+    said.append(feeds.decide("ash", ActKind.RELEASE, freed, NOW + 1))
+    post.hear(*said)
+    assert post.doors.refused == set()
+    assert Post.of(before=said).doors.refused == set()
 
 
 async def test_what_blocks_follows_the_configuration() -> None:

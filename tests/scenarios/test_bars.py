@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.reading import load
 from scenarios.run import run
-from scenarios.script import Scenario
+from tests.support.slander import slander
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
@@ -26,13 +26,10 @@ def test_one_report_reaches_ten_thousand_nodes_in_a_minute_of_one_core() -> None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= 8 << 20  # KiB
 
 
-FAR = pytest.mark.xfail(reason="225 ms: see docs/decisions/0031", strict=False)
-
-
 @pytest.mark.parametrize(
     ("name", "p99_ms"),
     [
-        pytest.param("droppers_10", 186, marks=FAR),
+        ("droppers_10", 186),
         ("droppers_30", 500),
         ("droppers_50", 1_500),
     ],
@@ -51,19 +48,6 @@ def test_droppers_among_ten_thousand_delay_little_and_hide_nothing(
 @pytest.mark.parametrize("part", range(PARTS))
 def test_as_many_liars_as_are_borne_convince_nobody(part: int) -> None:
     for seed in range(part, TRIALS, PARTS):
-        verdict = run(_slander(4 + seed // PARTS % 10), seed)
+        verdict = run(slander(4 + seed // PARTS % 10), seed)
         assert verdict.passed, (seed, verdict.failures)
         assert verdict.figures["false_quarantines"] == 0
-
-
-def _slander(size: int) -> Scenario:
-    """The scenario of the library among so many, without its long beginning and end."""
-    whole = load("slander")
-    liars = (size - 1) // 3
-    return attrs.evolve(
-        whole,
-        nodes=(("honest", size - liars), ("liar", liars)),
-        cluster=attrs.evolve(whole.cluster, colluders=liars),
-        story=tuple(attrs.evolve(step, at_s=1.0) for step in whole.story),
-        length_s=6,
-    )

@@ -110,7 +110,7 @@ class Justice:
             is_own = entry.author == court.me and not _is_by_hand(report)
             stands = court.standing(report.subject, now).level is not Level.CLEAR
             if is_own and stands and now < entry.issued_at_ms + ISOLATION_MS:
-                self._perform(court.saw(report, now))
+                self._perform(court.saw(report, now, since=entry.issued_at_ms))
 
     def change(self, *, observe: bool, isolates: bool, observes_gate: bool) -> None:
         """Take over other modes: what they hold back is let go, what they do not

@@ -110,10 +110,13 @@ class Court:
         rulings = [r for r in touched.rulings if not self._is_known(r)]
         return rulings + self._settle(touched.subjects, now, touched.everybody)
 
-    def saw(self, report: Report, now: UnixMs) -> list[Ruling]:
+    def saw(
+        self, report: Report, now: UnixMs, since: UnixMs | None = None
+    ) -> list[Ruling]:
         """Own evidence, before it is even signed: isolate a hostile node at once.
 
-        No vote and no cap; only our own link and our own gates.
+        No vote and no cap; only our own link and our own gates. ``since`` is when it
+        was seen, if before ``now``.
         """
         subject = report.subject
         if (
@@ -124,7 +127,9 @@ class Court:
             return []
         if not self.isolates:
             return [Spared(NodeId(subject.id), report.category)]
-        self._isolated[NodeId(subject.id)] = now + ISOLATION_MS
+        end = (now if since is None else since) + ISOLATION_MS
+        node = NodeId(subject.id)
+        self._isolated[node] = max(end, self._isolated.get(node, 0))
         return self._settle({}, now)
 
     def tick(self, now: UnixMs) -> list[Ruling]:

@@ -31,6 +31,8 @@ CITIES: Final[Mapping[str, tuple[float, float]]] = {
 
 def way_us(one: str, other: str) -> int:
     """One way from city to city, in microseconds; 0 within a city."""
+    if one == other:
+        return 0
     (lat1, lon1), (lat2, lon2) = (
         (radians(lat), radians(lon)) for lat, lon in (CITIES[one], CITIES[other])
     )

@@ -35,6 +35,18 @@ class Link:
     """What waits for a partition to heal, or for the link to be given up."""
 
 
+def ways_us(plan: NetworkPlan) -> dict[tuple[str, str], int]:
+    """One way between any two of the cities, in microseconds; as given, or computed."""
+    given = {frozenset(pair.split()): round(ms * 1_000) for pair, ms in plan.ways_ms}
+    return {
+        (one, other): given[pair]
+        if (pair := frozenset((one, other))) in given
+        else way_us(one, other)
+        for one in plan.cities
+        for other in plan.cities
+    }
+
+
 @attrs.define
 class Network:
     """All chance of the network comes from ``rng``."""
@@ -51,8 +63,7 @@ class Network:
 
     def __attrs_post_init__(self) -> None:
         self.loss, self.duplicate = self.plan.loss, self.plan.duplicate
-        cities = self.plan.cities
-        self._ways = {(a, b): way_us(a, b) for a in cities for b in cities}
+        self._ways = ways_us(self.plan)
 
     def link(self, src: int, dst: int) -> Link:
         """A fresh link."""

@@ -148,10 +148,7 @@ def _roles(table: Table, key: str) -> tuple[str, ...]:
 def _network(table: Table) -> NetworkPlan:
     table.only({field.name for field in attrs.fields(NetworkPlan)} | {"delay_ms"})
     cities = table.listed("cities", str, [])
-    for city in cities:
-        if city not in CITIES:
-            known = ", ".join(CITIES)
-            raise table.wrong("cities", f"unknown city `{city}`; known are {known}")
+    ways = _ways(table.table("ways_ms"), cities)
     delay = table.table("delay_ms")
     delay.only({"min", "mean"})
     least = delay.number("min", 0.1, 0.001, 60_000)
@@ -160,6 +157,7 @@ def _network(table: Table) -> NetworkPlan:
             min_ms=least, mean_ms=delay.number("mean", least * 3, least, 60_000)
         ),
         cities=cities,
+        ways_ms=ways,
         loss=table.number("loss", 0.0, 0.0, 0.99),
         duplicate=table.number("duplicate", 0.0, 0.0, 1.0),
         datagrams=table.flag("datagrams", False),
@@ -167,6 +165,25 @@ def _network(table: Table) -> NetworkPlan:
         if "uplink_mbit" in table
         else None,
     )
+
+
+def _ways(table: Table, cities: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Measured ways between cities; every other pair must be of known cities."""
+    for pair in table.names:
+        if len(pair.split()) != 2 or not set(pair.split()) <= set(cities):
+            raise table.wrong(pair, f"`{pair}` is not a pair of the cities")
+    given = {frozenset(pair.split()) for pair in table.names}
+    for one in cities:
+        for other in cities:
+            strange = {one, other} - set(CITIES)
+            if strange and one != other and frozenset((one, other)) not in given:
+                known = ", ".join(CITIES)
+                raise table.wrong(
+                    None,
+                    f"the way from `{one}` to `{other}` is neither given here nor"
+                    f" computed; known cities are {known}",
+                )
+    return tuple((pair, table.number(pair, 0.0, 0.0, 60_000)) for pair in table.names)
 
 
 def _costs(table: Table) -> Costs:

@@ -31,6 +31,8 @@ class NetworkPlan:
     Attributes:
         delay: Of every link; of links within one city when there are cities.
         cities: Where nodes live, in turn; distance then adds to the delay.
+        ways_ms: One way between two of them, as measured, by ``one other``; what is
+            not given is computed, if both are real cities.
         loss: Share of frames that are lost, 0 to 1.
         duplicate: Share of frames that arrive twice.
         datagrams: Lost frames stay lost and overtaking is allowed. Otherwise a
@@ -41,6 +43,7 @@ class NetworkPlan:
 
     delay: Delay = Delay()
     cities: tuple[str, ...] = ()
+    ways_ms: tuple[tuple[str, float], ...] = ()
     loss: float = 0.0
     duplicate: float = 0.0
     datagrams: bool = False

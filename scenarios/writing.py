@@ -57,7 +57,10 @@ def _section(
     for key, value in attrs.asdict(plan, recurse=False).items():
         if value == standard[key]:
             continue
-        if key == "delay":
+        if key == "ways_ms":
+            pairs = ", ".join(f"{_value(pair)} = {ms}" for pair, ms in value)
+            yield f"ways_ms = {{ {pairs} }}"
+        elif key == "delay":
             yield f"delay_ms = {{ min = {value.min_ms}, mean = {value.mean_ms} }}"
         else:
             yield f"{key} = {_value(value)}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scenarios.agenda import Agenda
 from scenarios.geography import CITIES, way_us
-from scenarios.network import RESEND_US, STALLED_FRAMES_MAX, Link, Network
+from scenarios.network import RESEND_US, STALLED_FRAMES_MAX, Link, Network, ways_us
 from scenarios.script import Delay, NetworkPlan
 
 
@@ -83,3 +83,15 @@ def test_cities_are_as_far_as_cables_make_them(
     assert low_ms * 1_000 < way_us(one, other) < high_ms * 1_000
     assert way_us(one, other) == way_us(other, one)
     assert all(way_us(city, city) == 0 for city in CITIES)
+
+
+def test_ways_that_were_measured_are_taken_as_they_are() -> None:
+    plan = NetworkPlan(
+        cities=("london", "lab", "tokyo"),
+        ways_ms=(("london lab", 3.5), ("lab tokyo", 99.0)),
+    )
+    ways = ways_us(plan)
+    assert ways["lab", "london"] == ways["london", "lab"] == 3_500
+    assert ways["lab", "tokyo"] == 99_000
+    assert ways["london", "tokyo"] == way_us("london", "tokyo")
+    assert ways["lab", "lab"] == 0

@@ -52,6 +52,16 @@ false_quarantines = 0
         ("quarantine agent-7", "hug agent-7", "line 20: expect.never: `hug agent-7`"),
         ("quarantine agent-7", "quarantine bob-1", "there is no `bob-1`"),
         ("false_quarantines", "falsehoods", "line 23: bars.falsehoods: unknown figure"),
+        (
+            "[nodes]",
+            '[network]\ncities = ["london", "lab"]\n[nodes]',
+            "network.ways_ms: the way from `london` to `lab` is neither given here",
+        ),
+        (
+            "[nodes]",
+            '[network]\ncities = ["lab"]\nways_ms = { "lab rome" = 1 }\n[nodes]',
+            "`lab rome` is not a pair of the cities",
+        ),
         ("[nodes]", "[nods]", "line 4: nods: unknown key `nods`"),
         ("[nodes]", "nodes]", "not valid TOML"),
     ],
@@ -102,3 +112,10 @@ def test_other_sizes_keep_roles_and_the_nodes_that_are_named(size: int) -> None:
     assert scenario.size == size
     assert dict(scenario.nodes)["liar"] == pytest.approx(size * 4 / 13, abs=1)
     assert load("hospital").resized(3).size >= 13
+
+
+def test_measured_ways_written_down_read_the_same() -> None:
+    network = '[network]\ncities = ["lab", "tokyo"]\nways_ms = { "lab tokyo" = 80 }\n'
+    scenario = parse(GOOD + network, "good")
+    assert scenario.network.ways_ms == (("lab tokyo", 80.0),)
+    assert parse(write_scenario(scenario), "good") == scenario

@@ -255,6 +255,7 @@ async def test_what_is_ruled_twice_is_done_once(tmp_path: Path) -> None:
     command = (sys.executable, "-c", copy, str(out))
     hook = HookConfig(command=command, events=(), deadline_s=10)
     post = Post.of(ResponseConfig(nftables=True, hooks={"x": hook}), town())
+    post.response.nft.command = ("/bin/true",)  # this machine's own filter is not ours
     post.hear(Feeds().accuse("ash", subject("cedar"), proof=b"c"))
     standing = post.justice.court.standing(subject("cedar"), NOW)
     blocked = wish(post)

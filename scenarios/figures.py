@@ -235,6 +235,7 @@ class Figures:
             "bytes_per_node": sum(c.sent_bytes for c in honest) / max(1, len(honest)),
             "duplicates_per_batch": self.known / max(1, self.accepted),
             "rejected": float(self.rejected),
+            "forbidden_served": float(self._leaked),
         }
         if self.reach_us:
             found["reach_p50_ms"] = percentile(self.reach_us, 0.5) / 1_000
@@ -244,8 +245,6 @@ class Figures:
             found["served_percent"] = 100 * len(self._call_us) / self._calls
             found["call_p50_ms"] = percentile(self._call_us, 0.5) / 1_000
             found["call_p99_ms"] = percentile(self._call_us, 0.99) / 1_000
-        if self._calls or self._suspects:
-            found["forbidden_served"] = float(self._leaked)
         if due:
             found["cut_percent"] = 100 * min(1.0, len(cut) / due)
         if cut:

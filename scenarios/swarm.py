@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from scenarios.evidence import HOSTILE_TOOL
 from scenarios.run import run
 from scenarios.script import (
     Cluster,
@@ -58,7 +59,7 @@ def random_scenario(seed: int) -> Scenario:
     )
     steps = [
         step
-        for make in (_speaking, _faults, _attacks)
+        for make in (_speaking, _calling, _faults, _attacks)
         for step in make(rng, scenario, roles)
     ]
     return attrs.evolve(scenario, story=tuple(sorted(steps, key=lambda s: s.at_s)))
@@ -74,7 +75,7 @@ def _expected() -> Expectations:
             "quarantine guilty",
         ),
         within_s=60.0,
-        bars=(("false_quarantines", 0.0),),
+        bars=(("false_quarantines", 0.0), ("forbidden_served", 0.0)),
     )
 
 
@@ -92,6 +93,25 @@ def _speaking(
     for role in sorted({"equivocator"} & roles.keys()):
         for i in range(roles[role]):
             yield Step(at_s=5.0, does="report", who=(Some(f"{role}-{i}"),))
+
+
+def _calling(
+    rng: random.Random, scenario: Scenario, roles: dict[str, int]
+) -> Iterator[Step]:
+    """Honest agents call; now and then one tries what is forbidden."""
+    for _ in range(rng.randint(0, 2)):
+        forbidden = rng.random() < 0.3
+        yield Step(
+            at_s=_time(rng, scenario),
+            does="call",
+            who=(_one_of(rng, "honest", roles),),
+            whom=(_one_of(rng, "honest", roles),),
+            tool=HOSTILE_TOOL if forbidden else "ask",
+            role=rng.choice(["", "clerk"]),
+            forbidden=forbidden,
+            every_s=rng.choice([0.1, 1.0]),
+            times=rng.randint(1, 10),
+        )
 
 
 def _faults(

@@ -54,7 +54,9 @@ def test_a_run_does_not_depend_on_how_this_process_hashes() -> None:
         "from scenarios.swarm import random_scenario\n"
         "from scenarios.run import run\n"
         "from scenarios.reading import load\n"
-        "for s in (random_scenario(3), random_scenario(8), load('retail').reduced()):\n"
+        "names = ('retail', 'bank', 'hospital', 'colluders')\n"
+        "told = [random_scenario(3), random_scenario(8)]\n"
+        "for s in told + [load(name).reduced() for name in names]:\n"
         "    print(run(s, 5).trace_digest)\n"
     )
     digests = {

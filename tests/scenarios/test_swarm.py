@@ -9,13 +9,16 @@ import pytest
 
 from enforcement.decide.case import Voice
 from enforcement.decide.rules import MICRO
-from enforcement.defend.policy import Policy
+from enforcement.defend.policy import Call, Policy
+from enforcement.detect.pins import Manifest
+from enforcement.judging import Judge, Verified
 from gossip.intake import Intake
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
 from gossip.pen import Pen
 from gossip.spread.sync import Sync
 from gossip.suite import Suite
+from gossip.units import UnixMs
 from scenarios.evidence import ProofReader
 from scenarios.run import run
 from scenarios.script import Scenario
@@ -74,6 +77,24 @@ class Credulous(ToySuite):
         """Yes."""
 
 
+def plant_an_open_gate(patch: pytest.MonkeyPatch) -> None:
+    """Whoever signs what it asks of another node may have it."""
+    real = Judge._follow_policy
+
+    def follow(
+        judge: Judge,
+        call: Call,
+        verified: Verified | None,
+        seen: bytes,
+        now_ms: UnixMs,
+        manifest: Manifest | None = None,
+    ) -> None:
+        if verified is None:
+            real(judge, call, verified, seen, now_ms, manifest)
+
+    patch.setattr(Judge, "_follow_policy", follow)
+
+
 Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -84,6 +105,7 @@ Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
         (plant_blind_trust_in_proofs, "never `"),
         (plant_deafness_to_forks, "`quarantine guilty` did not"),
         (plant_lazy_reconciliation, "(agree|everything)` did not"),
+        (plant_an_open_gate, "`forbidden_served` is"),
         (plant_a_silent_rotation, "(agree|everything)` did not"),
     ],
 )

@@ -40,6 +40,7 @@ class Response:
         sessions: The MCP sessions that are open now.
         observes_tools: Sessions that would be ended are only counted.
         restore_trust: Called for an agent that operators released.
+        on_tools: Called with whoever's tools are withdrawn, or come back.
     """
 
     justice: Justice
@@ -47,6 +48,7 @@ class Response:
     sessions: Callable[[], Iterable[Session]]
     observes_tools: bool = False
     restore_trust: Callable[[AgentId, UnixMs], None] = lambda _agent, _now: None
+    on_tools: Callable[[Subject], None] = lambda _subject: None
     nft: Nftables = attrs.field(init=False)
     _hooks: dict[str, Hook] = attrs.field(init=False, factory=dict)
     _ender: SessionEnder = attrs.field(init=False)
@@ -146,11 +148,13 @@ class Response:
                 else:
                     self._ender.end(subject)
                 self._block()
+                self.on_tools(subject)
                 self._tell_hooks("quarantined", subject, standing)
                 self._page(subject, standing, held_back=False)
             case rulings.Allow(subject) if subject in self._cut_off:
                 self._cut_off.discard(subject)
                 self._block()
+                self.on_tools(subject)
                 self._tell_hooks("released", subject, self._standing(subject))
                 self._pager.ended(subject)
                 self._vouch(subject)
@@ -184,9 +188,12 @@ class Response:
             for subject, standing in self.justice.court.denied_nodes().items()
             if standing.until_ms is not None
         }
-        members = self.justice.court.roster.members()
-        never = self.config.never_block
-        self.nft.block(choose_blocked(members, until, never, self.justice.court.me))
+        court, never = self.justice.court, self.config.never_block
+        roster = court.roster
+        blocked = choose_blocked(
+            roster.members(), until, never, court.me, roster.is_confirmed
+        )
+        self.nft.block(blocked)
 
     def _tell_hooks(
         self,

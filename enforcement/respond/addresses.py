@@ -2,10 +2,12 @@
 
 An address is no principal: it may be shared by several members, or be the way
 to something that must never be cut. So only what one member alone is known by
-is ever blocked, and never what the operators protect.
+is ever blocked, and never what the operators protect; nor what nobody but a
+newcomer itself says is its address, since it could name a resolver or a gateway,
+and then let itself be convicted.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 
@@ -21,12 +23,14 @@ def choose_blocked(
     until: Mapping[NodeId, UnixMs],
     never_block: Collection[IpNetwork],
     mine: NodeId,
+    vouched: Callable[[NodeId], bool],
 ) -> dict[IpAddress, UnixMs]:
     """Addresses to block, each with the end of its owner's quarantine.
 
     Args:
         until: Who is cut off, and until when.
         mine: This node, whose own addresses are never blocked.
+        vouched: Whether operators know a member: a founder, or one they confirmed.
 
     Returns:
         Only addresses that exactly one member uses. Names are left out: what
@@ -41,7 +45,7 @@ def choose_blocked(
     blocked: dict[IpAddress, UnixMs] = {}
     for address, nodes in owners.items():
         (owner, *others) = nodes
-        if others or owner == mine or owner not in until:
+        if others or owner == mine or owner not in until or not vouched(owner):
             continue
         if address.is_unspecified or address.is_multicast:
             continue

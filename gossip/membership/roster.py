@@ -109,6 +109,13 @@ class Roster:
         """Whether the founders' file names the node."""
         return any(founder.node == node for founder in self.founders.nodes)
 
+    def is_confirmed(self, node: NodeId) -> bool:
+        """Whether operators know the node: a founder, or a newcomer they confirmed."""
+        newcomer = self.newcomer(node)
+        if newcomer is None:
+            return self.is_founder(node)
+        return newcomer.confirmed_ms is not None
+
     @property
     def endorsements(self) -> int:
         """How many it takes."""

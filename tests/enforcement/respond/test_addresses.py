@@ -20,9 +20,14 @@ def member(mark: str, *hosts: str) -> Founder:
     )
 
 
+NEWCOMER = member("n", "192.0.2.53")
+
+
 def blocked(*members: Founder, never: str = "203.0.113.0/24") -> set[str]:
     out = {m.node: UNTIL for m in members if m.name != "h"}
-    chosen = choose_blocked(members, out, [ip_network(never)], ME)
+    chosen = choose_blocked(
+        members, out, [ip_network(never)], ME, lambda node: node != NEWCOMER.node
+    )
     assert set(chosen.values()) <= {UNTIL}
     return {str(address) for address in chosen}
 
@@ -51,7 +56,13 @@ def test_what_is_no_single_host_is_left_alone() -> None:
     assert blocked(member("a", *hosts)) == set()
 
 
+def test_a_newcomer_cannot_have_a_bystander_blocked_but_can_be_one() -> None:
+    assert blocked(NEWCOMER) == set(), "who says that this is its address?"
+    assert blocked(member("a", "192.0.2.53"), NEWCOMER) == set()
+
+
 def test_who_is_not_cut_off_is_not_blocked() -> None:
-    chosen = choose_blocked([member("a", "192.0.2.1")], {}, [], ME)
+    everybody = [member("a", "192.0.2.1")]
+    chosen = choose_blocked(everybody, {}, [], ME, lambda _node: True)
     assert chosen == {}
     assert ip_address("192.0.2.1") not in chosen

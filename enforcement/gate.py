@@ -57,7 +57,7 @@ from enforcement.outbox import Outbox, Outgoing
 from enforcement.post import DeniedError, Post
 from enforcement.principal import Principal
 from enforcement.signatory import Signatory
-from enforcement.tooling import WORDLESS, Tooling
+from enforcement.tooling import WORDLESS, Tooling, write_refusal
 from enforcement.trail import Seen, Trail, is_junk
 from gossip.errors import PeerError
 from gossip.units import NodeId, UnixMs
@@ -195,9 +195,7 @@ class Gate:
             why = DeniedError(Reason.INTERNAL, f"Picket failed on this call ({kind})")
         self._judge.distrust(self.principal, why, seen.at_ms)
         accuses = bool(why.evidence)
-        denial = write_denial(
-            request.key, str(why), why.reason, rule=why.rule, advice=why.advice
-        )
+        denial = write_refusal(request, why)
         return [
             *why.evidence,
             *self._trail.denied(seen, why.reason, why.rule, accuses=accuses),
@@ -338,7 +336,7 @@ class Gate:
             if message.key is not None and not self._asked.answer(message.key):
                 return self._trail.dropped(seen, Reason.UNASKED)
         refused = self._judge.find_refused(self.principal) is not None
-        if refused:
+        if refused or self.post.is_poisoned(message):
             return self._cut_off(message, seen)
         if isinstance(message, Response):
             return self._answer(message, data, seen.at_ms)
@@ -402,7 +400,7 @@ class Gate:
         if isinstance(message, Response) and message.key is not None:
             if self._tooling is not None:
                 self._tooling.take_note(message.key)
-            sentence = "the answer came after a quarantine"
+            sentence = "who answers, or what is in the answer, is quarantined"
             denial = write_denial(message.key, sentence, Reason.QUARANTINED)
             effects.append(ToClient(denial))
         return effects

@@ -113,7 +113,8 @@ class Judge:
             name = f"session:{refused.id.hex()}"
         elif refused.id != principal.node:
             name = refused.id.hex()[:16]
-        raise _quarantined(refused.kind, name)
+        provider = refused.id == self.audience != principal.node
+        raise _quarantined(refused.kind, name, withdraws=provider)
 
     def _belongs(self, session: bytes) -> None:
         """Both gates call a session by one name, that of its egress gate."""
@@ -416,11 +417,14 @@ class Judge:
         ]
 
 
-def _quarantined(kind: SubjectKind, name: str) -> DeniedError:
+def _quarantined(
+    kind: SubjectKind, name: str, *, withdraws: bool = False
+) -> DeniedError:
     return DeniedError(
         Reason.QUARANTINED,
         f"{kind.value} `{name}` is quarantined",
         advice=f"run `picket quarantine why {name}` to see the evidence",
+        withdraws=withdraws,
     )
 
 

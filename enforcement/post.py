@@ -10,10 +10,11 @@ from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import Approvals, TrustBook
 from enforcement.defend.testimony import AuditBudget, WitnessBudget
 from enforcement.defend.trial import Trial
+from enforcement.detect.artefacts import contents
 from enforcement.detect.pins import Pins
-from enforcement.effects import Effect, Subject
+from enforcement.effects import Effect, Subject, SubjectKind
 from enforcement.mcp.headers import Mirrors
-from enforcement.mcp.jsonrpc import Message, Reason, Request
+from enforcement.mcp.jsonrpc import Message, Reason, Request, Response
 from gossip.suite import Suite
 from gossip.units import AgentId, ClusterId
 
@@ -31,6 +32,7 @@ class Post:
         is_refused: Whether the calls of a subject are cut off now.
         spares: Whether gates only observe: then a denial of an agent, by a rule or
             for a reason, is counted by this very question, and does not happen.
+        refuses_artefacts: Whether anything is cut off by its content now.
         pins: The tools of all servers; None: any tool may be called.
         trust: None: all agents are trusted fully.
         trial: A policy on trial beside the live one, if any.
@@ -45,6 +47,7 @@ class Post:
     witnesses: WitnessBudget
     audits: AuditBudget = attrs.field(factory=AuditBudget)
     is_refused: Callable[[Subject], bool]
+    refuses_artefacts: Callable[[], bool] = lambda: False
     spares: Callable[[AgentId, str], bool] = _never
     pins: Pins | None = None
     trust: TrustBook | None = None
@@ -64,12 +67,20 @@ class Post:
         pinned = self.pins.find(server, message.tool)
         return {} if pinned is None else pinned.mirrors
 
+    def is_poisoned(self, message: Message) -> bool:
+        """Whether an answer carries something that is cut off by its content."""
+        if not isinstance(message, Response) or not self.refuses_artefacts():
+            return False
+        named = (Subject(SubjectKind.ARTEFACT, one) for one in contents(message.result))
+        return any(map(self.is_refused, named))
+
 
 class DeniedError(Exception):
     """A request may not pass.
 
     Attributes:
         evidence: `Witness` and `Proof` effects to perform besides.
+        withdraws: What the server offers is withdrawn: its lists are empty.
     """
 
     def __init__(
@@ -80,9 +91,11 @@ class DeniedError(Exception):
         rule: str = "",
         advice: str = "",
         evidence: Sequence[Effect] = (),
+        withdraws: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.reason = reason
         self.rule = rule
         self.advice = advice
         self.evidence = evidence
+        self.withdraws = withdraws

@@ -17,16 +17,23 @@ from enforcement import limits
 from enforcement.defend.compliance import Tags, mark, redact
 from enforcement.detect.pins import Manifest, Pins, Sighting, read_manifest_untrusted
 from enforcement.effects import Effect, Subject, SubjectKind, ToolSeen
-from enforcement.mcp.jsonrpc import Notification, Request, Response
+from enforcement.mcp.jsonrpc import Notification, Request, Response, write_denial
 from enforcement.mcp.strictjson import (
     Json,
     RequestKey,
     read_json_untrusted,
     write_json,
 )
+from enforcement.post import DeniedError
 from gossip.errors import PeerError
 from gossip.units import UnixMs
 
+_LISTS: Final = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
 WORDLESS: Final = ("ping", "roots/list")
 """What a server may ask while it works on data that the agent must not see."""
 _TASKS_MAX: Final = 1_024
@@ -252,6 +259,17 @@ class Tooling:
             refused = self.is_refused(Subject(SubjectKind.ARTEFACT, manifest.digest))
             learnt.append((sighting is not Sighting.CHANGED and not refused, news))
         return learnt
+
+
+def write_refusal(request: Request, why: DeniedError) -> bytes:
+    """What the agent is told: the denial, or that nothing is offered any more."""
+    offered = _LISTS.get(request.method)
+    if why.withdraws and offered is not None:
+        result: Json = {offered: [], "resultType": "complete"}
+        return write_json({"jsonrpc": "2.0", "id": request.key, "result": result})
+    return write_denial(
+        request.key, str(why), why.reason, rule=why.rule, advice=why.advice
+    )
 
 
 def _shown(result: dict[str, Json], tags: Tags, hidden: frozenset[str]) -> Json:

@@ -299,6 +299,7 @@ class Daemon:
             sessions=self.proxies.desk.sessions,
             observes_tools=config.observes("tools"),
             restore_trust=self.guard.restore_trust,
+            on_tools=self.proxies.discovery.ruled,
         )
         self._first_day = Alarm(self.clock)
         self.metrics.members.set(self.roster.size)

@@ -186,6 +186,7 @@ class Guard:
                 replay=replay,
                 witnesses=WitnessBudget(),
                 is_refused=is_refused,
+                refuses_artefacts=court.denies_artefacts,
                 spares=spares,
                 pins=pins,
                 trust=TrustBook(),

@@ -13,6 +13,7 @@ from gossip.units import NodeId
 from node.clerk import Clerk
 from node.clock import Clock
 from node.config import Config
+from node.discovery import Discovery
 from node.guard import Guard
 from node.linkage import Linkage
 from node.log import Log
@@ -58,6 +59,7 @@ class Proxies:
     links: Linkage
     desk: Desk
     provider: HttpProvider
+    discovery: Discovery
     http: McpHttp | None = None
 
     @classmethod
@@ -93,9 +95,24 @@ class Proxies:
             is_refused=guard.post.is_refused,
         )
         provider = HttpProvider(desk)
+        discovery = Discovery(
+            pins=guard.pins,
+            roster=roster,
+            sessions=desk.sessions,
+            own=lambda: desk.servers,
+            me=me,
+        )
+        guard.pins.on_shown = discovery.changed
         links.handle_stream(MESH_PROTOCOL, MeshProvider(desk).serve)
         links.handle_stream(HTTP_PROTOCOL, provider.serve)
-        return cls(config=config, ring=ring, links=links, desk=desk, provider=provider)
+        return cls(
+            config=config,
+            ring=ring,
+            links=links,
+            desk=desk,
+            provider=provider,
+            discovery=discovery,
+        )
 
     async def start(
         self,
@@ -106,6 +123,7 @@ class Proxies:
     ) -> None:
         """Serve wraps at ``door`` and MCP on ``http``, if any, until cancelled."""
         nursery.start_soon(WrapDoor(self.desk).serve, door)
+        nursery.start_soon(self.discovery.run)
         nursery.start_soon(self.provider.tend)
         if http is None:
             return

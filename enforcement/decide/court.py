@@ -153,6 +153,10 @@ class Court:
         """Why the subject's calls are refused now, or None. Two look-ups."""
         return self._enforcement.denial(subject)
 
+    def denies_artefacts(self) -> bool:
+        """Whether anything is cut off by its content now."""
+        return self._enforcement.denies_artefacts
+
     def denied_nodes(self) -> Mapping[Subject, Standing]:
         """The nodes whose calls are refused now."""
         return self._enforcement.denied_nodes

@@ -186,6 +186,7 @@ class Enforcement:
     _of_nodes: Enforced = attrs.field(init=False)
     _denied: dict[Subject, Standing] = attrs.field(init=False, factory=dict)
     _held_back: dict[Subject, Withheld] = attrs.field(init=False, factory=dict)
+    _artefacts: set[Subject] = attrs.field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
         self._of_nodes = NOTHING
@@ -199,6 +200,11 @@ class Enforcement:
     def withheld(self, subject: Subject) -> Withheld | None:
         """Why a quarantine is decided but not enforced, if so."""
         return self._held_back.get(subject) or self._of_nodes.held_back.get(subject)
+
+    @property
+    def denies_artefacts(self) -> bool:
+        """Whether anything is cut off by its content."""
+        return bool(self._artefacts)
 
     @property
     def denied_nodes(self) -> Mapping[Subject, Standing]:
@@ -265,12 +271,15 @@ class Enforcement:
     def _review_other(self, subject: Subject, now: int) -> list[Change]:
         was_denied = self._denied.pop(subject, None) is not None
         was_held = self._held_back.pop(subject, None)
+        self._artefacts.discard(subject)
         standing = self._others.get(subject)
         if standing is None:
             return [(subject, None)] if was_denied or was_held else []
         why = spare(subject, standing, self.mercy, now, observe=self.observe)
         if why is None:
             self._denied[subject] = standing
+            if subject.kind is SubjectKind.ARTEFACT:
+                self._artefacts.add(subject)
             return [] if was_denied else [(subject, standing)]
         self._held_back[subject] = why
         return [] if was_held is why else [(subject, why)]

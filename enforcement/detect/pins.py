@@ -148,6 +148,8 @@ class Pins:
 
     on_pinned: Callable[[str], None] = lambda server: None
     """Called with the server whenever what `write` would return has changed."""
+    on_shown: Callable[[str], None] = lambda server: None
+    """Called with the server whenever a tool is held, or is no longer."""
     _pinned: dict[str, dict[str, Manifest]] = attrs.field(
         init=False, factory=dict, repr=False
     )
@@ -190,15 +192,19 @@ class Pins:
         if self._published.get(key, manifest.digest) != manifest.digest:
             return Sighting.CHANGED
         if pinned is not None and pinned.digest == manifest.digest:
-            self._held.pop(key, None)
+            if self._held.pop(key, None) is not None:
+                self.on_shown(manifest.server)
             return Sighting.SAME
         if pinned is not None and (*key, manifest.digest) in self._approved:
             self._held.pop(key, None)
             self._pinned[manifest.server][manifest.tool] = manifest
             self.on_pinned(manifest.server)
+            self.on_shown(manifest.server)
             return Sighting.SAME
         if pinned is not None:
-            self._held[key] = manifest
+            before, self._held[key] = self._held.get(key), manifest
+            if before is None:
+                self.on_shown(manifest.server)
             return Sighting.CHANGED
         tools = self._pinned.setdefault(manifest.server, {})
         size = sum(len(m.encoded) for m in tools.values()) + len(manifest.encoded)
@@ -228,6 +234,7 @@ class Pins:
         if changed is not None:
             self._pinned[server][tool] = changed
             self.on_pinned(server)
+            self.on_shown(server)
         return changed
 
     def approve(self, server: str, tool: str, digest: bytes) -> None:

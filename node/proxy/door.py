@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -57,6 +58,7 @@ class WrapDoor:
         await frames.send(WrapFrame.WELCOME, b"")
         backend = _WrapBackend(frames)
         session = desk.session(Position.LOCAL, principal, server, desk.node, backend)
+        session.outlet = partial(frames.send, WrapFrame.TO_CLIENT)
         try:
             await _carry(session, frames)
         finally:

@@ -11,6 +11,7 @@ time, so that a notification never overtakes the request before it while that
 request is being signed.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -159,6 +160,8 @@ class Session:
         self._now_ms = now_ms
         self._renew_in_turn = renew_in_turn
         self._turn = trio.Lock()
+        self.outlet: ToAgent | None = None
+        """Where the agent's side takes what it did not ask for, if anywhere."""
 
     @property
     def name(self) -> bytes:
@@ -208,6 +211,7 @@ class Session:
 
     async def pump(self, to_client: "ToAgent") -> str:
         """Pass on what the backend says until it is lost; returns why it was."""
+        self.outlet = to_client
         try:
             while True:
                 data = await self.backend.receive()
@@ -217,6 +221,14 @@ class Session:
             for reply in await self.server_lost(str(lost)):
                 await to_client(reply)
             return str(lost)
+
+    async def tell_agent(self, data: bytes) -> None:
+        """Say something that nobody asked for, if the agent's side can hear it."""
+        if self.outlet is not None:
+            with contextlib.suppress(
+                trio.BrokenResourceError, trio.ClosedResourceError, Lost
+            ):
+                await self.outlet(data)
 
     async def _drive(
         self,

@@ -1,0 +1,49 @@
+"""Artefacts by content: models, resources and updates in what a server answers.
+
+Each is named by the plain SHA-256 of its bytes, as ``sha256sum`` prints it: text as
+UTF-8, what is base64 decoded. So a poisoned one is dead everywhere by one report,
+while the good version, which has another digest, goes on.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from enforcement.mcp.strictjson import Json
+
+BLOCKS_MAX: Final = 4_096
+
+
+def contents(result: Json) -> Iterator[bytes]:
+    """The digest of each content in an answer to ``resources/read`` or ``tools/call``."""
+    if not isinstance(result, dict):
+        return
+    inner = result.get("result")
+    for part in (result, inner if isinstance(inner, dict) else {}):
+        for name in ("contents", "content", "messages"):
+            blocks = part.get(name)
+            for block in blocks[:BLOCKS_MAX] if isinstance(blocks, list) else ():
+                yield from _of_block(block)
+
+
+def _of_block(block: Json) -> Iterator[bytes]:
+    if not isinstance(block, dict):
+        return
+    for within in (block.get("resource"), block.get("content")):
+        yield from _of_block(within)
+    text = block.get("text")
+    if isinstance(text, str):
+        yield hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    for name in ("blob", "data"):
+        encoded = block.get(name)
+        if isinstance(encoded, str):
+            yield from _of_base64(encoded)
+
+
+def _of_base64(encoded: str) -> Iterator[bytes]:
+    try:
+        yield hashlib.sha256(base64.b64decode(encoded, validate=True)).digest()
+    except (binascii.Error, ValueError):
+        return

@@ -147,10 +147,29 @@ def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
     )
     requests = _requests(daemon, subject)
     headline, *rest = told.sentences
+    reports = _report_ids(daemon, subject)
+    strike: list[Json] = []
+    if any(reports):
+        shown = ", ".join(one[:12] for one in reports if one)
+        strike.append(
+            "What is false can be struck: `picket false-positive REPORT`, here"
+            f" {shown}."
+        )
+    remarks = cast("list[dict[str, Json]]", told.facts["remarks"])
+    named: list[Json] = [
+        {**fact, "report": one} for fact, one in zip(remarks, reports, strict=True)
+    ]
     return {
-        "sentences": [headline, *map(_say_request, requests), *rest],
-        "facts": {**told.facts, "requests": [*requests]},
+        "sentences": [headline, *map(_say_request, requests), *rest, *strike],
+        "facts": {**told.facts, "remarks": named, "requests": [*requests]},
     }
+
+
+def _report_ids(daemon: "Daemon", subject: Subject) -> list[str | None]:
+    """The id of the report behind each remark, as far as it is still held."""
+    case = daemon.court.case(subject)
+    ids = {h.entry.place: h.entry.id.hex() for h in daemon.court.recent()}
+    return [ids.get(r.order[1:]) for r in case.remarks()] if case else []
 
 
 def _requests(daemon: "Daemon", subject: Subject) -> list[dict[str, Json]]:

@@ -163,9 +163,15 @@ class Court:
 
     def isolated(self, node: NodeId, now: UnixMs) -> bool:
         """Whether our own evidence cut this node off, whatever other nodes say."""
-        if not self.isolates or self._isolated.get(node, 0) <= now:
-            return False
-        return self.mercy.allowed_until(Subject(SubjectKind.NODE, node), now) is None
+        return self.isolated_until(node, now) is not None
+
+    def isolated_until(self, node: NodeId, now: UnixMs) -> UnixMs | None:
+        """Until when our own evidence cuts this node off, if it does."""
+        until = self._isolated.get(node, 0) if self.isolates else 0
+        subject = Subject(SubjectKind.NODE, node)
+        if until <= now or self.mercy.allowed_until(subject, now) is not None:
+            return None
+        return UnixMs(until)
 
     def standing(self, subject: Subject, now: UnixMs) -> Standing:
         """Where a subject stands."""

@@ -59,6 +59,13 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
         ),
         _weighing(court, standing),
     ]
+    isolated = None
+    if subject.kind is SubjectKind.NODE:
+        isolated = court.isolated_until(NodeId(subject.id), now)
+    if isolated is not None:
+        sentences.append(
+            f"This node cut it off by itself until {clock(isolated)}, on what it saw."
+        )
     allowed = court.mercy.allowed_until(subject, now)
     stood_down = court.mercy.stands_down_until(now)
     if allowed is not None:
@@ -91,7 +98,17 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             "undo": undo,
             "voices": standing.sum_micro / MICRO,
             "threshold": court.rules.threshold / MICRO,
-            "remarks": [_fact(court, remark, live, now) for remark in remarks],
+            "members": court.rules.members,
+            "may_lie": court.rules.f,
+            "may_err": court.rules.m,
+            "isolated_until_ms": isolated,
+            "remarks": [
+                {
+                    **_fact(court, remark, live, now),
+                    "taken_back": case is not None and not case.counts(remark),
+                }
+                for remark in remarks
+            ],
         },
     )
 
@@ -129,15 +146,23 @@ _WORDS = {
 }
 
 
+_PROOFS = {
+    "equivocation": "two signed batches for one place in its feed",
+    "two-faced-manifest": "two signed manifests of one server under one number",
+}
+
+
 def _say(court: Court, remark: Remark, live: set[Order], now: int) -> str:
     at = clock(remark.order[0])
     match remark:
         case Conviction():
             who = court.roster.name(remark.reporter)
-            return (
-                f"{at} {who} showed a proof: a signed request that rule"
-                f" `{remark.rule}` (severity {remark.severity}) denies."
+            shown = _PROOFS.get(
+                remark.rule,
+                f"a signed request that rule `{remark.rule}` (severity"
+                f" {remark.severity}) denies",
             )
+            return f"{at} {who} showed a proof: {shown}."
         case Release():
             by = ", ".join(remark.signers)
             return f"{at} released by operators {by}: {remark.reason or 'no reason given'}."
@@ -183,10 +208,12 @@ def _fact(court: Court, remark: Remark, live: set[Order], now: int) -> dict[str,
                 "rule": remark.rule,
                 "severity": remark.severity,
                 "request_id": remark.offence.hex(),
+                "committed_at_ms": remark.committed_at_ms,
             }
         case Release():
             fact |= {
                 "kind": "release",
+                "act": remark.act.hex(),
                 "operators": [*remark.signers],
                 "reason": remark.reason,
             }

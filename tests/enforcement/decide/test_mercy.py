@@ -21,6 +21,7 @@ from enforcement.decide.court import (
     RefuseLink,
 )
 from enforcement.decide.quarantine import Withheld
+from enforcement.decide.story import tell
 from gossip.ledger.entries import Report, Subject, Witness
 from gossip.membership.founders import ActKind
 from gossip.units import UnixMs
@@ -183,3 +184,21 @@ def test_the_allow_list_overrules_own_evidence_too() -> None:
     assert not judge.isolated(node("fir"), NOW)
     rulings = judge.tick(UnixMs(NOW + MINUTE))
     assert any(isinstance(r, RefuseLink) for r in rulings), "its five minutes go on"
+
+
+def test_a_story_says_what_a_proof_proved_and_what_this_node_saw_itself() -> None:
+    feeds, judge = Feeds(), court("ash")
+    report = Report(
+        subject=subject("fir"),
+        category="false-envelope",
+        severity=7,
+        evidence=Witness(digest=bytes(32), count=1, first_ms=NOW, last_ms=NOW),
+    )
+    judge.saw(report, NOW)
+    told = tell(judge, subject("fir"), "node fir", NOW)
+    assert "This node cut it off by itself until" in " ".join(told.sentences)
+    assert told.facts["isolated_until_ms"] == NOW + 5 * MINUTE
+    judge.hear(feeds.accuse("birch", subject("fir"), proof=b"f"), NOW)
+    said = " ".join(tell(judge, subject("fir"), "node fir", NOW).sentences)
+    assert "a signed request that rule `ledger-writes` (severity 8) denies" in said
+    assert "two signed" not in said

@@ -56,7 +56,7 @@ class Engine:
     suite: Suite
     ledger: Ledger = attrs.field(init=False, factory=Ledger)
     clocks: Clocks = attrs.field(init=False, factory=Clocks)
-    _tree: Plumtree = attrs.field(init=False, factory=Plumtree)
+    _tree: Plumtree = attrs.field(init=False)
     _sync: Sync = attrs.field(init=False)
     _view: View = attrs.field(init=False)
     _pen: Pen = attrs.field(init=False)
@@ -69,6 +69,7 @@ class Engine:
 
     def __attrs_post_init__(self) -> None:
         self._view = View(self.me, self.roster.groups, self.suite)
+        self._tree = Plumtree(self.me)
         self._sync = Sync(self.me, self.ledger, self.suite)
         self._pen = Pen(self.me, self.roster, self.ledger)
         needed = min(self.roster.colluders + 1, self.roster.size - 1)

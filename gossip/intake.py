@@ -227,7 +227,7 @@ class Intake:
                 return self._accept(arrival, now)
             case Answer.KNOWN:
                 follow: list[Effect] = [*self.sync.on_arrived(batch.feed, now)]
-                self.tree.on_known(batch.id)
+                self.tree.on_known(peer, batch.id)
                 if arrival.live:
                     follow += self.tree.on_duplicate(peer)
             case Answer.REJECT:

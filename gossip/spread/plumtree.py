@@ -5,7 +5,10 @@
              a duplicate came, or Prune
     eager ─────────────────────────────▶ lazy      eager: whole batches, at once
       ▲                                    │       lazy: 32-byte ids, gathered
-      └──── Graft, or a first came here ◀──┘             for LAZY_MS
+      └──── Graft, or a first came here ◀──┘             for LAZY_MS or more
+
+Of two neighbours one speaks first, and nobody is told what it told us itself: so
+most ids cross a link but once.
 
 Leitão, Pereira, Rodrigues: "Epidemic Broadcast Trees", SRDS 2007. Two changes.
 A node keeps at least `EAGER_MIN` eager links, so that one silent neighbour does
@@ -26,7 +29,9 @@ from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
 LAZY_MS: Final = 100
-"""Ids wait for company: a frame costs far more than an id."""
+GATHER_MS: Final = 200
+"""Ids wait for company, longer where much is said: a frame costs far more than an id.
+Who speaks second waits for another turn, since it will have been told most of them."""
 GRAFT_MS: Final = 60
 """How long an announced batch may take by the tree before it is asked for, at first.
 
@@ -50,7 +55,12 @@ class _Branch:
     eager: bool = True
     brings: bool = False
     """Something came along it first: we hang by this branch."""
-    ids: list[bytes] = attrs.field(factory=list)
+    first: bool = True
+    """Whether we are the one of the two who speaks first."""
+    ids: dict[bytes, None] = attrs.field(factory=dict)
+    """What the peer is to be told, as far as it did not tell us meanwhile."""
+    held: dict[bytes, None] = attrs.field(factory=dict)
+    """The same, one turn older, where we speak second."""
     demoted: bool = False
     """It let us wait: not counted on, though still told."""
     announced: int = 0
@@ -73,6 +83,7 @@ class _Missing:
 class Plumtree:
     """The tree as one node sees it."""
 
+    me: NodeId = attrs.field(repr=bytes.hex)
     _branches: dict[NodeId, _Branch] = attrs.field(init=False, factory=dict)
     _recent: OrderedDict[bytes, tuple[FeedId, int]] = attrs.field(
         init=False, factory=OrderedDict
@@ -84,13 +95,15 @@ class Plumtree:
     """What all announcers were asked for; in the order of `_Missing.due_ms`, too."""
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
     _flush_ms: int | None = attrs.field(init=False, default=None)
+    _flushed_ms: int = attrs.field(init=False, default=0)
     _patience_ms: float = attrs.field(init=False, default=GRAFT_MS)
     _grafted: OrderedDict[bytes, None] = attrs.field(init=False, factory=OrderedDict)
     _starved: bool = attrs.field(init=False, default=False)
 
     def link_up(self, peer: NodeId) -> None:
         """A new link begins eager; the first duplicate prunes it."""
-        self._branches[peer] = _Branch()
+        odd = bool((self.me[-1] ^ peer[-1]) & 1)
+        self._branches[peer] = _Branch(first=(self.me < peer) is odd)
 
     def link_down(self, peer: NodeId) -> list[Send]:
         """Forget a link. What it announced is asked of others; if we hung by it, we
@@ -155,18 +168,19 @@ class Plumtree:
                 self._patience_ms = max(GRAFT_MS, GRAFT_CALMS * self._patience_ms)
         if live and source in self._branches:
             self._branches[source].eager = self._branches[source].brings = True
+        holders = [source, *wanted.sources, *wanted.asked] if wanted else [source]
         frame = frames.push(batch.encoded) if live else b""
         sends = []
         for peer in self.linked():
-            if peer == source:
+            if peer in holders:
                 continue
             branch = self._branches[peer]
             if branch.eager and live:
                 sends.append(Send(peer, frame))
             elif len(branch.ids) < frames.IDS_MAX:
-                branch.ids.append(batch.id)
+                branch.ids[batch.id] = None
                 if self._flush_ms is None:
-                    self._flush_ms = now + LAZY_MS
+                    self._flush_ms = max(now + LAZY_MS, self._flushed_ms + GATHER_MS)
         return sends
 
     def on_duplicate(self, peer: NodeId) -> list[Send]:
@@ -177,11 +191,19 @@ class Plumtree:
         branch.eager = branch.brings = False
         return [Send(peer, frames.prune())]
 
-    def on_known(self, batch_id: bytes) -> None:
+    def on_known(self, peer: NodeId, batch_id: bytes) -> None:
         """A batch came a second time: had we asked for it, it was too early."""
+        self._tell_not(peer, batch_id)
         if batch_id in self._grafted:
             del self._grafted[batch_id]
             self._patience_ms = min(GRAFT_MS_MAX, 2 * self._patience_ms)
+
+    def _tell_not(self, peer: NodeId, batch_id: bytes) -> None:
+        """A peer showed that it holds a batch."""
+        branch = self._branches.get(peer)
+        if branch is not None:
+            branch.ids.pop(batch_id, None)
+            branch.held.pop(batch_id, None)
 
     def on_prune(self, peer: NodeId) -> list[Send]:
         """A peer has a better branch. Refused if we have too few ourselves."""
@@ -200,6 +222,7 @@ class Plumtree:
             return
         for batch_id in ids:
             if batch_id in self._recent:
+                self._tell_not(peer, batch_id)
                 continue
             wanted = self._missing.get(batch_id)
             if wanted is not None:
@@ -248,14 +271,23 @@ class Plumtree:
         """Send gathered ids, and ask for what was announced and did not come."""
         sends = []
         if self._flush_ms is not None and self._flush_ms <= now:
-            self._flush_ms = None
-            for peer in self.linked():
-                branch = self._branches[peer]
-                if branch.ids:
-                    sends.append(Send(peer, frames.ihave(branch.ids)))
-                    branch.ids = []
+            sends = self._announce(now)
         self._starve(now)
         return sends + self._graft_overdue(now)
+
+    def _announce(self, now: UnixMs) -> list[Send]:
+        self._flush_ms, self._flushed_ms = None, now
+        sends = []
+        for peer in self.linked():
+            branch = self._branches[peer]
+            told, branch.ids = branch.ids, {}
+            if not branch.first:
+                told, branch.held = branch.held, told
+                if branch.held:
+                    self._flush_ms = now + GATHER_MS
+            if told:
+                sends.append(Send(peer, frames.ihave(told)))
+        return sends
 
     def _starve(self, now: UnixMs) -> None:
         """Nobody is left to ask: those we are linked to may all be of one kind."""

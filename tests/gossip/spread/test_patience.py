@@ -20,6 +20,7 @@ from gossip.units import (
 )
 from scenarios.toy import ToySuite
 
+ME = NodeId(b"m" * 32)
 TREE, BESIDE = NodeId(b"t" * 32), NodeId(b"b" * 32)
 
 
@@ -41,7 +42,7 @@ def batch(number: int) -> Batch:
 
 
 def tree() -> Plumtree:
-    made = Plumtree()
+    made = Plumtree(ME)
     for peer in (TREE, BESIDE):
         made.link_up(peer)
     return made
@@ -59,7 +60,7 @@ def waits_ms(made: Plumtree, number: int, late_by_ms: int) -> int:
         assert [s.frame for s in asked] == [frames.graft([batch(number).id])]
     made.spread(batch(number), TREE, arrives)
     if due < arrives:
-        made.on_known(batch(number).id)  # what was asked for comes, too
+        made.on_known(BESIDE, batch(number).id)  # what was asked for comes, too
     made.wake(UnixMs(arrives + 1_000))
     return due - at
 

@@ -13,7 +13,6 @@ Each session belongs to the agent whose bearer token opened it and to one server
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -28,13 +27,14 @@ from enforcement.principal import Principal
 from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.carriers import Carriers
-from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, asked
+from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, Headers, asked
 from node.proxy.desk import Desk
 from node.proxy.http_out import STREAM_QUERY, HttpOut, Place
 from node.proxy.http_session import HttpSession
 from node.proxy.httpd import Exchange
 from node.proxy.httpparse import Request
 from node.proxy.lone import is_stateless
+from node.proxy.origins import Origins as Origins
 from node.proxy.passage import letters_of, refusal
 from node.proxy.passages import Passages, Visit
 from node.proxy.peek import Kind, peek
@@ -44,62 +44,25 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 _PREFIX = "/mcp/"
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 @attrs.frozen(kw_only=True)
-class Origins:
-    """Which `Host` and `Origin` headers are ours: DNS rebinding stops here.
+class _Route:
+    """What a request's head says by itself, whoever has which token just now.
 
     Attributes:
-        hosts: As in the header, in lower case, with the port unless it is 80.
-        any_address: Accept every IP address as `Host`; nobody can rebind those.
-        origins: Further origins of browsers that may call, such as
-            ``https://console.example``.
+        token: Digest of the bearer token; None without one.
+        other_token: Digest of ``picket-token``; None without one.
+        place: Where the client is told that it is.
+        plain: The headers that travel on; `full`: with ``authorization``.
     """
 
-    hosts: frozenset[str]
-    any_address: bool = False
-    origins: frozenset[str] = frozenset()
-
-    @classmethod
-    def of_listener(
-        cls, host: str, port: int, names: tuple[str, ...] = ()
-    ) -> "Origins":
-        """What a listener on ``host`` and ``port`` answers to.
-
-        ``names`` are whole `Host` headers, in lower case.
-        """
-        known = {f"[{host}]" if ":" in host else host, *_LOCAL_NAMES}
-        hosts = {f"{name.lower()}:{port}" for name in known} | {*names}
-        if port == 80:
-            hosts |= {name.lower() for name in known}
-        wildcard = ipaddress.ip_address(host).is_unspecified
-        return cls(hosts=frozenset(hosts), any_address=wildcard)
-
-    def admit(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request with these headers was meant for us."""
-        host = headers.get("host", "").lower()
-        if host not in self.hosts and not (self.any_address and _is_address(host)):
-            return False
-        origin = headers.get("origin", "").lower()
-        if not origin:
-            return True
-        scheme, _, caller = origin.partition("://")
-        same = scheme in ("http", "https") and caller in (host, *self.hosts)
-        return same or origin in self.origins
-
-
-def _is_address(host: str) -> bool:
-    """Whether a `Host` header names an IP address."""
-    bare, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        bare = host
-    try:
-        ipaddress.ip_address(bare.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True
+    server: str
+    token: bytes | None
+    other_token: bytes | None
+    place: Place
+    plain: Headers
+    full: Headers
 
 
 @attrs.define(eq=False)
@@ -144,17 +107,20 @@ class McpHttp:
     async def handle(self, exchange: Exchange) -> None:
         """Take one HTTP request; its answer may come later."""
         request = exchange.request
-        if not self.origins.admit(request.headers):
-            await _refuse(exchange, 403, "this Host or Origin is not served here")
-            return
-        if request.path.startswith(WELL_KNOWN):
-            await self._metadata(exchange)
-            return
-        server = self._server(request)
-        if not server or "/" in server:
-            await _refuse(exchange, 404, "MCP servers are at /mcp/NAME")
-            return
-        principal = self._authenticate(request)
+        route = request.memo.held
+        if not isinstance(route, _Route):
+            if not self.origins.admit(request.headers):
+                await _refuse(exchange, 403, "this Host or Origin is not served here")
+                return
+            if request.path.startswith(WELL_KNOWN):
+                await self._metadata(exchange)
+                return
+            server = self._server(request)
+            if not server or "/" in server:
+                await _refuse(exchange, 404, "MCP servers are at /mcp/NAME")
+                return
+            route = request.memo.held = self._route(request, server)
+        principal = self._authenticate(route)
         if principal is None:
             await _refuse(
                 exchange,
@@ -172,7 +138,20 @@ class McpHttp:
         elif request.method == "POST" and not _is_json(request):
             await _refuse(exchange, 415, "a message is application/json")
         else:
-            await self._serve(exchange, principal, server)
+            await self._serve(exchange, principal, route)
+
+    def _route(self, request: Request, server: str) -> _Route:
+        headers = request.headers
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        other = headers.get("picket-token")
+        return _Route(
+            server=server,
+            token=_token_digest(token) if scheme.lower() == "bearer" else None,
+            other_token=None if other is None else _token_digest(other),
+            place=self._place(request),
+            plain=asked(headers, authorization=False),
+            full=asked(headers, authorization=True),
+        )
 
     def _server(self, request: Request, prefix: str = "") -> str:
         """The server a request means, by its host or its path; empty for none."""
@@ -185,8 +164,9 @@ class McpHttp:
         return path.removeprefix(_PREFIX) if path.startswith(_PREFIX) else ""
 
     async def _serve(
-        self, exchange: Exchange, principal: Principal, server: str
+        self, exchange: Exchange, principal: Principal, route: _Route
     ) -> None:
+        server = route.server
         try:
             stateless = is_stateless(exchange.request.headers)
             find = self._carriers.find
@@ -195,7 +175,7 @@ class McpHttp:
             await _refuse(exchange, 404, str(unknown))
             return
         if carrier is not None:
-            await self._carry(exchange, principal, server, carrier)
+            await self._carry(exchange, principal, route, carrier)
         elif exchange.request.method == "POST":
             await self._post(exchange, principal, server)
         else:
@@ -214,21 +194,21 @@ class McpHttp:
             await exchange.answer(200)
 
     async def _carry(
-        self, exchange: Exchange, principal: Principal, server: str, carrier: Carrier
+        self, exchange: Exchange, principal: Principal, route: _Route, carrier: Carrier
     ) -> None:
         """Pass one request on to a server that speaks HTTP itself."""
-        request, provider = exchange.request, self.desk.provider(server)
+        request, provider = exchange.request, self.desk.provider(route.server)
         here = provider == self.desk.node
         position = Position.LOCAL if here else Position.EGRESS
-        visit = Visit(position, principal, server, provider, carrier)
-        theirs = "authorization" in request.headers and self._bearer(request) is None
-        if theirs and not self._is_meant(request, server):
-            about = self._place(request).document
+        visit = Visit(position, principal, route.server, provider, carrier)
+        theirs = route.full != route.plain and self._agent_of(route.token) is None
+        if theirs and not self._is_meant(request, route.server):
+            about = route.place.document
             challenge = f'Bearer error="invalid_token", resource_metadata="{about}"'
             sentence = "this token is for another server; get one for this address"
             await _refuse(exchange, 401, sentence, [("www-authenticate", challenge)])
             return
-        headers = asked(request.headers, authorization=theirs)
+        headers = route.full if theirs else route.plain
         if request.query.startswith(STREAM_QUERY):
             named = request.query.removeprefix(STREAM_QUERY)
             rest = [pair for pair in headers if pair[0] != SESSION_HEADER]
@@ -242,29 +222,19 @@ class McpHttp:
                 await exchange.answer(400, refusal(str(wrong), wrong.code))
                 return
             ask = Ask("POST", headers, letters, batch)
-        await self._start(exchange, visit, ask, HttpOut(exchange, self._place(request)))
+        await self._start(exchange, visit, ask, HttpOut(exchange, route.place))
 
     async def _start(
         self, exchange: Exchange, visit: Visit, ask: Ask, out: HttpOut
     ) -> None:
-        if self._nursery is None:
-            await _refuse(exchange, 503, "not serving yet")
-            return
-        scope = trio.CancelScope()
-        exchange.on_gone = scope.cancel
-
-        async def serve() -> None:
-            try:
-                with scope:
-                    await self._passages.serve(visit, ask, out)
-            except Exception as fault:  # one request never takes the daemon down
-                self.desk.log.error(f"a request failed: {fault!r}")
-                if exchange.streaming:
-                    exchange.cut()
-                else:
-                    await exchange.answer(500)
-
-        self._nursery.start_soon(serve)
+        try:
+            await self._passages.serve(visit, ask, out)
+        except Exception as fault:  # one request never takes the daemon down
+            self.desk.log.error(f"a request failed: {fault!r}")
+            if exchange.streaming:
+                exchange.cut()
+            else:
+                await exchange.answer(500)
 
     async def _metadata(self, exchange: Exchange) -> None:
         """RFC 9728: which authorization server a server behind a URL trusts."""
@@ -302,21 +272,19 @@ class McpHttp:
         token = request.headers["authorization"].partition(" ")[2]
         return is_meant_for(token.strip(), known)
 
-    def _authenticate(self, request: Request) -> Principal | None:
-        name = self._bearer(request)
-        if name is None and "picket-token" in request.headers:
-            name = self._agent_of(request.headers["picket-token"])
+    def _authenticate(self, route: _Route) -> Principal | None:
+        name = self._agent_of(route.token)
+        if name is None and route.other_token is not None:
+            name = self._agent_of(route.other_token)
         elif name is None:
             name = self.anybody
         return None if name is None else self.desk.agents.get(name)
 
-    def _bearer(self, request: Request) -> str | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self._agent_of(token) if scheme.lower() == "bearer" else None
-
-    def _agent_of(self, token: str) -> str | None:
-        given = hashlib.sha256(token.strip().encode("latin-1")).digest()
+    def _agent_of(self, given: bytes | None) -> str | None:
+        """Whose token has this digest."""
         name: str | None = None
+        if given is None:
+            return None
         for known, agent in self.tokens.items():  # every one: no timing to learn from
             if hmac.compare_digest(known, given):
                 name = agent
@@ -402,6 +370,10 @@ class McpHttp:
             self.desk.log.error(f"a session failed: {faults.exceptions[0]!r}")
             with contextlib.suppress(RuntimeError):  # it had been opened already
                 task_status.started(None)
+
+
+def _token_digest(token: str) -> bytes:
+    return hashlib.sha256(token.strip().encode("latin-1")).digest()
 
 
 def _is_json(request: Request) -> bool:

@@ -132,25 +132,22 @@ class Waiting:
 
 @attrs.define
 class Admittance:
-    """Every endorsement heard, and who is in by them."""
+    """Every endorsement heard, and who is in by them. Who is in once stays in."""
 
     founders: Founders
     newcomers: dict[NodeId, Newcomer] = attrs.field(init=False, factory=dict)
     _cards: dict[bytes, Card] = attrs.field(init=False, factory=dict)
+    _of: dict[NodeId, list[bytes]] = attrs.field(init=False, factory=dict)
+    """The cards of each node."""
     _said: dict[bytes, dict[NodeId, int]] = attrs.field(init=False, factory=dict)
     _counts: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _confirmed: dict[NodeId, UnixMs] = attrs.field(init=False, factory=dict)
+    _names: frozenset[str] = attrs.field(init=False)
     _founders: frozenset[NodeId] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._founders = frozenset(n.node for n in self.founders.nodes)
-
-    def twin(self) -> "Admittance":
-        """Of the same founders, having heard nobody; shares what never changes."""
-        other = copy.copy(self)
-        other.newcomers, other._cards, other._said = {}, {}, {}
-        other._counts, other._confirmed = {}, {}
-        return other
+        self._names = frozenset(n.name for n in self.founders.nodes)
 
     @property
     def needed(self) -> int:
@@ -158,33 +155,53 @@ class Admittance:
         told = self.founders.colluders
         return ((len(self._founders) - 1) // 3 if told is None else told) + 1
 
-    def endorse(self, card: Card, by: NodeId, at_ms: UnixMs) -> bool:
-        """``by`` endorses a card; whether somebody's membership is another now.
+    def copy(self) -> "Admittance":
+        """The same, to go on by itself."""
+        other = copy.copy(self)
+        other.newcomers, other._confirmed = {**self.newcomers}, {**self._confirmed}
+        other._cards, other._counts = {**self._cards}, {**self._counts}
+        other._of = {node: [*cards] for node, cards in self._of.items()}
+        other._said = {card: {**said} for card, said in self._said.items()}
+        return other
+
+    def endorse(self, card: Card, by: NodeId, at_ms: UnixMs) -> list[NodeId]:
+        """``by`` endorses a card; whose membership is another now.
 
         Raises:
             PeerError: the card is a founder's, or the endorser says too much.
         """
-        names = {founder.name for founder in self.founders.nodes}
-        if card.member.node in self._founders or card.member.name in names:
+        node = card.member.node
+        if node in self._founders or card.member.name in self._names:
             raise PeerError("an endorsement of a founder, or of a founder's name")
         said = self._said.get(card.id, {})
         if said.get(by, at_ms + 1) <= at_ms:
-            return False
+            return []
         if by not in said:
             if self._counts.get(by, 0) >= CARDS_PER_MEMBER_MAX:
                 raise PeerError("it endorses more cards than anybody can know")
             self._counts[by] = self._counts.get(by, 0) + 1
-        self._cards[card.id] = card
+        if card.id not in self._cards:
+            self._cards[card.id] = card
+            self._of.setdefault(node, []).append(card.id)
         self._said.setdefault(card.id, {})[by] = at_ms
-        return self._review()
+        return [node] if self._review(node) else []
 
-    def confirm(self, node: NodeId, at_ms: UnixMs) -> bool:
-        """Operators give a newcomer a voice of its own; whether that is news."""
+    def confirm(self, node: NodeId, at_ms: UnixMs) -> list[NodeId]:
+        """Operators give a newcomer a voice of its own; whose membership is another.
+
+        Others may be members by that, whom it endorsed.
+        """
         if self._confirmed.get(node, at_ms + 1) <= at_ms:
-            return False
+            return []
         self._confirmed[node] = at_ms
-        self._review()
-        return True
+        changed: list[NodeId] = []
+        while found := [one for one in self._of if self._review(one)]:
+            changed += found
+        return changed
+
+    def is_founder(self, node: NodeId) -> bool:
+        """Whether the founders' file names the node."""
+        return node in self._founders
 
     def check(self, card: Card, now_ms: int) -> None:
         """Whether an honest member may endorse this now.
@@ -218,33 +235,30 @@ class Admittance:
             node in self.newcomers and node in self._confirmed
         )
 
-    def _review(self) -> bool:
-        """Let in whom enough endorse; those may endorse others once confirmed."""
-        before = self.newcomers
-        self.newcomers = {}
-        while True:
-            found = self._admitted()
-            if found == self.newcomers:
-                return found != before
-            self.newcomers = found
+    def _review(self, node: NodeId) -> bool:
+        """Let a node in if enough endorse it; whether that is news."""
+        complete = sorted(
+            (at, key)
+            for key in self._of[node]
+            if (at := self._since_ms(key)) is not None
+        )
+        if not complete:
+            return False
+        (joined_ms, first), (_, last) = complete[0], complete[-1]
+        found = Newcomer(
+            member=self._cards[last].member,
+            sponsor=self._cards[first].sponsor,
+            joined_ms=UnixMs(joined_ms),
+            confirmed_ms=self._confirmed.get(node),
+        )
+        changed = self.newcomers.get(node) != found
+        self.newcomers[node] = found
+        return changed
 
-    def _admitted(self) -> dict[NodeId, Newcomer]:
-        complete: list[tuple[int, bytes]] = []
-        for key, said in self._said.items():
-            stamps = sorted(at for by, at in said.items() if self._has_voice(by))
-            sponsor = self._cards[key].sponsor
-            sponsored = sponsor in said and self._has_voice(sponsor)
-            if len(stamps) >= self.needed and sponsored:
-                complete.append((stamps[self.needed - 1], key))
-        found: dict[NodeId, Newcomer] = {}
-        for at, key in sorted(complete):
-            card = self._cards[key]
-            node = card.member.node
-            first = found.get(node)
-            found[node] = Newcomer(
-                member=card.member,
-                sponsor=first.sponsor if first else card.sponsor,
-                joined_ms=first.joined_ms if first else UnixMs(at),
-                confirmed_ms=self._confirmed.get(node),
-            )
-        return found
+    def _since_ms(self, key: bytes) -> int | None:
+        """Since when enough endorse a card, its sponsor among them."""
+        said, sponsor = self._said[key], self._cards[key].sponsor
+        if sponsor not in said or not self._has_voice(sponsor):
+            return None
+        stamps = sorted(at for by, at in said.items() if self._has_voice(by))
+        return stamps[self.needed - 1] if len(stamps) >= self.needed else None

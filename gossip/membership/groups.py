@@ -23,17 +23,24 @@ class Groups:
     _pools: dict[bytes, tuple[NodeId, ...]] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self.put(self.everybody, self.sponsors)
-
-    def put(
-        self, everybody: tuple[NodeId, ...], sponsors: Mapping[NodeId, bytes]
-    ) -> None:
-        """These are all members from now on."""
-        self.everybody, self.sponsors = everybody, sponsors
         pools: dict[bytes, list[NodeId]] = {}
         for node in self.everybody:
             pools.setdefault(self.of(node), []).append(node)
         self._pools = {name: tuple(pool) for name, pool in pools.items()}
+
+    def add(self, node: NodeId, sponsor: bytes) -> None:
+        """A node is in, brought by this sponsor; or its sponsor is another now."""
+        if self.sponsors.get(node) == sponsor:
+            return
+        pools = dict(self._pools)
+        if node in self.everybody:
+            before = self.of(node)
+            pools[before] = tuple(n for n in pools[before] if n != node)
+        else:
+            self.everybody = (*self.everybody, node)
+        pools[sponsor] = (*pools.get(sponsor, ()), node)
+        self.sponsors = {**self.sponsors, node: sponsor}
+        self._pools = {name: pool for name, pool in pools.items() if pool}
 
     @property
     def names(self) -> Iterable[bytes]:

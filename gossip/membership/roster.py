@@ -6,6 +6,7 @@ batch or a request.
 """
 
 import copy
+from collections.abc import Sequence
 
 import attrs
 
@@ -28,7 +29,7 @@ class Roster:
     cluster: ClusterId = attrs.field(init=False, repr=bytes.hex)
     groups: Groups = attrs.field(init=False, repr=False)
     _admittance: Admittance = attrs.field(init=False, repr=False)
-    _expected: Founder | None = attrs.field(init=False, default=None)
+    _shared: bool = attrs.field(init=False, default=False)
     _members: dict[NodeId, Founder] = attrs.field(init=False)
     _names: dict[str, NodeId] = attrs.field(init=False)
     _providers: dict[str, NodeId] = attrs.field(init=False)
@@ -68,8 +69,7 @@ class Roster:
         """
         other = copy.copy(self)
         other._chains = {}
-        other._admittance = self._admittance.twin()
-        other.groups = copy.copy(self.groups)
+        other._shared = True
         return other
 
     # --- who came in later ------------------------------------------------------
@@ -80,22 +80,24 @@ class Roster:
         Raises:
             PeerError: see `Admittance.endorse`.
         """
+        self._part()
         changed = self._admittance.endorse(card, by, at_ms)
-        if changed:
-            self._recount()
-        return changed
+        self._enter(changed)
+        return bool(changed)
 
     def confirm(self, node: NodeId, at_ms: UnixMs) -> bool:
         """Operators give a newcomer a voice of its own; whether that is news."""
+        self._part()
         changed = self._admittance.confirm(node, at_ms)
-        if changed:
-            self._recount()
-        return changed
+        self._enter(changed)
+        return bool(changed)
 
     def expect(self, me: Founder) -> None:
         """Take this node itself for a member, while others still have to let it in."""
-        self._expected = me
-        self._recount()
+        self._part()
+        self._members.setdefault(me.node, me)
+        self._names.setdefault(me.name, me.node)
+        self.groups.add(me.node, me.node)
 
     def check_card(self, card: Card, now_ms: UnixMs) -> None:
         """See `Admittance.check`. Raises `PeerError`."""
@@ -107,7 +109,7 @@ class Roster:
 
     def is_founder(self, node: NodeId) -> bool:
         """Whether the founders' file names the node."""
-        return any(founder.node == node for founder in self.founders.nodes)
+        return self._admittance.is_founder(node)
 
     def is_confirmed(self, node: NodeId) -> bool:
         """Whether operators know the node: a founder, or a newcomer they confirmed."""
@@ -146,17 +148,30 @@ class Roster:
             if n.confirmed_ms is not None
         )
 
-    def _recount(self) -> None:
-        """Everybody anew: the founders, then newcomers as they came."""
-        newcomers = self._admittance.newcomers
-        members = {n.node: n for n in self.founders.nodes}
-        if self._expected is not None:
-            members.setdefault(self._expected.node, self._expected)
-        members.update({node: n.member for node, n in newcomers.items()})
-        self._members = members
-        self._names = {m.name: m.node for m in reversed([*members.values()])}
-        sponsors = {node: bytes(n.sponsor) for node, n in newcomers.items()}
-        self.groups.put(tuple(members), {**self.groups.sponsors, **sponsors})
+    def _enter(self, changed: Sequence[NodeId]) -> None:
+        for node in changed:
+            newcomer = self._admittance.newcomers[node]
+            name, before = newcomer.member.name, self._members.get(node)
+            if before is not None and self._names.get(before.name) == node:
+                del self._names[before.name]
+            self._members[node] = newcomer.member
+            holder = self._names.get(name)
+            if holder is None or self._came(node) < self._came(holder):
+                self._names[name] = node
+            self.groups.add(node, newcomer.sponsor)
+
+    def _came(self, node: NodeId) -> tuple[int, NodeId]:
+        """Of two newcomers with one name, who came first is called by it."""
+        newcomer = self._admittance.newcomers.get(node)
+        return (newcomer.joined_ms if newcomer else 0, node)
+
+    def _part(self) -> None:
+        """What a twin shares is copied before it changes."""
+        if self._shared:
+            self._shared = False
+            self._members, self._names = {**self._members}, {**self._names}
+            self._admittance = self._admittance.copy()
+            self.groups = copy.copy(self.groups)
 
     # --- who is who -------------------------------------------------------------
 

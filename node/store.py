@@ -2,13 +2,14 @@
 
 ::
 
-    loop ──submit──▶ queue ──▶ writer thread: BEGIN, all that waits, COMMIT (fsync)
-      ▲                                 │
-      └──────── on_durable() ◀──────────┘
+    loop ──submit──▶ gathered ──▶ queue ──▶ writer thread: BEGIN, all of it, COMMIT
+      ▲                                          │                        (fsync)
+      └──────────────── on_durable() ◀───────────┘
 
 Whatever waits when a commit ends shares the next one, so under load an fsync is
 shared by many and alone it is waited for by one. What nobody waits for, such as
-audit and others' batches, never makes an own batch wait for an fsync of its own.
+audit and others' batches, never makes an own batch wait for an fsync of its own:
+it is gathered for a while, and the writer is not even woken for it.
 `synchronous=FULL`: when `on_durable` is called the write survives a power cut.
 """
 
@@ -20,6 +21,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from gossip.errors import UserError
 from gossip.ledger.batch import Batch
 from gossip.units import Incarnation, NodeId
 from node.database import (
@@ -31,9 +33,8 @@ from node.database import (
 )
 
 GROUP_MAX: Final = 512
-PATIENCE_S: Final = 0.1
+PATIENCE_S: Final = 0.3
 """How long what nobody waits for waits for company: fsyncs are dear, and shared."""
-
 
 _Waiting: TypeAlias = tuple[Write, Callable[[], None] | None]
 _BatchKey: TypeAlias = tuple[bytes, bytes, int]
@@ -47,7 +48,9 @@ class Store:
         used = sealer or IdentitySealer()
         self._writer = Database(path, used)
         self._reader = Database(path, used)
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._gathered: list[_Waiting] = []
+        self._some_gathered = trio.Event()
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._unwritten: dict[_BatchKey, bytes] = {}
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _writes: None
         """Called in the loop after each commit with its seconds and writes."""
@@ -58,12 +61,21 @@ class Store:
         """Queue a write; ``on_durable`` is called in the loop once it is safe."""
         if isinstance(write, PutBatch):
             self._unwritten[_key(write.batch)] = write.batch.encoded
-        self._queue.put((write, on_durable))
+        self._gathered.append((write, on_durable))
+        if on_durable is not None or len(self._gathered) >= GROUP_MAX:
+            self._hand_over()
+        elif len(self._gathered) == 1:
+            self._some_gathered.set()
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     @property
     def waiting(self) -> int:
-        """Writes not yet taken by the writer."""
-        return self._queue.qsize()
+        """Groups of writes not yet taken by the writer."""
+        return self._queue.qsize() + bool(self._gathered)
 
     async def run(self) -> None:
         """Write until `stop`; what was submitted before it is written first.
@@ -72,12 +84,29 @@ class Store:
             UserError: the disk refuses. Nothing after that is promised.
         """
         token = trio.lowlevel.current_trio_token()
-        await trio.to_thread.run_sync(
-            self._write, token, limiter=trio.CapacityLimiter(1)
-        )
+        refused: UserError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hand_over_in_time)
+            try:
+                await trio.to_thread.run_sync(
+                    self._write, token, limiter=trio.CapacityLimiter(1)
+                )
+            except UserError as error:
+                refused = error
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+
+    async def _hand_over_in_time(self) -> None:
+        while True:
+            await self._some_gathered.wait()
+            await trio.sleep(PATIENCE_S)
+            self._some_gathered = trio.Event()
+            self._hand_over()
 
     def stop(self) -> None:
         """Let `run` return once all that was submitted is written."""
+        self._hand_over()
         self._queue.put(None)
 
     def close(self) -> None:
@@ -134,24 +163,14 @@ class Store:
                 token.run_sync_soon(self._committed, group, seconds)
 
     def _take_group(self) -> tuple[list[_Waiting], bool]:
-        """What shares the next commit, and whether more may follow.
-
-        While nobody waits for any of it, it waits `PATIENCE_S` for company.
-        """
+        """What shares the next commit, and whether more may follow."""
         group: list[_Waiting] = []
         item = self._queue.get()
-        patience_ends = time.monotonic() + PATIENCE_S
         while item is not None:
-            group.append(item)
-            if len(group) == GROUP_MAX:
+            group += item
+            if len(group) >= GROUP_MAX or self._queue.empty():
                 break
-            if item[1] is not None:
-                patience_ends = 0.0
-            patience = max(0.0, patience_ends - time.monotonic())
-            try:
-                item = self._queue.get(timeout=patience)
-            except queue.Empty:
-                break
+            item = self._queue.get()
         return group, item is not None
 
     def _committed(self, group: list[_Waiting], seconds: float) -> None:

@@ -103,6 +103,28 @@ async def test_what_waits_shares_one_commit(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_what_nobody_waits_for_is_written_soon_and_together(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "s.db")
+    groups: list[int] = []
+    written = trio.Event()
+
+    def note(_seconds: float, writes: int) -> None:
+        groups.append(writes)
+        written.set()
+
+    store.on_commit = note
+    async with running(store):
+        for number in range(5):
+            store.submit(PutBatch(make_batch(number), NOW))
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(10):
+            await written.wait()
+        assert groups == [5]
+    store.close()
+
+
 async def test_the_same_batch_twice_is_kept_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.db")
     async with running(store):

@@ -2,21 +2,24 @@
 
 Deny by default; a forbid beats every permit; whatever errs denies (Cedar alone
 would skip a `forbid` that errs). A call is shown only to the rules whose scope it
-can match, and those rules only what they read of it.
+can match, and those rules only what they read of it. So most calls look alike to
+their rules, and what these once answered holds for every call that looks the same.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import cedarpy
 
 from enforcement import limits
+from enforcement.defend.asking import asked_words, keep_words
 from enforcement.defend.facts import (
     FACTS_VERSION,
     Fact,
+    Path,
     Read,
     UnreadableError,
     build_context,
@@ -99,14 +102,28 @@ class _Slice:
     rules: Mapping[str, Rule]
     reads: tuple[Read, ...]
     senses: frozenset[str]
+    asks: Mapping[Path, frozenset[str]]
     policies: cedarpy.PolicySet = attrs.field(repr=False)
     _entities: dict[tuple[bytes, str], cedarpy.Entities] = attrs.field(
         factory=dict, repr=False
     )
 
+    def show(self, call: Call) -> dict[str, Fact]:
+        """The context of a call, with no more in it than tells calls apart.
+
+        Raises:
+            UnreadableError: as `build_context`.
+        """
+        context = show_in_order(call.view, self.reads)
+        for path, few in self.asks.items():
+            keep_words(context["words"], path, few)
+        for name in self.senses:
+            context[name] = call.senses.get(name, _UNSENSED[name])
+        return context
+
     def entities(self, call: Call) -> cedarpy.Entities:
         """Agent and target as Cedar's entities; parsing them is half of deciding."""
-        key = (call.principal.cert.encoded, call.principal.node_name)
+        key = _principal_key(call)
         found = self._entities.get(key)
         if found is None:
             if len(self._entities) >= limits.SLICE_PRINCIPALS_MAX:
@@ -115,6 +132,8 @@ class _Slice:
         return found
 
 
+_SliceKey: TypeAlias = tuple[str, str, str, str]
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
 _NO_PERMIT = Decision(
     allow=False, reason=Reason.NO_PERMIT, sentence="no rule permits this call"
@@ -134,7 +153,8 @@ class Policy:
     digest: bytes = attrs.field(repr=bytes.hex)
     rules: Mapping[str, Rule] = attrs.field(repr=False)
     secret: frozenset[str]
-    _slices: dict[tuple[str, str, str, str], _Slice] = attrs.field(
+    _slices: dict[_SliceKey, _Slice] = attrs.field(init=False, factory=dict, repr=False)
+    _answers: dict[tuple[_SliceKey, tuple[bytes, str], str], Decision] = attrs.field(
         init=False, factory=dict, repr=False
     )
     _alone: dict[bytes, cedarpy.PolicySet] = attrs.field(
@@ -176,15 +196,25 @@ class Policy:
         """Judge a call. Never raises on account of what is in it."""
         part = self._slice(call)
         try:
-            context = show_in_order(call.view, part.reads)
+            context = _encode(part.show(call))
         except UnreadableError as wrong:
             return Decision(
                 allow=False,
                 reason=Reason.UNREADABLE,
                 sentence=f"a rule reads what it cannot be shown exactly: {wrong}",
             )
-        for name in part.senses:
-            context[name] = call.senses.get(name, _UNSENSED[name])
+        if len(context) > limits.ANSWER_CONTEXT_CHARS_MAX:
+            return self._decide(call, part, context)
+        key = (_slice_key(call), _principal_key(call), context)
+        found = self._answers.get(key)
+        if found is None:
+            if len(self._answers) >= limits.ANSWERS_MAX:
+                self._answers.clear()
+            found = self._answers[key] = self._decide(call, part, context)
+        return found
+
+    def _decide(self, call: Call, part: _Slice, context: str) -> Decision:
+        """What follows from slice, principal and context, and from nothing else."""
         local = bool(part.senses)
         fired, errors, allowed = _ask(part.policies, part.entities(call), call, context)
         forbids = [part.rules[name] for name in fired if part.rules[name].forbids]
@@ -216,7 +246,8 @@ class Policy:
                 continue
             for name in rule.senses:
                 context[name] = call.senses.get(name, _UNSENSED[name])
-            fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, context)
+            shown = _encode(context)
+            fired, errors, _ = _ask(_policy_set([rule]), _entities(call), call, shown)
             answer = f"errs: {errors[0][:200]}" if errors else "does not apply"
             told.append((rule, "applies" if fired else answer))
         return told
@@ -236,11 +267,11 @@ class Policy:
         alone = self._alone.get(rule.digest)
         if alone is None:
             alone = self._alone[rule.digest] = _policy_set([rule])
-        fired, errors, _ = _ask(alone, _entities(call), call, context)
+        fired, errors, _ = _ask(alone, _entities(call), call, _encode(context))
         return fired == [rule.id] and not errors
 
     def _slice(self, call: Call) -> _Slice:
-        key = (call.server, call.method, call.tool, call.tag)
+        key = _slice_key(call)
         found = self._slices.get(key)
         if found is None:
             probe = _scope(call)
@@ -249,6 +280,7 @@ class Policy:
                 rules={rule.id: rule for rule in rules},
                 reads=in_order({read for rule in rules for read in rule.reads}),
                 senses=frozenset(name for rule in rules for name in rule.senses),
+                asks=asked_words(rules),
                 policies=_policy_set(rules),
             )
             if len(self._slices) >= limits.SLICES_MAX:
@@ -261,6 +293,14 @@ def bundle_digest(files: Mapping[str, str]) -> bytes:
     """What envelopes and feeds name a bundle by."""
     texts: list[Value] = [[name, files[name].encode()] for name in sorted(files)]
     return digest(Domain.BUNDLE, pack([CEDAR_VERSION, FACTS_VERSION, texts]))
+
+
+def _slice_key(call: Call) -> _SliceKey:
+    return call.server, call.method, call.tool, call.tag
+
+
+def _principal_key(call: Call) -> tuple[bytes, str]:
+    return call.principal.cert.encoded, call.principal.node_name
 
 
 def _denial(rule: Rule) -> Decision:
@@ -328,7 +368,7 @@ def _ask(
     policies: cedarpy.PolicySet,
     entities: cedarpy.Entities,
     call: Call,
-    context: dict[str, Fact],
+    context: str,
 ) -> tuple[list[str], list[str], bool]:
     """Cedar's answer: rules that decided, errors, and whether it allows."""
     action, (kind, target), _ = _scope(call)
@@ -337,7 +377,7 @@ def _ask(
             "principal": {"type": "Agent", "id": call.principal.agent.hex()},
             "action": {"type": "Action", "id": action},
             "resource": {"type": kind, "id": target},
-            "context": json.dumps(context),
+            "context": context,
         },
         policies,
         entities,

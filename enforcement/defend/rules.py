@@ -30,6 +30,8 @@ _RESOURCE = frozenset({"name", "server"})
 SENSES: Final = frozenset({"approved", "level", "listed", "tags", "trust"})
 """What a rule may read of a call besides its parameters: this node's own knowledge."""
 
+_CONTAINS: Final = frozenset({"contains", "containsAll", "containsAny"})
+
 Entity: TypeAlias = tuple[str, str]
 """An entity's type and id."""
 
@@ -44,6 +46,7 @@ class Rule:
         secret: Parameter names that no proof may open, from ``@secret``.
         digest: Over the rule, Cedar's version and the facts' version.
         reads: What it reads of the call's parameters.
+        asks: For words of which it asks only whether these few are among them.
         senses: What else it reads of ``context``; see `SENSES`.
         source: The rule in Cedar's JSON form.
     """
@@ -58,6 +61,7 @@ class Rule:
     digest: bytes = attrs.field(repr=bytes.hex)
     reads: frozenset[Read]
     senses: frozenset[str]
+    asks: Mapping[Path, frozenset[str]] = attrs.field(repr=False)
     source: Mapping[str, Node] = attrs.field(repr=False)
 
     @property
@@ -164,7 +168,8 @@ def _read_rule(
     if len(name) > 128 or not name.isprintable():
         raise UserError(f"{where}: an id is at most 128 printable characters")
     encoded = json.dumps(source, sort_keys=True, separators=(",", ":")).encode()
-    reads, senses = _reads(source, where)
+    walker = _walked(source, where)
+    reads, senses = frozenset(walker.reads), frozenset(walker.senses)
     rule = Rule(
         id=name,
         file=file,
@@ -178,6 +183,11 @@ def _read_rule(
         ),
         reads=reads,
         senses=senses,
+        asks={
+            path: frozenset(few)
+            for path, few in walker.asks.items()
+            if path not in walker.searched
+        },
         source=source,
     )
     if rule.hostile and any(not read.path for read in rule.reads):
@@ -193,16 +203,14 @@ def _read_rule(
     return rule
 
 
-def _reads(
-    source: Mapping[str, Node], where: str
-) -> tuple[frozenset[Read], frozenset[str]]:
+def _walked(source: Mapping[str, Node], where: str) -> "_Walker":
     walker = _Walker(where)
     guards: frozenset[Path] = frozenset()
     for condition in cast("list[dict[str, Node]]", source["conditions"]):
         held = walker.walk(condition["body"], guards, limits.RULE_DEPTH_MAX)
         if condition["kind"] == "when":  # later clauses run only if this one held
             guards |= held
-    return frozenset(walker.reads), frozenset(walker.senses)
+    return walker
 
 
 @attrs.define
@@ -212,6 +220,9 @@ class _Walker:
     where: str
     reads: set[Read] = attrs.field(init=False, factory=set)
     senses: set[str] = attrs.field(init=False, factory=set)
+    asks: dict[Path, set[str]] = attrs.field(init=False, factory=dict)
+    searched: set[Path] = attrs.field(init=False, factory=set)
+    """Words of which it asks anything else."""
 
     def walk(self, node: Node, guards: frozenset[Path], depth: int) -> frozenset[Path]:
         """Note what ``node`` reads; return the paths that exist if it is true."""
@@ -238,6 +249,8 @@ class _Walker:
             return self._has(cast("dict[str, Node]", body), guards, depth)
         if operator in (".", "Var"):
             self._attribute(node, guards, depth)
+        elif operator in _CONTAINS:
+            self._contains(operator, cast("dict[str, Node]", body), guards, depth)
         elif operator not in ("Value", "Slot"):
             self._below(operator, body, guards, depth)
         return frozenset()
@@ -278,6 +291,19 @@ class _Walker:
         self.reads.add(Read(root, below, whole=False))
         return frozenset({below})
 
+    def _contains(
+        self, operator: str, body: dict[str, Node], guards: frozenset[Path], depth: int
+    ) -> None:
+        variable, path = _chain(body["left"])
+        few = _texts(body["right"])
+        if variable != "context" or path[:1] != ("words",) or few is None:
+            self._below(operator, body, guards, depth)
+            return
+        root, below = self._root(path)
+        self._need(root, below, guards)
+        self.reads.add(Read(root, below, whole=True))
+        self.asks.setdefault(below, set()).update(few)
+
     def _attribute(self, node: Node, guards: frozenset[Path], depth: int) -> None:
         variable, path = _chain(node)
         if variable == "context" and self._is_sense(path):
@@ -286,6 +312,8 @@ class _Walker:
             root, below = self._root(path)
             self._need(root, below, guards)
             self.reads.add(Read(root, below, whole=True))
+            if root == "words":
+                self.searched.add(below)
         elif variable in ("principal", "resource", "action"):
             known = {"principal": _PRINCIPAL, "resource": _RESOURCE}
             if path and path[0] not in known.get(variable, frozenset()):
@@ -323,6 +351,16 @@ class _Walker:
                     f"{self.where}: reads `{parent}.{path[end - 1]}`, which a call may"
                     f" lack; write `{parent} has {path[end - 1]} && ...` before it"
                 )
+
+
+def _texts(node: Node) -> frozenset[str] | None:
+    """The texts of a literal, or of a set of them; None if it is anything else."""
+    if not isinstance(node, dict):
+        return None
+    listed = node.get("Set", [node])
+    found = [n.get("Value") for n in cast("list[dict[str, Node]]", listed)]
+    texts = frozenset(text for text in found if isinstance(text, str))
+    return texts if len(texts) == len(set(map(repr, found))) else None
 
 
 def _chain(node: Node) -> tuple[str, Path]:

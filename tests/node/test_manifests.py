@@ -24,7 +24,11 @@ from tests.support.daemons import free_ports
 
 
 def tool(text: str, name: str = "read") -> Tool:
-    shown: dict[str, Json] = {"name": name, "description": text, "inputSchema": {"type": "object"}}
+    shown: dict[str, Json] = {
+        "name": name,
+        "description": text,
+        "inputSchema": {"type": "object"},
+    }
     return read_manifest_untrusted("files", shown)
 
 

@@ -2,7 +2,8 @@
 
 In a small cluster, everybody. In a large one each node dials a few members drawn at
 random, `dials` of N, and gossips with others who dial it as long as it has room; one
-more than that is told to seek elsewhere. Whom we dial nobody else decides, so nobody can fill
+more than that is told to seek elsewhere. At most half of its room goes to one admission
+group, so that a family of newcomers cannot keep everybody else out. Whom we dial nobody else decides, so nobody can fill
 our links: that is what an eclipse would take. The draw goes round the admission
 groups, since members whom one sponsor brought in may all be one adversary.
 """
@@ -29,9 +30,14 @@ PATIENCE_MS: Final = 6_000
 HOPE_MS: Final = 700
 """So long a call under way counts as if it were a link."""
 SHUN_MS: Final = 600_000
-"""For how long a peer that had no room for us is not tried again."""
+"""For how long a peer that had no room for us is not tried again, and"""
+PAUSE_MS: Final = 10_000
+"""for how long nobody in its place, by whom links enough are left. Where one group's
+room is scarce all others would knock at every door of it otherwise."""
 ABSENT_MS: Final = 60_000
 """For how long one that could not be reached is not tried again."""
+AT_ONCE: Final = 2
+"""So many of those who had no room are replaced at once all the same."""
 TRIES: Final = 4
 WANDER_MS: Final = 60_000
 """So often one of those we dial is exchanged for a stranger. Two halves of a
@@ -61,6 +67,8 @@ class View:
     """Whom we dial, and since when without a link."""
     _shunned: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _barred: set[NodeId] = attrs.field(init=False, factory=set)
+    _pauses: list[int] = attrs.field(init=False, factory=list)
+    """When to seek somebody in the place of those who had no room."""
     _due_ms: int | None = attrs.field(init=False, default=None)
     _wander_ms: int | None = attrs.field(init=False, default=None)
 
@@ -89,7 +97,11 @@ class View:
         self._linked.add(peer)
         if peer in self._sought or self.small:
             return True
-        return len(self._linked) <= 2 * self._share + ROOM
+        room = 2 * self._share + ROOM
+        group = self.groups.of(peer)
+        kin = sum(self.groups.of(other) == group for other in self._linked)
+        is_only = len(self.groups.members(group)) == len(self.groups.everybody)
+        return len(self._linked) <= room and (is_only or kin <= room // 2)
 
     def link_down(self, peer: NodeId, now: UnixMs) -> None:
         """A link is gone."""
@@ -120,7 +132,8 @@ class View:
         """A peer has no room for us: seek elsewhere."""
         self._linked.discard(peer)
         if not self.small:
-            self._sought.pop(peer, None)
+            if self._sought.pop(peer, None) is not None:
+                self._pauses.append(now + PAUSE_MS)
             self._shunned[peer] = now + SHUN_MS
             self.review(now)
 
@@ -143,6 +156,7 @@ class View:
             self._due_ms = None
             return
         self._shunned = {n: end for n, end in self._shunned.items() if end > now}
+        self._pauses = [end for end in self._pauses if end > now]
         for peer, since in list(self._sought.items()):
             if peer not in self._linked and now - since >= PATIENCE_MS:
                 del self._sought[peer]
@@ -151,7 +165,7 @@ class View:
         for peer in self._draw(self._lacking(now)):
             self._sought[peer] = now
         calling = self._lacking(now) or not self._sought.keys() <= self._linked
-        self._due_ms = min(wander_ms, now + HOPE_MS) if calling else wander_ms
+        self._due_ms = min([now + HOPE_MS] * bool(calling) + [wander_ms, *self._pauses])
 
     def _wander(self, now: UnixMs) -> int:
         """Now and then let go of whom we dialled first, and seek a stranger.
@@ -172,7 +186,8 @@ class View:
 
     def _lacking(self, now: UnixMs) -> int:
         """How many more to dial: our own share, or up to the usual number."""
-        own = self._share - len(self._sought)
+        pausing = max(0, len(self._pauses) - AT_ONCE)
+        own = self._share - len(self._sought) - pausing
         hoped = sum(
             peer not in self._linked and now - since < HOPE_MS
             for peer, since in self._sought.items()

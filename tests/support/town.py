@@ -119,6 +119,7 @@ class Town:
     def pass_time(self, ms: int) -> None:
         """Let timers ring for this long."""
         end = self.now + ms
+        self.settle()  # what was posted happens before time passes
         while self.now < end:
             self.now = UnixMs(min(end, self.now + SETTLE_MS))
             self.settle()

@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 
 from gossip.membership.groups import Groups
 from gossip.spread.view import (
+    AT_ONCE,
     DIALLED,
     HOPE_MS,
     LINKS_MAX,
     LINKS_MIN,
     PATIENCE_MS,
+    PAUSE_MS,
     SHUN_MS,
     WANDER_MS,
     View,
@@ -171,3 +173,40 @@ def test_the_larger_the_cluster_the_more_a_node_dials_but_slowly() -> None:
     sizes = (16, 100, 1_000, 2_000, 10_000, 100_000)
     assert [dials(size) for size in sizes] == [5, 5, 5, 6, 7, 9]
     assert all(size / 4 ** dials(size) <= 1 for size in sizes)  # both ways, droppers
+
+
+def test_one_sponsors_newcomers_cannot_keep_everybody_else_out() -> None:
+    crowded = view(100, sybils=400)
+    crowded.review(NOW)
+    dialled = frozenset(crowded.sought)
+    for n in range(400):
+        if node(n, group=1) not in dialled and not crowded.link_up(node(n, group=1)):
+            crowded.link_down(node(n, group=1), NOW)
+
+    welcome = [n for n in range(1, 100) if node(n) not in dialled]
+    assert all(crowded.link_up(node(n)) for n in welcome[:4])
+
+
+def test_whoever_finds_no_room_waits_before_the_next_door() -> None:
+    """By whom links enough are left: others could do without the knocking."""
+    large = view(60)
+    large.review(NOW)
+    for n in range(40, 40 + LINKS_MIN):
+        large.link_up(node(n))
+    for peer in frozenset(large.sought):
+        large.full(peer, NOW)
+    assert len(large.sought) <= AT_ONCE
+    assert large.due_ms is not None
+    assert large.due_ms <= NOW + PAUSE_MS
+
+    large.review(UnixMs(NOW + PAUSE_MS))
+
+    assert len(large.sought) == DIALLED
+
+
+def test_whoever_has_few_links_knocks_on() -> None:
+    large = view(60)
+    large.review(NOW)
+    for _ in range(3):
+        large.full(min(large.sought), NOW)
+        assert len(large.sought) >= DIALLED

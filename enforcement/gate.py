@@ -172,6 +172,13 @@ class Gate:
         if isinstance(message, Response):
             if message.key is not None and not self._asked_back.answer(message.key):
                 return self._trail.dropped_junk(seen, Reason.UNASKED)
+            why = self._judge.find_fault(
+                self.principal, self._tooling, message, seen.at_ms
+            )
+            if why is not None:
+                audit = self._trail.denied(seen, why.reason, why.rule)
+                denial = write_denial(message.key, "this may not be said", why.reason)
+                return [*audit, *self._outbox.put(Outgoing(data=denial))]
         elif not self._judge.has_rate(self.principal, seen.at_ms):
             return self._trail.dropped_junk(seen, Reason.RATE)
         elif message.method == _CANCELLED:

@@ -10,35 +10,20 @@ from collections.abc import Sequence
 import attrs
 
 from enforcement.decide.evidence import build_proof
-from enforcement.defend.policy import Call, Decision, Policy
+from enforcement.defend.policy import Call, Decision
 from enforcement.detect.pins import Manifest
 from enforcement.effects import Effect, Position, Proof, Subject, SubjectKind, Witness
-from enforcement.mcp.jsonrpc import Reason, Request
-from enforcement.mcp.leaves import Leaves, TooManyValuesError, commit
-from enforcement.mcp.signing import (
-    NO_MANIFEST,
-    NO_SESSION,
-    Envelope,
-    check_signatures_untrusted,
-    check_signer_untrusted,
-    read_envelope_untrusted,
-)
+from enforcement.mcp.jsonrpc import Reason, Request, Response
+from enforcement.mcp.signing import NO_MANIFEST, NO_SESSION
 from enforcement.post import DeniedError as DeniedError
 from enforcement.post import Post as Post
 from enforcement.principal import Principal
 from enforcement.screening import Screen
+from enforcement.tooling import Tooling
+from enforcement.verifying import Verified as Verified
+from enforcement.verifying import Verifier, quarantined
 from gossip.errors import PeerError
 from gossip.units import NodeId, UnixMs
-
-
-@attrs.frozen
-class Verified:
-    """A signed request that is genuine, fresh and new; nothing is said of policy."""
-
-    envelope: Envelope
-    leaves: Leaves
-    principal: Principal
-    policy: Policy
 
 
 @attrs.define(kw_only=True)
@@ -59,12 +44,14 @@ class Judge:
         repr=bytes.hex,
     )
     _screen: Screen = attrs.field(init=False, repr=False)
+    _verifier: Verifier = attrs.field(init=False, repr=False)
     _concerned: tuple[Principal, tuple[Subject, ...]] | None = attrs.field(
         init=False, default=None, repr=False
     )
 
     def __attrs_post_init__(self) -> None:
         self._screen = Screen(self.post, self.position, self.server)
+        self._verifier = Verifier(self.post, self.server, self.audience)
 
     def distrust(self, principal: Principal, why: DeniedError, now_ms: UnixMs) -> None:
         """A call was denied: what that costs the agent."""
@@ -114,7 +101,7 @@ class Judge:
         elif refused.id != principal.node:
             name = refused.id.hex()[:16]
         provider = refused.id == self.audience != principal.node
-        raise _quarantined(refused.kind, name, withdraws=provider)
+        raise quarantined(refused.kind, name, withdraws=provider)
 
     def _belongs(self, session: bytes) -> None:
         """Both gates call a session by one name, that of its egress gate."""
@@ -204,7 +191,7 @@ class Judge:
                 evidence=self._witness(node, "unsigned-request", 5, seen, now_ms),
             )
         try:
-            return self._verify_untrusted(request, data, principals, now_ms)
+            return self._verifier.verify_untrusted(request, data, principals, now_ms)
         except DeniedError as denied:
             if denied.reason is Reason.TOO_MANY_VALUES:  # no honest node signs these
                 told = ("ungated-request", 6, seen, now_ms)
@@ -217,67 +204,6 @@ class Judge:
                 evidence=self._witness(node, "false-envelope", 7, seen, now_ms),
             ) from wrong
 
-    def _verify_untrusted(
-        self,
-        request: Request,
-        data: bytes,
-        principals: Sequence[Principal],
-        now_ms: UnixMs,
-    ) -> Verified:
-        """Every check of an envelope; the signatures last, for they cost most."""
-        envelope = read_envelope_untrusted(data)
-        body = envelope.body
-        principal = next((p for p in principals if p.cert_digest == body.cert), None)
-        if principal is None:  # a renewal may be on its way: nobody's fault
-            raise DeniedError(
-                Reason.ENVELOPE, "the request names a certificate not shown before"
-            )
-        _check_in_force(principal, body.issued_at_ms)
-        check_signer_untrusted(body, principal, self.post.cluster)
-        if self.post.is_refused(Subject(SubjectKind.SESSION, body.session)):
-            raise _quarantined(SubjectKind.SESSION, f"session:{body.session.hex()}")
-        if (body.audience, body.server) != (self.audience, self.server):
-            raise PeerError("the request is signed for another node or server")
-        if (body.method, body.tool) != (request.method, request.tool):
-            raise PeerError("the request is signed for another method or tool")
-        policy = self._check_time(envelope, principal.node_name, now_ms)
-        leaves = commit_request(request, envelope.seed)
-        if (body.root, body.count) != (leaves.root, leaves.count):
-            raise PeerError("the request is signed over other parameters")
-        check_signatures_untrusted(
-            envelope.encoded_body,
-            envelope.agent_signature,
-            envelope.node_signature,
-            principal,
-            self.post.suite,
-        )
-        if not self.post.replay.remember(body.node, body.request_id, now_ms):
-            raise DeniedError(Reason.BUSY, "too many requests from this node of late")
-        return Verified(envelope, leaves, principal, policy)
-
-    def _check_time(self, envelope: Envelope, signer: str, now_ms: UnixMs) -> Policy:
-        """Fresh, new, and under a bundle that counts; faults an honest node may have."""
-        body = envelope.body
-        if not self.post.replay.is_fresh(body.issued_at_ms, now_ms):
-            raise DeniedError(
-                Reason.STALE,
-                "the request was signed too long ago, or in the future",
-                advice="compare the clocks of both nodes; two minutes are allowed",
-            )
-        if self.post.replay.is_known(body.node, body.request_id):
-            raise DeniedError(Reason.REPLAYED, "this signed request was here before")
-        policy = self.post.bundles.accepted(body.bundle, now_ms)
-        if policy is None:
-            raise DeniedError(
-                Reason.BUNDLE,
-                f"node `{signer}` allowed the request under policy"
-                f" {body.bundle.hex()[:16]}, which is not in force where"
-                f" `{self.server}` is",
-                advice=f"compare `picket status` on `{signer}` and there;"
-                " `picket policy push` gives all nodes one policy",
-            )
-        return policy
-
     def _follow_policy(
         self,
         call: Call,
@@ -286,7 +212,40 @@ class Judge:
         now_ms: UnixMs,
         manifest: Manifest | None = None,
     ) -> None:
-        principal = call.principal
+        for judged in (call, *self._screen.supplied(call, now_ms)):
+            denied = self._find_denial(judged, verified)
+            if denied is None:
+                continue
+            if verified is None:
+                evidence = self._of_own_agent(call.principal, denied, seen, now_ms)
+            elif judged is not call:  # no leaf says it: seen, but not proven
+                least = max(denied.severity, 6)
+                evidence = self._ungated(verified, least, seen, now_ms)
+            else:
+                evidence = self._of_other_node(
+                    call, verified, denied, seen, now_ms, manifest
+                )
+            raise _denial(denied, evidence)
+
+    def find_fault(
+        self,
+        principal: Principal,
+        tooling: Tooling | None,
+        answer: Response,
+        now_ms: UnixMs,
+    ) -> DeniedError | None:
+        """Why the agent may not answer its server so, with these calls open."""
+        opened = tooling.open_calls() if tooling is not None else []
+        if answer.result is None:
+            return None
+        for judged in self._screen.answering(principal, opened, answer.result, now_ms):
+            denied = self._find_denial(judged, None)
+            if denied is not None:
+                return _denial(denied, ())
+        return None
+
+    def _find_denial(self, call: Call, verified: Verified | None) -> Decision | None:
+        """Why policy, now or when the call was signed, does not allow it."""
         current = self.post.bundles.current
         decision = current.decide(call)
         if self.post.trial is not None:
@@ -294,21 +253,9 @@ class Judge:
         if verified is not None and verified.policy is not current:
             named = verified.policy.decide(call)
             decision = decision if named.allow else named
-        if decision.allow or self._spares(principal, decision):
-            return
-        if verified is None:
-            evidence = self._of_own_agent(principal, decision, seen, now_ms)
-        else:
-            evidence = self._of_other_node(
-                call, verified, decision, seen, now_ms, manifest
-            )
-        raise DeniedError(
-            decision.reason,
-            decision.sentence,
-            rule=decision.rule,
-            advice=decision.advice,
-            evidence=evidence,
-        )
+        if decision.allow or self._spares(call.principal, decision):
+            return None
+        return decision
 
     def _spares(self, principal: Principal, decision: Decision) -> bool:
         """Whether gates only observe. What would convict us is denied all the same,
@@ -417,34 +364,11 @@ class Judge:
         ]
 
 
-def _quarantined(
-    kind: SubjectKind, name: str, *, withdraws: bool = False
-) -> DeniedError:
+def _denial(decision: Decision, evidence: Sequence[Effect]) -> DeniedError:
     return DeniedError(
-        Reason.QUARANTINED,
-        f"{kind.value} `{name}` is quarantined",
-        advice=f"run `picket quarantine why {name}` to see the evidence",
-        withdraws=withdraws,
+        decision.reason,
+        decision.sentence,
+        rule=decision.rule,
+        advice=decision.advice,
+        evidence=evidence,
     )
-
-
-def _check_in_force(principal: Principal, at_ms: UnixMs) -> None:
-    """Keys that ran out are an honest node's trouble: denied, but no witness."""
-    if not principal.chain.covers(at_ms) or not principal.cert.covers(at_ms):
-        raise DeniedError(
-            Reason.STALE,
-            "the certificate of the agent or of its node is not in force",
-            advice="see `picket doctor` on the agent's node: keys rotate by themselves",
-        )
-
-
-def commit_request(request: Request, seed: bytes) -> Leaves:
-    """Commit to a request's parameters, or deny it."""
-    try:
-        return commit(request.params, seed)
-    except TooManyValuesError:
-        raise DeniedError(
-            Reason.TOO_MANY_VALUES,
-            "the request holds more values than can be signed",
-            advice="send it in parts",
-        ) from None

@@ -1,5 +1,6 @@
 """What a request must satisfy besides policy: its tool, its proof's size, trust, rate."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -12,8 +13,10 @@ from enforcement.detect.pins import Manifest
 from enforcement.effects import Position, Subject, SubjectKind
 from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.signing import NO_MANIFEST
+from enforcement.mcp.strictjson import Json
 from enforcement.post import DeniedError, Post
 from enforcement.principal import Principal
+from enforcement.supplied import answers_of, overlaid
 from gossip.units import UnixMs
 
 INGRESS_RATE_SLACK: Final = 2.0
@@ -122,6 +125,44 @@ class Screen:
             tool=request.tool,
             params=request.params,
             senses=self._senses(principal, request.tool, manifest, now_ms),
+        )
+
+    def supplied(self, call: Call, now_ms: UnixMs) -> Iterator[Call]:
+        """What a request with answers amounts to: its call, with them.
+
+        Raises:
+            DeniedError: more answers than may be judged.
+        """
+        answers = answers_of(call.params)
+        if answers and call.method.startswith("tasks/") and self.post.pins is not None:
+            task = str((call.params or {}).get("taskId"))
+            known = self.post.pins.task(self.server, task)
+            call = call if known is None else self._call_of(call, known, now_ms)
+        yield from overlaid(call, answers)
+
+    def answering(
+        self,
+        principal: Principal,
+        opened: Sequence[Manifest],
+        result: Json,
+        now_ms: UnixMs,
+    ) -> Iterator[Call]:
+        """What an answer to the server amounts to: each open call, with it."""
+        for manifest in opened:
+            call = Call(
+                principal=principal,
+                server=self.server,
+                method="tools/call",
+                tool=manifest.tool,
+                params={},
+                senses=self._senses(principal, manifest.tool, manifest, now_ms),
+            )
+            yield from overlaid(call, {"answer": result})
+
+    def _call_of(self, call: Call, known: Manifest, now_ms: UnixMs) -> Call:
+        senses = self._senses(call.principal, known.tool, known, now_ms)
+        return attrs.evolve(
+            call, method="tools/call", tool=known.tool, params={}, senses=senses
         )
 
     def _senses(

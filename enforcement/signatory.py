@@ -4,7 +4,6 @@ import attrs
 
 from enforcement.detect.pins import Manifest
 from enforcement.effects import SignRequest
-from enforcement.judging import commit_request
 from enforcement.mcp.leaves import SEED_BYTES
 from enforcement.mcp.signing import (
     NO_MANIFEST,
@@ -15,6 +14,7 @@ from enforcement.mcp.signing import (
 from enforcement.outbox import Outgoing
 from enforcement.post import Post
 from enforcement.principal import Principal
+from enforcement.verifying import commit_request
 from gossip.units import NodeId, UnixMs
 
 

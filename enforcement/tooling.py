@@ -139,12 +139,24 @@ class Tooling:
             note = Note(manifest=pinned or self._anything())
         elif request.method in ("tasks/result", "tasks/get", "tasks/update"):
             task = str((request.params or {}).get("taskId"))
-            note = Note(manifest=self._tasks.get(task) or self._anything())
+            note = Note(manifest=self._task(task) or self._anything())
         else:
             return
         self._notes[request.key] = note
         bound = limits.PENDING_MAX + limits.CANCELLED_MAX
         assert len(self._notes) <= bound, "each is taken with its answer"
+
+    def _task(self, task: str) -> Manifest | None:
+        return self._tasks.get(task) or self.pins.task(self.server, task)
+
+    def open_calls(self) -> list[Manifest]:
+        """The listed tools whose calls wait for their answers."""
+        noted = {
+            note.manifest.digest: note.manifest
+            for note in self._notes.values()
+            if note.manifest
+        }
+        return [*noted.values()]
 
     def open_manifests(self) -> list[Manifest]:
         """The tools whose data the server may speak of now, if it is tagged.
@@ -207,6 +219,7 @@ class Tooling:
             name = task.get("taskId") if isinstance(task, dict) else None
             if isinstance(name, str):
                 self._tasks[name] = manifest
+                self.pins.note_task(self.server, name, manifest)
                 if len(self._tasks) > _TASKS_MAX:
                     del self._tasks[next(iter(self._tasks))]
         if not hidden:

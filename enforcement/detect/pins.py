@@ -161,9 +161,23 @@ class Pins:
         init=False, factory=dict, repr=False
     )
     """What providers elsewhere declare in their feeds."""
+    _tasks: dict[tuple[str, str], Manifest] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
     _approved: dict[tuple[str, str, bytes], None] = attrs.field(
         init=False, factory=dict, repr=False
     )
+
+    def note_task(self, server: str, task: str, manifest: Manifest) -> None:
+        """Remember which tool a task of a server works for; the oldest is forgotten."""
+        self._tasks.pop((server, task), None)
+        self._tasks[server, task] = manifest
+        if len(self._tasks) > limits.TASKS_MAX:
+            del self._tasks[next(iter(self._tasks))]
+
+    def task(self, server: str, task: str) -> Manifest | None:
+        """The tool that a task works for, if anybody here has seen it begin."""
+        return self._tasks.get((server, task))
 
     def find(self, server: str, tool: str) -> Manifest | None:
         """The tool as it was pinned."""

@@ -14,8 +14,8 @@ driver, beside the event loop.
 """
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -74,6 +74,9 @@ _FACTS: Final = {
 }
 
 
+_read_once = lru_cache(RECENT_MAX)(read_batch_untrusted)
+
+
 @attrs.frozen
 class _Arrival:
     """A batch on its way in: who brought it, and whether along the tree."""
@@ -97,7 +100,6 @@ class Intake:
     _budget: Budget = attrs.field(init=False, factory=Budget)
     _examined: list[_Arrival] = attrs.field(init=False, factory=list)
     _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
-    _recent: OrderedDict[bytes, Batch] = attrs.field(init=False, factory=OrderedDict)
     _tickets: int = attrs.field(init=False, default=0)
     _parked: dict[bytes, _Arrival] = attrs.field(init=False, factory=dict)
     _delayed: dict[tuple[int, bytes], _Arrival] = attrs.field(init=False, factory=dict)
@@ -117,17 +119,9 @@ class Intake:
         Raises:
             PeerError: malformed.
         """
-        return self._examine(_Arrival(peer, self._batch(encoded), live), now)
-
-    def _batch(self, encoded: bytes) -> Batch:
-        batch = self._recent.get(encoded)
-        if batch is None:
-            batch = read_batch_untrusted(encoded)
-            if len(encoded) <= RECENT_BYTES_MAX:
-                self._recent[encoded] = batch
-                if len(self._recent) > RECENT_MAX:
-                    self._recent.popitem(last=False)
-        return batch
+        short = len(encoded) <= RECENT_BYTES_MAX
+        batch = _read_once(encoded) if short else read_batch_untrusted(encoded)
+        return self._examine(_Arrival(peer, batch, live), now)
 
     def verify(self, now: UnixMs, more: int = 0) -> list[Effect]:
         """Check the signatures of all that was examined since the last time.

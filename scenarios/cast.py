@@ -5,7 +5,7 @@ core and the network, where a real attacker would change it.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 import attrs
@@ -18,6 +18,7 @@ from gossip.spread import frames
 from scenarios.people import Person
 from scenarios.script import Some, Step
 
+_RECENT: Final = 64
 ON_OFF_US: Final = 7_000_000
 
 
@@ -220,6 +221,7 @@ ROLES: Final[dict[str, Callable[[], Role]]] = {
 """By the name that scenario files use. ``slow`` is an honest, slow detector."""
 
 
+@lru_cache(_RECENT)
 def carried(frame: bytes) -> Batch | None:
     """The batch that a frame carries, if it carries one."""
     try:

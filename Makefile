@@ -102,6 +102,10 @@ scenarios: setup ## Run the library of scenarios, reduced, with 200 seeds (RUNS=
 swarm: setup ## Run random scenarios and shrink what fails (MINUTES=10, ARGS=--seed N)
 	@.venv/bin/picket sim swarm --minutes $(MINUTES) $(ARGS)
 
+.PHONY: calibrate
+calibrate: setup ## Measure daemons on this machine into calibration.toml, for the simulator (ARGS)
+	@$(PY) -m scenarios.calibrate $(ARGS)
+
 .PHONY: bench
 bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench (bench-NAME: one of them)
 

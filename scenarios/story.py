@@ -54,7 +54,7 @@ class Story:
         """Start everybody who is there from the beginning; plan all steps."""
         plan = self.world.scenario
         casting = Casting(self.world.citizens, self.world.chance("story"))
-        told = [*plan.story, *_habits(plan.nodes)]
+        told = [*plan.story, *habits(plan.nodes)]
         steps = [(step, casting.cast(step)) for step in told]
         self.linking.choose_victim(self.world.chance("victim"))
         late = {
@@ -308,8 +308,8 @@ _DEEDS: Final[dict[str, Callable[[Story, Step, Cast], None]]] = {
 }
 
 
-def _habits(nodes: tuple[tuple[str, int], ...]) -> Iterator[Step]:
-    """What the roles of a scenario do by themselves."""
+def habits(nodes: tuple[tuple[str, int], ...]) -> Iterator[Step]:
+    """What the roles of a scenario do by themselves, as steps of its story."""
     for role, _ in nodes:
         for habit in ROLES[role]().habits:
             yield attrs.evolve(habit, who=(Some(f"every {role}"),))

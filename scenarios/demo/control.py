@@ -1,7 +1,8 @@
 """The control socket, asked as docs/reference/control.md says."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -29,14 +30,15 @@ async def ask(path: Path, do: str, args: Mapping[str, Json] | None = None) -> Js
         NoAnswer: no daemon, or its sentence.
     """
     with trio.move_on_after(_ANSWER_S):
-        async for answer in _answers(path, do, args or {}):
-            return answer
+        async with aclosing(_answers(path, do, args or {})) as answers:
+            async for answer in answers:
+                return answer
     raise NoAnswer(f"{path}: no answer to `{do}`")
 
 
 async def _answers(
     path: Path, do: str, args: Mapping[str, Json]
-) -> AsyncIterator[Json]:
+) -> AsyncGenerator[Json, None]:
     request = {"v": 1, "id": 1, "do": do, "args": dict(args)}
     try:
         stream = await trio.open_unix_socket(str(path))

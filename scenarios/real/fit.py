@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from scenarios.cast import ROLES
 from scenarios.reading import read_text
 from scenarios.real.conduct import DEEDS
 from scenarios.real.seen import MEASURED
@@ -41,6 +42,8 @@ def check_fit(name: str, scenario: Scenario, *, namespaces: bool) -> None:
         )
     if scenario.network.loss and not namespaces:
         raise top.table("network").wrong("loss", _NO_NAMESPACES)
+    for role, _ in scenario.nodes:
+        _check_role(role, top.table("nodes"))
     for step in top.tables("story"):
         _check_step(step, namespaces=namespaces)
     for bar in top.table("bars").names:
@@ -48,6 +51,14 @@ def check_fit(name: str, scenario: Scenario, *, namespaces: bool) -> None:
             raise top.table("bars").wrong(
                 bar, f"`{bar}` cannot be measured of real nodes"
             )
+
+
+def _check_role(role: str, nodes: Table) -> None:
+    played = ROLES[role]()
+    undone = {habit.does for habit in played.habits} - set(DEEDS)
+    if played.stalks or undone:
+        what = f"`{undone.pop()}`" if undone else "choosing whom to link with"
+        raise nodes.wrong(role, f"`{role}` lives by {what}, which no real node does")
 
 
 def _check_step(step: Table, *, namespaces: bool) -> None:

@@ -56,11 +56,13 @@ class RoleLinks:
     real: Frames
     daemon: Daemon
     role: Role = attrs.field(factory=ROLES["honest"])
+    since: float = 0.0
     numbers: dict[NodeId, int] = attrs.field(factory=dict)
 
     def send(self, peer: NodeId, frame: bytes) -> bool:
         """What the role makes of it; a role that sends nothing says it did."""
-        really = self.role.sends(self._who(), self._number(peer), frame)
+        now_us = round((trio.current_time() - self.since) * 1e6)
+        really = self.role.sends(self._who(), self._number(peer), frame, now_us)
         return True if really is None else self.real.send(peer, really)
 
     def drop(self, peer: NodeId) -> None:
@@ -101,7 +103,7 @@ class Strings:
     def become(self, args: Args) -> Json:
         """Play ``role`` from now on."""
         role = ROLES[text_arg(args, "role")]()
-        self.links.role = role
+        self.links.role, self.links.since = role, trio.current_time()
         honest, corrupt = self.honest_gate, CorruptGuard(self.honest_gate)
         self.daemon.proxies.desk.new_gate = honest if role.honest else corrupt
         return {}

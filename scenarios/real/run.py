@@ -31,9 +31,16 @@ from scenarios.real.fit import check_fit
 from scenarios.real.hopes import forbidden, unmet
 from scenarios.real.nodes import AGENT, HTTP_PORT, Node, bear, start_all
 from scenarios.real.seen import Seen
-from scenarios.real.wires import Wire, Wires, in_namespaces, on_loopback
+from scenarios.real.wires import (
+    Wire,
+    Wires,
+    can_make_namespaces,
+    in_namespaces,
+    on_loopback,
+)
 from scenarios.run import missed
 from scenarios.script import Scenario, Step
+from scenarios.story import habits
 from scenarios.toy import ToySuite
 from scenarios.world import World
 from scenarios.writing import write_scenario
@@ -76,7 +83,6 @@ def run_real(
     scenario: Scenario,
     seed: int,
     *,
-    loopback: bool = False,
     progress: AbstractContextManager[Callable[[float], None]] | None = None,
 ) -> RealVerdict:
     """Run a scenario against real daemons, in real time.
@@ -86,7 +92,6 @@ def run_real(
 
     Args:
         name: The file, or the name in the library, for messages.
-        loopback: Do without namespaces.
         progress: Told the share of the story that is over, 0 to 1. Entered once
             namespaces are made, since it may start a thread.
 
@@ -101,7 +106,7 @@ def run_real(
         held.callback(end_leftovers)
         held.enter_context(_ending_in_order())
         folder = held.enter_context(_folder())
-        wires = _wires(scenario.size, loopback, held)
+        wires = _wires(scenario.size, held)
         check_fit(name, scenario, namespaces=wires.desk is not None)
         nodes = _nodes(world, plan, folder, wires)
         relay = _relay(scenario, seed, folder, wires, held)
@@ -116,16 +121,14 @@ def run_real(
 
 def _cast(world: World) -> list[tuple[Step, Cast]]:
     casting = Casting(world.citizens, world.chance("story"))
-    return [(step, casting.cast(step)) for step in world.scenario.story]
+    steps = [*world.scenario.story, *habits(world.scenario.nodes)]
+    return [(step, casting.cast(step)) for step in steps]
 
 
-def _wires(count: int, loopback: bool, held: ExitStack) -> Wires:
-    if loopback:
+def _wires(count: int, held: ExitStack) -> Wires:
+    if not can_make_namespaces():
         return on_loopback(count)
-    try:
-        return held.enter_context(in_namespaces(count))
-    except OSError:
-        return on_loopback(count)
+    return held.enter_context(in_namespaces(count))
 
 
 def _nodes(

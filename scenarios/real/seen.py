@@ -171,6 +171,17 @@ class Seen:
         while self.violated is None:
             await self._news.wait()
 
+    def everywhere(self, count: int) -> set[str]:
+        """Ids of the entries that so many nodes hold."""
+        return {key for key, held in self._held_us.items() if len(held) >= count}
+
+    def way_us(self, key: str) -> tuple[int, list[int]]:
+        """Of an entry: from asked to durable, and from there to each other node."""
+        held, author = self._held_us[key], self._reporters[key]
+        durable = held[author]
+        ways = [at - durable for name, at in held.items() if name != author]
+        return durable - self._born_us[key], ways
+
     # --- figures ------------------------------------------------------------------
 
     def honest_nodes(self) -> list[Node]:

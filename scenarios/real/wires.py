@@ -65,6 +65,23 @@ def on_loopback(count: int) -> Wires:
     return Wires(tuple(Wire(f"127.0.1.{i + 1}") for i in range(count)), None)
 
 
+def can_make_namespaces() -> bool:
+    """Whether `in_namespaces` would succeed: a child tries, since there is no way back.
+
+    Call it while the process has one thread.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            with in_namespaces(1):
+                os._exit(0)
+        except OSError:
+            os._exit(1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
 @contextmanager
 def in_namespaces(count: int) -> Iterator[Wires]:
     """Leave the machine's network for good, and make a wire for each node.

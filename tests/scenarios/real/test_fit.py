@@ -37,6 +37,12 @@ def test_a_verb_that_only_the_simulator_performs(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("role", ["slanderer", "eclipser"])
+def test_a_role_that_does_what_no_real_node_does(tmp_path: Path, role: str) -> None:
+    told = refusal(tmp_path, f'title = "t"\n[nodes]\nhonest = 4\n{role} = 1\n')
+    assert told.startswith(f"s.toml: line 4: nodes.{role}: `{role}` lives by ")
+
+
 def test_datagrams_and_sponsors(tmp_path: Path) -> None:
     told = refusal(tmp_path, BEGIN + "[network]\ndatagrams = true\n")
     assert told.startswith("s.toml: line 6: network.datagrams: ")

@@ -315,3 +315,69 @@ def test_the_tutorial_policy_holds(
     assert said.rule == rule
     assert said.allow == (rule == "")
     assert said.hostile == (rule != "")
+
+
+LEDGER = "ledger-admin-only"
+
+
+@pytest.mark.parametrize(
+    ("tool", "query", "rule"),
+    [
+        ("read_query", "VACUUM INTO '/tmp/copy.db'", "no-copies"),
+        ("write_query", "vacuum/**/into 'copy.db'", "no-copies"),
+        ("write_query", "ATTACH 'bank.db' AS other", "no-copies"),
+        ("write_query", "PRAGMA writable_schema = 1", "no-copies"),
+        ("read_query", "select load_extension('x')", "no-copies"),
+        ("read_query", "WITH x AS (SELECT 1) INSERT INTO financial_ledger", LEDGER),
+        ("read_query", "SELECT * INTO other FROM financial_ledger", LEDGER),
+        ("read_query", "select 1; drop table financial_ledger", LEDGER),
+        ("read_query", "select replace(a, 'x', 'y') from financial_ledger", ""),
+        ("read_query", "select vacuumed from cleaners", ""),
+    ],
+)
+def test_what_only_looks_like_reading_is_no_reading(
+    town: Town, starter: Policy, tool: str, query: str, rule: str
+) -> None:
+    clerk = town.agent("clerk-1", "clerk")
+    assert decide(starter, clerk, tool, query=query).rule == rule
+    admin = town.agent("admin-1", "admin")
+    assert decide(starter, admin, tool, query=query).allow
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "server", "uri", "rule"),
+    [
+        ("hr", "resources/read", "sql", "memo://insights", "hr-no-sql-by-address"),
+        ("hr", "prompts/get", "sql", "", "hr-no-sql-by-address"),
+        ("hr", "resources/read", "files", "file:///a", ""),
+        ("hr", "tools/list", "sql", "", ""),
+        (
+            "retail",
+            "resources/read",
+            "sql",
+            "db://bank/System%5fconfig",
+            "retail-no-system-config-by-address",
+        ),
+        ("retail", "resources/read", "sql", "db://bank/stock", ""),
+        ("clerk", "resources/read", "sql", "db://bank/system_config", ""),
+    ],
+)
+def test_the_tutorial_policy_holds_for_what_is_read_by_address(
+    town: Town,
+    starter: Policy,
+    role: str,
+    method: str,
+    server: str,
+    uri: str,
+    rule: str,
+) -> None:
+    call = Call(
+        principal=town.agent(f"{role}-1", role).principal,
+        server=server,
+        method=method,
+        tool="",
+        params={"uri": uri} if uri else {},
+    )
+    said = starter.decide(call)
+    assert (said.rule, said.hostile) == (rule, False)
+    assert said.allow == (rule == "")

@@ -1,5 +1,6 @@
 """On whose behalf a session runs: an agent, its node, and its granted roles."""
 
+from functools import cached_property
 from typing import Final
 
 import attrs
@@ -54,7 +55,7 @@ class Principal:
         """What rules can tell agents apart by."""
         return self.name, self.roles, self.node_name
 
-    @property
+    @cached_property
     def cert_digest(self) -> bytes:
         """How an envelope refers to the certificate."""
         return digest(Domain.AGENT_CERT_ID, self.cert.encoded)

@@ -27,7 +27,15 @@ from enforcement.principal import Principal
 from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.carriers import Carriers
-from node.proxy.carry import METADATA, SESSION_HEADER, Ask, Carrier, Headers, asked
+from node.proxy.carry import (
+    METADATA,
+    SESSION_HEADER,
+    Ask,
+    Carrier,
+    Headers,
+    asked,
+    find,
+)
 from node.proxy.desk import Desk
 from node.proxy.http_out import STREAM_QUERY, HttpOut, Place
 from node.proxy.http_session import HttpSession
@@ -213,15 +221,16 @@ class McpHttp:
             named = request.query.removeprefix(STREAM_QUERY)
             rest = [pair for pair in headers if pair[0] != SESSION_HEADER]
             headers = (*rest, (SESSION_HEADER, named))
-        ask = Ask(request.method, headers)
         if request.method == "POST":
-            revision = self._passages.revision(visit, ask) if ask.session else ""
+            revision = self._passages.revision(visit, find(headers, SESSION_HEADER))
             try:
                 letters, batch = letters_of(request.body, revision)
             except MalformedError as wrong:
                 await exchange.answer(400, refusal(str(wrong), wrong.code))
                 return
             ask = Ask("POST", headers, letters, batch)
+        else:
+            ask = Ask(request.method, headers)
         await self._start(exchange, visit, ask, HttpOut(exchange, route.place))
 
     async def _start(

@@ -35,11 +35,21 @@ class Exchange:
     request: Request
     keep_alive: bool
     _connection: "_Connection" = attrs.field(repr=False)
-    done: trio.Event = attrs.field(init=False, factory=trio.Event, repr=False)
+    is_done: bool = attrs.field(init=False, default=False)
+    _ending: trio.Event | None = attrs.field(init=False, default=None, repr=False)
     streaming: bool = attrs.field(init=False, default=False)
     gone: bool = attrs.field(init=False, default=False)
     """The client ended before the answer did; whoever still handles it is cancelled."""
     on_gone: Callable[[], None] | None = attrs.field(init=False, default=None)
+
+    @property
+    def done(self) -> trio.Event:
+        """Set once it has been answered, or never will be."""
+        if self._ending is None:
+            self._ending = trio.Event()
+            if self.is_done:
+                self._ending.set()
+        return self._ending
 
     async def answer(
         self,
@@ -49,7 +59,7 @@ class Exchange:
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Send a whole answer. Nothing happens when the client is gone."""
-        if self.done.is_set():
+        if self.is_done:
             return
         self.keep_alive &= self._connection.welcome(status)
         named = [*headers]
@@ -64,7 +74,7 @@ class Exchange:
         self, headers: Sequence[tuple[str, str]] = (), status: int = 200
     ) -> None:
         """Begin an answer of server-sent events."""
-        if self.done.is_set():
+        if self.is_done:
             return
         self.streaming = True
         self._connection.welcome(status)
@@ -94,7 +104,7 @@ class Exchange:
 
     async def end_events(self) -> None:
         """End an answer of server-sent events."""
-        if not self.done.is_set():
+        if not self.is_done:
             await self._send(b"0\r\n\r\n")
             self._finish()
 
@@ -103,9 +113,14 @@ class Exchange:
             await self._connection.send(data)
 
     def _finish(self) -> None:
-        if not self.done.is_set():
-            self.done.set()
+        if not self.is_done:
+            self._end()
             self._connection.answered(self.keep_alive)
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self._ending is not None:
+            self._ending.set()
 
     def cut(self) -> None:
         """Break off: nothing more can be said that the client would understand."""
@@ -113,9 +128,9 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client is gone: whoever would answer is told."""
-        if not self.done.is_set():
+        if not self.is_done:
             self.gone = True
-            self.done.set()
+            self._end()
             if self.on_gone is not None:
                 self.on_gone()
 

@@ -56,22 +56,23 @@ class Passages:
     desk: Desk
     _held: dict[_Key, _Held] = attrs.field(init=False, factory=dict)
 
-    def revision(self, visit: Visit, ask: Ask) -> str:
-        """What the session of a request has agreed on; empty without one."""
-        held = self._held.get(_key(visit, ask))
+    def revision(self, visit: Visit, session: str) -> str:
+        """What a session has agreed on; empty if ``session`` is, or names none."""
+        held = self._held.get(_key(visit, session)) if session else None
         return "" if held is None else held.passage.revision
 
     async def serve(self, visit: Visit, ask: Ask, out: Out) -> None:
         """Pass one request on; cancelled when the agent has gone."""
         who = visit.principal
-        if not ask.session:
+        named = ask.session
+        if not named:
             opening = opens(ask)
             if opening and not self._has_room(who):
                 await refuse(out, 503, "too many sessions; end some")
             else:
                 await self._serve_lone(visit, ask, out, opening)
             return
-        key = _key(visit, ask)
+        key = _key(visit, named)
         held = self._held.get(key)
         if held is None:
             await refuse(out, 404, "there is no such session")
@@ -195,13 +196,13 @@ async def _run(
         await passage.end(ask, out)
 
 
-def _key(visit: Visit, ask: Ask) -> _Key:
+def _key(visit: Visit, session: str) -> _Key:
     who = visit.principal
-    return who.node, who.agent, visit.server, ask.session
+    return who.node, who.agent, visit.server, session
 
 
 def _is_newer(shown: Principal, known: Principal) -> bool:
-    if shown.cert_digest == known.cert_digest:
+    if shown is known or shown.cert_digest == known.cert_digest:
         return False
     return shown.cert.not_before_ms > known.cert.not_before_ms
 

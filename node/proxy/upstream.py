@@ -32,6 +32,7 @@ from node.proxy.resource import (
 from node.proxy.session import Lost
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+_HEADS_MAX = 256
 _ACCEPT = "application/json, text/event-stream"
 _JSON = (("content-type", "application/json"),)
 
@@ -82,6 +83,10 @@ class HttpCarrier:
     _idle: deque[SocketWire] = attrs.field(init=False, factory=deque)
     _named: str | None = attrs.field(init=False, default=None)
     """Where its last challenge said that document lies; None without a challenge."""
+    _heads: dict[tuple[str, str, Headers, bool], bytes] = attrs.field(
+        init=False, factory=dict, repr=False
+    )
+    """Of requests sent before, without their length: most are like the one before."""
 
     async def ask(self, ask: Ask) -> Answer:
         """Send one request; returns once the head of the answer is here.
@@ -148,18 +153,28 @@ class HttpCarrier:
             self._idle.pop().close()
 
     def _write(self, ask: Ask) -> bytes:
-        url, body = self.url, ask.body()
+        body = ask.body()
+        key = ask.method, ask.target, ask.headers, bool(body)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _HEADS_MAX:
+                self._heads.clear()
+            head = self._heads[key] = self._head(ask, bool(body))
+        if body or ask.method == "POST":
+            return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        return head + b"\r\n"
+
+    def _head(self, ask: Ask, has_body: bool) -> bytes:
+        """All lines but the last, which says how long the body is."""
+        url = self.url
         target = ask.target or url.target
         lines = [f"{ask.method} {target} HTTP/1.1", f"host: {url.authority}"]
         lines += [f"{name}: {value}" for name, value in ask.headers]
         if not any(name == "accept" for name, _ in ask.headers):
-            lines.append(f"accept: {_ACCEPT if body else 'text/event-stream'}")
-        if body:
+            lines.append(f"accept: {_ACCEPT if has_body else 'text/event-stream'}")
+        if has_body:
             lines.append("content-type: application/json")
-        if body or ask.method == "POST":
-            lines.append(f"content-length: {len(body)}")
-        head = "\r\n".join(lines).encode("latin-1", "replace")
-        return b"%b\r\n\r\n%b" % (head, body)
+        return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
 
     def _unreachable(self) -> Lost:
         return Lost(f"the server at `{self.url.authority}` cannot be reached")

@@ -62,7 +62,8 @@ def test_established_links_lose_less_than_a_tenth_of_their_throughput() -> None:
     for _ in range(TRIES):
         found = trio.run(measure, CALLS)
         assert found["link_survived"]
-        assert isinstance(ratio := found["ratio"], float)
+        ratio = found["ratio"]
+        assert isinstance(ratio, float)
         ratios.append(ratio)
         if ratios[-1] >= THROUGHPUT_MIN:
             return

@@ -76,4 +76,4 @@ AUDIT_REFUSED_PER_SECOND: Final = 1.0
 """Records of what was refused, for each agent; one stands for those left out."""
 JUNK_BURST: Final = 256
 JUNK_PER_SECOND: Final = 10.0
-"""Messages of one session that no honest side sends; more are a flood."""
+"""Messages of one agent to one server that no honest side sends; more are a flood."""

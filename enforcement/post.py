@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from enforcement import limits
 from enforcement.defend.bundles import Bundles
-from enforcement.defend.rate import RateLimiter
+from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import Approvals, TrustBook
 from enforcement.defend.testimony import AuditBudget, WitnessBudget
@@ -24,11 +25,17 @@ def _never(agent: AgentId, rule: str) -> bool:
     return False
 
 
+def _patience() -> RateLimiter:
+    per_second, burst = limits.JUNK_PER_SECOND, limits.JUNK_BURST
+    return RateLimiter(Rate(per_second=per_second, burst=burst))
+
+
 @attrs.define(kw_only=True)
 class Post:
     """What all gates of one daemon share.
 
     Attributes:
+        patience: How much each agent may bring that no honest side sends.
         is_refused: Whether the calls of a subject are cut off now.
         spares: Whether gates only observe: then a denial of an agent, by a rule or
             for a reason, is counted by this very question, and does not happen.
@@ -46,6 +53,7 @@ class Post:
     replay: ReplayWindow
     witnesses: WitnessBudget
     audits: AuditBudget = attrs.field(factory=AuditBudget)
+    patience: RateLimiter = attrs.field(factory=_patience, repr=False)
     is_refused: Callable[[Subject], bool]
     refuses_artefacts: Callable[[], bool] = lambda: False
     spares: Callable[[AgentId, str], bool] = _never

@@ -1,8 +1,7 @@
-"""What a gate records of each message, and when a session's junk becomes a flood."""
+"""What a gate records of each message, and when an agent's junk becomes a flood."""
 
 import attrs
 
-from enforcement.defend.testimony import Patience
 from enforcement.effects import Audit, Effect, HangUp, Position, Verdict
 from enforcement.judging import Judge
 from enforcement.mcp.jsonrpc import Reason, Request
@@ -46,7 +45,6 @@ class Trail:
     position: Position
     server: str
     judge: Judge
-    _patience: Patience = attrs.field(init=False, factory=Patience, repr=False)
 
     def see(self, data: bytes, who: Principal, now_ms: UnixMs) -> Seen:
         """A message has come."""
@@ -75,9 +73,9 @@ class Trail:
         return [*self.dropped(seen, reason), *self.junk(seen)]
 
     def junk(self, seen: Seen) -> list[Effect]:
-        """Count what no honest side sends; a flood is witnessed, and ends a session
-        that another node opened."""
-        if self._patience.spend(seen.at_ms):
+        """Count what no honest side sends, over all sessions and lone requests of an
+        agent; a flood is witnessed, and ends a session that another node opened."""
+        if self.post.patience.take(seen.who.agent, self.server, seen.at_ms):
             return []
         effects = self.judge.witness_flood(seen.who, seen.digest, seen.at_ms)
         if self.position is Position.INGRESS:

@@ -52,22 +52,3 @@ class AuditBudget:
         if len(self._silent) > limits.WITNESSED_MAX:
             del self._silent[next(iter(self._silent))]
         return 0
-
-
-@attrs.define
-class Patience:
-    """What one session may bring that no honest side sends, before it is a flood."""
-
-    _left: float = attrs.field(init=False, default=limits.JUNK_BURST)
-    _then_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
-
-    def spend(self, now_ms: UnixMs) -> bool:
-        """Whether there is some left."""
-        gone_s = max(0, now_ms - self._then_ms) / 1_000
-        self._then_ms = now_ms
-        refilled = self._left + gone_s * limits.JUNK_PER_SECOND
-        self._left = min(limits.JUNK_BURST, refilled) - 1
-        if self._left >= 0:
-            return True
-        self._left = 0
-        return False

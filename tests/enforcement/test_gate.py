@@ -517,6 +517,19 @@ def test_a_node_that_floods_is_witnessed_and_loses_its_session(
     assert seen.subject == Subject(SubjectKind.NODE, town.branch.node)
 
 
+def test_a_flood_of_requests_without_a_session_is_one_flood(
+    town: Town, clerk: Agent
+) -> None:
+    given = post(town, STRICT)
+    effects = [
+        effect
+        for _ in range(2 * limits.JUNK_BURST)
+        for effect in _flood(gate(Position.INGRESS, town, clerk, given), b"{", 1)
+    ]
+    assert of(effects, HangUp)
+    assert of(effects, Witness)[-1].category == "rate-abuse"
+
+
 def test_a_renewal_on_its_way_is_no_flood(
     town: Town, clerk: Agent, egress: Gate, ingress: Gate
 ) -> None:

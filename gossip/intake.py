@@ -61,9 +61,9 @@ from gossip.spread.sync import Sync
 from gossip.suite import Claim, Suite
 from gossip.units import NodeId, UnixMs
 
-RECENT_MAX: Final = 256
-RECENT_BYTES_MAX: Final = 8_192
-"""Batches come from several neighbours: so many short ones are read but once."""
+RECENT_MAX: Final = 64
+RECENT_BYTES_MAX: Final = 32_768
+"""Batches come from several neighbours: so many, if not long, are read but once."""
 
 _FACTS: Final = {
     Answer.KNOWN: Fact.BATCH_KNOWN,

@@ -14,6 +14,6 @@ def slander(size: int) -> Scenario:
         whole,
         nodes=(("honest", size - liars), ("liar", liars)),
         cluster=attrs.evolve(whole.cluster, colluders=liars),
-        story=tuple(attrs.evolve(step, at_s=1.0) for step in whole.story),
+        story=tuple(attrs.evolve(step, at_s=1.0, times=2) for step in whole.story),
         length_s=6,
     )

@@ -1,11 +1,14 @@
 """Added latency of the gate, beside a direct call in the same run; prints JSON.
 
 Run as ``python -m tests.bench.gate``. Each guarded call alternates with a direct
-one to the same kind of server, so that a noisy machine is noisy for both.
+one to the same kind of server, so that a noisy machine is noisy for both. Each call
+asks for something else. The listener does all that a daemon's does: tools pinned,
+schemas, trust, a hundred rules, an audit row in the store for each call.
 """
 
+import itertools
 import json
-import os
+import select
 import socket
 import statistics
 import subprocess
@@ -23,38 +26,31 @@ from enforcement.effects import Position
 from enforcement.events import ClientMessage, ServerMessage
 from node.birth import starter_policy
 from node.config import ServerConfig
-from node.proxy.door import WrapDoor, listen_on_path
-from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.provider import MeshProvider
 from node.proxy.session import Session
-from tests.support.proxies import ECHO, SUITE, TOKEN, Pipes, desk_of, found, guard, site
+from tests.bench._servers import MODULE, RESULT, crowded_policy
+from tests.support.proxies import ECHO, SUITE, TOKEN, Pipes, desk_of, found, guard
 
 CALLS = 2_000
 WARM_UP = 200
-MODULE = (sys.executable, "-m", "tests.bench.gate")
-BODY = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {"name": "echo", "arguments": {"query": "select 1 from stock"}},
-    }
-).encode()
+AT_ONCE = 8
+BURSTS = 20
+BODY = (
+    b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo",'
+    b' "arguments": {"query": "select %d from stock_%d where depot = \'north\'"}}}'
+)
+COUNT = itertools.count()
 INIT = (
     b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":'
     b'"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}'
 )
-RESULT = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}'
-ANSWERS: dict[str, object] = {
-    "initialize": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {"tools": {}},
-        "serverInfo": {"name": "echo", "version": "1"},
-    },
-    "tools/list": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]},
-}
-
 Call = Callable[[], None]
+
+
+def body() -> bytes:
+    """A call unlike the ones before it."""
+    number = next(COUNT)
+    return BODY % (number, number % 97)
 
 
 @contextmanager
@@ -86,7 +82,7 @@ def stdio(*command: str) -> Iterator[Call]:
         assert reader is not None
 
         def call() -> None:
-            writer.write(BODY + b"\n")
+            writer.write(body() + b"\n")
             answer = b""
             while not answer.endswith(b"\n"):
                 answer += reader.read(65_536)
@@ -102,14 +98,8 @@ def http(port: int, server: str) -> Iterator[Call]:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def post(body: bytes) -> bytes:
-            sock.sendall(
-                b"POST /mcp/%b HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n"
-                b"authorization: Bearer %b\r\naccept: application/json, "
-                b"text/event-stream\r\ncontent-type: application/json\r\n%b"
-                b"content-length: %d\r\n\r\n%b"
-                % (server.encode(), port, TOKEN.encode(), session, len(body), body)
-            )
+        def post(said: bytes) -> bytes:
+            sock.sendall(written(port, server, session, said))
             answer = b""
             while True:
                 answer += sock.recv(65_536)
@@ -123,10 +113,56 @@ def http(port: int, server: str) -> Iterator[Call]:
         session = b"mcp-session-id: %b\r\n" % opened.split(b"\r\n")[0]
 
         def call() -> None:
-            answer = post(BODY)
+            answer = post(body())
             assert b'"result"' in answer, answer
 
         yield call
+
+
+def written(port: int, server: str, session: bytes, said: bytes) -> bytes:
+    """A POST as it travels; ``session`` is a whole header line, or nothing."""
+    return (
+        b"POST /mcp/%b HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n"
+        b"authorization: Bearer %b\r\naccept: application/json, "
+        b"text/event-stream\r\ncontent-type: application/json\r\n%b"
+        b"content-length: %d\r\n\r\n%b"
+        % (server.encode(), port, TOKEN.encode(), session, len(said), said)
+    )
+
+
+@contextmanager
+def crowd(port: int, server: str) -> Iterator[Callable[[int], float]]:
+    """Calls on several connections at once; takes how many, returns the seconds."""
+    with ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        lines: dict[int, tuple[socket.socket, bytes]] = {}
+        for _ in range(AT_ONCE):
+            address = ("127.0.0.1", port)
+            sock = stack.enter_context(socket.create_connection(address))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(written(port, server, b"", INIT))
+            opened = sock.recv(65_536).lower().partition(b"mcp-session-id: ")[2]
+            session = b"mcp-session-id: %b\r\n" % opened.split(b"\r\n")[0]
+            lines[sock.fileno()] = (sock, session if opened else b"")
+            poll.register(sock, select.EPOLLIN)
+
+        def run(calls: int) -> float:
+            begun, asked, answered = time.perf_counter(), 0, 0
+            for sock, session in lines.values():
+                sock.sendall(written(port, server, session, body()))
+                asked += 1
+            while answered < asked:
+                for fd, _ in poll.poll():
+                    sock, session = lines[fd]
+                    answer = sock.recv(65_536)
+                    assert b'"result"' in answer, answer
+                    answered += 1
+                    if asked < calls:
+                        sock.sendall(written(port, server, session, body()))
+                        asked += 1
+            return time.perf_counter() - begun
+
+        yield run
 
 
 def compare(direct: Call, guarded: Call) -> dict[str, float]:
@@ -173,21 +209,11 @@ def bench_stdio(home: Path) -> None:
                 report("wrap with a daemon", compare(direct, call))
 
 
-def crowded_policy() -> dict[str, str]:
-    """The tutorial policy and a hundred rules more, each about another tool."""
-    rules = (
-        f'@id("crowd-{n}")\nforbid(principal, action, resource == '
-        f'Tool::"echo/tool-{n}")\nwhen {{ context.params has query }};\n'
-        for n in range(100)
-    )
-    return {**starter_policy(), "crowd.cedar": "".join(rules)}
-
-
-def cpu_us(pid: int) -> int:
-    """CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+def cpu_us(pid: int) -> float:
+    """CPU time of all threads of a process so far."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    spent_ns = sum(int((t / "schedstat").read_text().split()[0]) for t in tasks)
+    return spent_ns / 1_000
 
 
 def bench_http() -> None:
@@ -200,12 +226,34 @@ def bench_http() -> None:
         for kind in ("url", "child"):
             with started(*MODULE, "listener", kind, str(port)) as listener:
                 assert listener.stdout is not None
-                with http(int(listener.stdout.readline()), "echo") as call:
-                    begun_us = cpu_us(listener.pid)
-                    figures = compare(direct, call)
-                    spent_us = cpu_us(listener.pid) - begun_us
-                figures["cpu_us_per_call"] = round(spent_us / (WARM_UP + CALLS))
-                report(f"http before a {kind}", figures)
+                own = int(listener.stdout.readline())
+                with http(own, "echo") as call:
+                    report(f"http before a {kind}", compare(direct, call))
+                report(f"http before a {kind}, crowded", _crowded(listener, own))
+
+
+def _crowded(listener: "subprocess.Popen[bytes]", port: int) -> dict[str, float]:
+    """How many calls a core carries, and what that does to the event loop."""
+    assert listener.stdin is not None
+    assert listener.stdout is not None
+    spent: list[float] = []
+    rates: list[float] = []
+    calls = CALLS // BURSTS
+    with crowd(port, "echo") as call:
+        call(WARM_UP)
+        listener.stdin.write(b"\n")  # forget the lag so far
+        for _ in range(BURSTS):
+            begun_us = cpu_us(listener.pid)
+            rates.append(calls / call(calls))
+            spent.append((cpu_us(listener.pid) - begun_us) / calls)
+    listener.stdin.write(b"\n")
+    lag: dict[str, float] = json.loads(listener.stdout.readline())
+    return {
+        "cpu_us_per_call": round(statistics.median(spent)),
+        "calls_per_core_s": round(1e6 / statistics.median(spent)),
+        "calls_per_s": round(statistics.median(rates)),
+        **lag,
+    }
 
 
 def bench_gate_alone() -> None:
@@ -215,12 +263,12 @@ def bench_gate_alone() -> None:
     guard(desk, places["branch"], Policy.load(crowded_policy()))
     me = places["branch"]
     gate = desk.new_gate(Position.LOCAL, me.principal, "echo", me.node)
-    asked, answered = ClientMessage(BODY), ServerMessage(RESULT % 1)
     times = []
     for _ in range(WARM_UP + CALLS):
+        said = body()
         begun, now = time.perf_counter(), desk.clock.unix_ms()
-        gate.handle(asked, now)
-        gate.handle(answered, now)
+        gate.handle(ClientMessage(said), now)
+        gate.handle(ServerMessage(RESULT % 1), now)
         times.append((time.perf_counter() - begun) * 1_000)
     cuts = statistics.quantiles(times[WARM_UP:], n=100)
     report("gate alone", {"p50_ms": round(cuts[49], 3), "p99_ms": round(cuts[98], 3)})
@@ -243,7 +291,7 @@ async def bench_mesh() -> None:
         for turn in range(WARM_UP + CALLS // 2):
             for session, times in took.items():
                 begun = time.perf_counter()
-                await session.client_said(BODY)
+                await session.client_said(body())
                 (answer,) = await session.server_said(await session.backend.receive())
                 assert b'"result"' in answer, answer
                 if turn >= WARM_UP:
@@ -254,86 +302,13 @@ async def bench_mesh() -> None:
     report(f"signed, two gates ({SUITE.provider})", _compared(took[local], took[far]))
 
 
-async def serve_upstream() -> None:
-    """An HTTP server that answers at once."""
-
-    async def answer(exchange: Exchange) -> None:
-        body = exchange.request.body
-        if exchange.request.method != "POST":
-            await exchange.answer(405)
-            return
-        said = json.loads(body)
-        key = said.get("id")
-        if key is None:
-            await exchange.answer(202)
-        elif said["method"] in ANSWERS:
-            told = {"jsonrpc": "2.0", "id": key, "result": ANSWERS[said["method"]]}
-            await exchange.answer(200, json.dumps(told).encode())
-        elif said["method"] == "tools/call":
-            await exchange.answer(200, RESULT % key)
-        else:
-            error = {"code": -32601, "message": "no such method"}
-            told = {"jsonrpc": "2.0", "id": key, "error": error}
-            await exchange.answer(200, json.dumps(told).encode())
-
-    sock = listen_on("127.0.0.1", 0)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_http, sock, answer, _shout)
-        await _until_done(nursery, str(sock.getsockname()[1]))
-
-
-async def serve_listener(kind: str, port: int) -> None:
-    """Picket's listener, with a hundred rules."""
-    config = (
-        ServerConfig(name="echo", url=f"http://127.0.0.1:{port}/mcp/echo")
-        if kind == "url"
-        else ServerConfig(name="echo", command=ECHO)
-    )
-    roster, places = found("branch")
-    desk = desk_of(places["branch"], roster, servers={"echo": config})
-    guard(desk, places["branch"], Policy.load(crowded_policy()))
-    async with site(desk) as place, trio.open_nursery() as nursery:
-        await _until_done(nursery, str(place.port))
-
-
-async def serve_daemon(home: str) -> None:
-    """The daemon's end of the wrap, with the tutorial policy."""
-    roster, places = found("branch")
-    desk = desk_of(places["branch"], roster)
-    guard(desk, places["branch"], Policy.load(starter_policy()))
-    async with trio.open_nursery() as nursery:
-        listener = listen_on_path(Path(home) / "wrap.sock")
-        nursery.start_soon(WrapDoor(desk).serve, listener)
-        await _until_done(nursery, "ready")
-
-
-async def _until_done(nursery: trio.Nursery, ready: str) -> None:
-    """Serve until the parent closes our stdin."""
-    sys.stdout.write(ready + "\n")
-    sys.stdout.flush()
-    await trio.lowlevel.wait_readable(sys.stdin.fileno())
-    nursery.cancel_scope.cancel()
-
-
-def _shout(fault: BaseException) -> None:
-    raise fault
-
-
-def main(words: list[str]) -> None:
-    match words:
-        case []:
-            bench_gate_alone()
-            with tempfile.TemporaryDirectory() as home:
-                bench_stdio(Path(home))
-            bench_http()
-            trio.run(bench_mesh)
-        case ["upstream"]:
-            trio.run(serve_upstream)
-        case ["listener", kind, port]:
-            trio.run(serve_listener, kind, int(port))
-        case ["daemon", home]:
-            trio.run(serve_daemon, home)
+def main() -> None:
+    bench_gate_alone()
+    with tempfile.TemporaryDirectory() as home:
+        bench_stdio(Path(home))
+    bench_http()
+    trio.run(bench_mesh)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

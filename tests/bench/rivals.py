@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tests.bench.gate import BODY, INIT, MODULE, Call, compare, http, report, started
+from tests.bench._servers import MODULE
+from tests.bench.gate import INIT, Call, body, compare, http, report, started
 from tests.bench.gate import stdio as stdio_caller
 from tests.support.proxies import ECHO
 
@@ -85,11 +86,11 @@ def caller(port: int) -> Iterator[Call]:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def post(body: bytes) -> bytes:
+        def post(said: bytes) -> bytes:
             sock.sendall(
                 b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:%d\r\naccept: application/json"
                 b", text/event-stream\r\ncontent-type: application/json\r\n%b"
-                b"content-length: %d\r\n\r\n%b" % (port, session, len(body), body)
+                b"content-length: %d\r\n\r\n%b" % (port, session, len(said), said)
             )
             answer = b""
             while not _is_whole(answer):
@@ -103,7 +104,7 @@ def caller(port: int) -> Iterator[Call]:
         post(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
         def call() -> None:
-            answer = post(BODY)
+            answer = post(body())
             assert b'"result"' in answer, answer
 
         yield call
@@ -117,15 +118,15 @@ def opened_stdio(*command: str) -> Iterator[Call]:
         assert writer is not None
         assert reader is not None
 
-        def ask(body: bytes) -> bytes:
-            writer.write(body + b"\n")
+        def ask(said: bytes) -> bytes:
+            writer.write(said + b"\n")
             return bytes(reader.readline())
 
         ask(INIT)
         writer.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
 
         def call() -> None:
-            answer = ask(BODY)
+            answer = ask(body())
             assert b'"result"' in answer, answer
 
         yield call

@@ -14,7 +14,8 @@ from typing import Final
 import trio
 
 from node.proxy.httpd import Exchange, listen_on, serve_http
-from tests.bench.gate import ANSWERS, started
+from tests.bench._servers import ANSWERS
+from tests.bench.gate import started
 from tests.support.proxies import TOKEN
 
 MODULE: Final = (sys.executable, "-m", "tests.bench.streams")
@@ -110,7 +111,7 @@ async def _send(port: int, method: str, body: bytes, more: str) -> trio.SocketSt
 
 async def measure(count: int) -> dict[str, float]:
     """Run it."""
-    listening = (sys.executable, "-m", "tests.bench.gate", "listener", "url")
+    listening = (sys.executable, "-m", "tests.bench._servers", "listener", "url")
     with started(*MODULE, "upstream") as upstream:
         assert upstream.stdout is not None
         port = upstream.stdout.readline().decode().strip()

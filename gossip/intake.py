@@ -14,7 +14,7 @@ driver, beside the event loop.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -74,7 +74,21 @@ _FACTS: Final = {
 }
 
 
-_read_once = lru_cache(RECENT_MAX)(read_batch_untrusted)
+def read_once() -> Callable[[bytes], Batch]:
+    """Reads batches as `read_batch_untrusted` does; those it just read, it remembers.
+
+    Simulated nodes share one of these: what one of them read is read for all.
+    """
+    remembering = lru_cache(RECENT_MAX)(read_batch_untrusted)
+
+    def read(encoded: bytes) -> Batch:
+        short = len(encoded) <= RECENT_BYTES_MAX
+        return remembering(encoded) if short else read_batch_untrusted(encoded)
+
+    return read
+
+
+_READ_ONCE: Final = read_once()
 
 
 @attrs.frozen
@@ -96,6 +110,7 @@ class Intake:
     ledger: Ledger
     tree: Plumtree
     sync: Sync
+    reader: Callable[[bytes], Batch] = attrs.field(default=_READ_ONCE, repr=False)
     _admission: Admission = attrs.field(init=False)
     _budget: Budget = attrs.field(init=False, factory=Budget)
     _examined: list[_Arrival] = attrs.field(init=False, factory=list)
@@ -119,9 +134,7 @@ class Intake:
         Raises:
             PeerError: malformed.
         """
-        short = len(encoded) <= RECENT_BYTES_MAX
-        batch = _read_once(encoded) if short else read_batch_untrusted(encoded)
-        return self._examine(_Arrival(peer, batch, live), now)
+        return self._examine(_Arrival(peer, self.reader(encoded), live), now)
 
     def verify(self, now: UnixMs, more: int = 0) -> list[Effect]:
         """Check the signatures of all that was examined since the last time.

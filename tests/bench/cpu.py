@@ -25,6 +25,7 @@ from gossip import events
 from gossip.domains import Domain
 from gossip.engine import Engine
 from gossip.errors import UserError
+from gossip.intake import read_once
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -146,6 +147,8 @@ def _make_one(
         on_entry=hear,
         keys={who.chain.key: who.key},
     )
+    # In one process nodes would share what one of them read.
+    driver.engine._intake.reader = read_once()
     node = Node(who, bench_links, driver)
     return node
 

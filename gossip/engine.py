@@ -219,7 +219,10 @@ class Engine:
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
         self.clocks.forget(peer)
-        return [*self._tree.link_down(peer), *self._sync.link_down(peer, now)]
+        asked = [*self._tree.link_down(peer), *self._sync.link_down(peer, now)]
+        if not self._tree.hangs:
+            self._sync.hurry(now)
+        return [*asked]
 
     def _on_stored(self, batch_id: bytes, now: UnixMs) -> list[Effect]:
         batch = self._pen.stored(batch_id)

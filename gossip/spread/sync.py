@@ -76,6 +76,11 @@ class Sync:
             del self._fetches[feed]
         return self.pump(now)
 
+    def hurry(self, now: UnixMs) -> None:
+        """Nobody linked brings us anything any more: compare soon."""
+        if self._next_ms is not None:
+            self._next_ms = min(self._next_ms, now + ALONE_MS)
+
     # --- comparing ------------------------------------------------------------
 
     def on_root(self, peer: NodeId, told: frames.Root) -> list[Send]:

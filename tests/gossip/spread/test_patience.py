@@ -192,3 +192,12 @@ def test_a_tree_hangs_by_what_was_brought_first_until_that_link_is_gone() -> Non
     assert made.hangs
     made.link_down(TREE)
     assert not made.hangs
+
+
+def test_who_loses_whoever_brought_it_everything_compares_soon() -> None:
+    asks = Sync(NodeId(b"m" * 32), Ledger(), ToySuite())
+    asks.link_up(TREE, UnixMs(0))
+    asks.wake(UnixMs(1_000), alone=False)
+    assert asks.due_ms == 11_000
+    asks.hurry(UnixMs(2_000))
+    assert asks.due_ms == 3_000

@@ -134,7 +134,9 @@ class Intake:
         Raises:
             PeerError: malformed.
         """
-        return self._examine(_Arrival(peer, self.reader(encoded), live), now)
+        batch = self.reader(encoded)
+        self.tree.on_batch(peer, batch.id)
+        return self._examine(_Arrival(peer, batch, live), now)
 
     def verify(self, now: UnixMs, more: int = 0) -> list[Effect]:
         """Check the signatures of all that was examined since the last time.

@@ -75,6 +75,8 @@ class _Missing:
     sources: list[NodeId]
     first: NodeId
     asked: list[NodeId] = attrs.field(factory=list)
+    brought: list[NodeId] = attrs.field(factory=list)
+    """Who did bring it, though it has to wait here, or was refused."""
     rounds: int = 0
     """How often everybody who announced it had been asked, and it was not here."""
 
@@ -168,7 +170,9 @@ class Plumtree:
                 self._patience_ms = max(GRAFT_MS, GRAFT_CALMS * self._patience_ms)
         if live and source in self._branches:
             self._branches[source].eager = self._branches[source].brings = True
-        holders = [source, *wanted.sources, *wanted.asked] if wanted else [source]
+        holders = [source]
+        if wanted is not None:
+            holders += [*wanted.sources, *wanted.asked, *wanted.brought]
         frame = frames.push(batch.encoded) if live else b""
         sends = []
         for peer in self.linked():
@@ -182,6 +186,14 @@ class Plumtree:
                 if self._flush_ms is None:
                     self._flush_ms = max(now + LAZY_MS, self._flushed_ms + GATHER_MS)
         return sends
+
+    def on_batch(self, peer: NodeId, batch_id: bytes) -> None:
+        """A peer brought a batch: whatever becomes of it, the peer did its part."""
+        wanted = self._missing.get(batch_id) or self._hungry.get(batch_id)
+        if wanted is not None:
+            wanted.brought.append(peer)
+            if peer in wanted.sources:
+                wanted.sources.remove(peer)
 
     def on_duplicate(self, peer: NodeId) -> list[Send]:
         """A pushed batch was held already: this link need not be eager."""
@@ -295,6 +307,9 @@ class Plumtree:
             batch_id, wanted = next(iter(self._hungry.items()))
             if wanted.due_ms > now:
                 break
+            if wanted.brought:
+                self._forget(self._hungry.pop(batch_id))
+                continue
             self._starved = True
             self._failed += [peer for peer in wanted.asked if peer in self._branches]
             wanted.asked = []
@@ -315,8 +330,12 @@ class Plumtree:
             if wanted.due_ms > now:
                 break
             if not wanted.sources:
+                del self._missing[batch_id]
+                if wanted.brought:
+                    self._forget(wanted)
+                    continue
                 wanted.due_ms = now + HUNGER_MS
-                self._hungry[batch_id] = self._missing.pop(batch_id)
+                self._hungry[batch_id] = wanted
                 self._starved = True
                 continue
             wanted.asked.append(wanted.sources.pop(0))

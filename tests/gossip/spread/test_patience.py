@@ -201,3 +201,16 @@ def test_who_loses_whoever_brought_it_everything_compares_soon() -> None:
     assert asks.due_ms == 11_000
     asks.hurry(UnixMs(2_000))
     assert asks.due_ms == 3_000
+
+
+def test_who_brought_what_must_wait_here_is_not_blamed_nor_asked_again() -> None:
+    """Over its author's budget, say, or by a key not yet known."""
+    hungry = tree()
+    hungry.on_ihave(BESIDE, (batch(1).id,), UnixMs(0))
+    hungry.wake(UnixMs(GRAFT_MS))
+    hungry.on_batch(BESIDE, batch(1).id)
+
+    while (due := hungry.due_ms) is not None:
+        assert hungry.wake(UnixMs(due)) == []
+    assert not hungry.take_starved()
+    assert hungry.take_failures() == []

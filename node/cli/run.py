@@ -8,6 +8,7 @@ import trio
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
+from node.collecting import collect_rarely
 from node.daemon import Daemon
 from node.keys.suites.registry import PROVIDERS
 from node.signals import serve_until_signalled
@@ -26,6 +27,7 @@ def run(config: str, provider: str | None) -> None:
     if provider is not None:
         read = attrs.evolve(read, provider=provider)
     daemon = Daemon(read)
+    collect_rarely()
     try:
         trio.run(serve_until_signalled, daemon)
     except BaseExceptionGroup as group:

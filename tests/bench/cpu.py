@@ -37,6 +37,7 @@ from gossip.ledger.entries import (
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
 from node.clock import SystemClock
+from node.collecting import collect_rarely
 from node.driver import Driver
 from node.keys.suites.registry import SuiteWithKeys, load_suite
 from node.links.events import Frame, LinkDown, LinkEvent, LinkUp
@@ -220,6 +221,7 @@ async def run(
                 await until(lambda: all(node.heard >= target for node in nodes))
 
         await speak(2 * count)  # The tree grows.
+        collect_rarely()
         idle = await Meter(nodes).during(rest)
         busy = await Meter(nodes).during(lambda: speak(reports))
         nursery.cancel_scope.cancel()

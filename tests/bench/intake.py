@@ -38,6 +38,7 @@ from gossip.spread import frames
 from gossip.suite import Claim
 from gossip.units import Incarnation, NodeId, UnixMs
 from node.clock import SystemClock
+from node.collecting import collect_rarely
 from node.driver import TAKE_IN_MAX, Driver
 from node.keys.suites.registry import SuiteWithKeys, load_suite
 from node.log import Log
@@ -139,6 +140,7 @@ async def take_in(
         on_entry=hear,
     )
     lags: list[float] = []
+    collect_rarely()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         nursery.start_soon(driver.run)

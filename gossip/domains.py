@@ -26,6 +26,7 @@ class Domain(bytes, Enum):
     ACT_ID = b"picket operator act id v1"
     APPEAL_ID = b"picket appeal id v1"
     TWO_FACES = b"picket two-faced manifest v1"
+    AUDIT_ROW = b"picket audit row v1"
     MESSAGE = b"picket mcp message v1"
     BUNDLE = b"picket policy bundle v1"
     RULE = b"picket policy rule v1"

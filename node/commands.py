@@ -4,7 +4,6 @@ docs/reference/control.md describes each. Everything here only reads the cores
 or hands them an event; what says something waits until it is durable.
 """
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +23,7 @@ from gossip.ledger.entries import (
 )
 from gossip.membership.acts import read_act_untrusted
 from gossip.units import ID_BYTES
+from node.commands_audit import audit, audit_heads, audit_verify
 from node.commands_justice import find_subject, justice_commands
 from node.commands_members import member_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
@@ -45,7 +45,9 @@ def commands(daemon: "Daemon") -> dict[str, Command]:
         "status": command(_status),
         "reports": command(_reports),
         "report": command(_report),
-        "audit": command(_audit),
+        "audit": command(audit),
+        "audit.heads": command(audit_heads),
+        "audit.verify": command(audit_verify),
         "quarantine.list": command(_quarantine_list),
         "quarantine.why": command(_quarantine_why),
         "act.submit": command(_act_submit),
@@ -106,17 +108,6 @@ async def _report(daemon: "Daemon", args: Args) -> Json:
     )
     await daemon.driver.say_durably(EntryKind.REPORT, write_report(report))
     return {"subject": str(subject), "at_ms": now}
-
-
-def _audit(daemon: "Daemon", args: Args) -> Json:
-    rows = daemon.store.audit(int_arg(args, "last", 50, 1, 1_000))
-    return [_name_row(daemon, json.loads(record)) for _, _, record in rows]
-
-
-def _name_row(daemon: "Daemon", row: dict[str, Json]) -> Json:
-    """A record of the trail, with what its agent is called today."""
-    agent = Subject(SubjectKind.AGENT, bytes.fromhex(str(row["agent"])))
-    return {**row, "agent_name": daemon.names.tell(daemon.court, agent)}
 
 
 def _quarantine_list(daemon: "Daemon", args: Args) -> Json:

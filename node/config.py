@@ -104,6 +104,14 @@ class ResponseConfig:
 
 
 @attrs.frozen(kw_only=True)
+class AuditConfig:
+    """How long decisions are kept, and how many (half a gigabyte by default)."""
+
+    days: int = 365
+    rows: int = 1_000_000
+
+
+@attrs.frozen(kw_only=True)
 class TlsConfig:
     """The listener's certificate chain and its key, in PEM."""
 
@@ -139,6 +147,7 @@ class Config:
     http_hosts: Mapping[str, str] = attrs.field(factory=dict)
     http_tls: TlsConfig | None = None
     metrics_hosts: tuple[str, ...] = ()
+    audit: AuditConfig = attrs.field(factory=AuditConfig)
 
     def observes(self, what: str) -> bool:
         """Whether ``what`` of `MODES_OF` is only observed, not enforced."""
@@ -243,6 +252,7 @@ def parse_config(text: str, file: Path) -> Config:
         http_hosts=_http_hosts(top.table("http_hosts")),
         http_tls=_tls(top.table("http_tls"), home),
         metrics_hosts=tuple(host.lower() for host in top.texts("metrics_hosts")),
+        audit=_audit(top.table("audit")),
     )
 
 
@@ -294,6 +304,7 @@ _TOP_KEYS: Final = (
     "http_tls",
     "metrics",
     "metrics_hosts",
+    "audit",
     "mode",
     "log",
     "crypto",
@@ -304,6 +315,15 @@ _TOP_KEYS: Final = (
     "modes",
     "response",
 )
+
+
+def _audit(table: Table) -> AuditConfig:
+    table.only("days", "rows")
+    usual = AuditConfig()
+    return AuditConfig(
+        days=table.number("days", 36_500) or usual.days,
+        rows=table.number("rows", 10**9) or usual.rows,
+    )
 
 
 def _http_agent(top: Table) -> str | None:

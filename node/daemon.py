@@ -27,6 +27,7 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, UnixMs
+from node.auditing import Auditor
 from node.bundles import recall, remember
 from node.catalogue import Catalogue, restricted
 from node.clerk import Clerk
@@ -220,8 +221,8 @@ class Daemon:
         config = self.config
         texts = policy_files(config.policy)
         policy = parse_policy(config.policy, texts)
-        self.store = Store(config.store_file)
-        self.store.on_commit = self._committed
+        self.store = Store(config.store_file, keep=config.audit)
+        self.store.on_commit = self.metrics.committed
         self.bundles = recall(self.store, policy, self.clock.unix_ms())
         remember(self.store, texts)
         self.names = Names()
@@ -302,6 +303,7 @@ class Daemon:
             on_tools=self.proxies.discovery.ruled,
         )
         self._first_day = Alarm(self.clock)
+        self.auditor = Auditor.of(self)
         self.metrics.members.set(self.roster.size)
 
     def _learn_names(self) -> None:
@@ -379,6 +381,7 @@ class Daemon:
         nursery.start_soon(self._first_day.run, self._end_first_day)
         self._take_modes()
         nursery.start_soon(self.metrics.watch_loop)
+        nursery.start_soon(self.auditor.run)
         nursery.start_soon(Timekeeper(self.engine.clocks, self.metrics, self.log).run)
         nursery.start_soon(self._manager.feed_watchdog)
         self.log.debug("read the feeds back", batches=held)
@@ -419,6 +422,7 @@ class Daemon:
 
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
+        self.auditor.hear(entry)
         if entry.kind in (EntryKind.ENDORSEMENT, EntryKind.ACT):
             self.metrics.members.set(len(self.roster.members()))
         self.policing.hear(entry)
@@ -440,10 +444,6 @@ class Daemon:
     def _say_policy(self) -> None:
         said = write_policy(self.policy_digest)
         self.driver.handle(events.Say(EntryKind.POLICY, said))
-
-    def _committed(self, seconds: float, writes: int) -> None:
-        self.metrics.commit_seconds.observe(seconds)
-        self.metrics.commit_writes.observe(writes)
 
     def _fault(self, fault: BaseException) -> None:
         """A connection of ours failed in a way it should not: say so, go on."""

@@ -14,8 +14,11 @@ import attrs
 
 from gossip import limits
 from gossip.errors import PeerError, UserError
+from gossip.ledger.audit_heads import AuditHead
 from gossip.ledger.batch import Batch
 from gossip.units import Incarnation, NodeId, UnixMs
+from node.audit import AUDIT_SCHEMA, TRIM_EVERY, Trail
+from node.config import AuditConfig
 from node.keys.keystore import make_private_folder
 
 RANGE_BYTES_MAX: Final = 4 * limits.FRAME_BYTES_MAX
@@ -64,6 +67,13 @@ class PutAudit:
 
 
 @attrs.frozen
+class TrimAudit:
+    """Let go of decisions that are older than the retention, or too many."""
+
+    now_ms: UnixMs
+
+
+@attrs.frozen
 class PutMeta:
     """Remember a small value by name."""
 
@@ -80,7 +90,7 @@ class Forget:
     before: int
 
 
-Write: TypeAlias = PutBatch | PutAudit | PutMeta | Forget
+Write: TypeAlias = PutBatch | PutAudit | TrimAudit | PutMeta | Forget
 
 _MIGRATIONS: Final = (
     """
@@ -107,6 +117,7 @@ _MIGRATIONS: Final = (
     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     """,
+    AUDIT_SCHEMA,
 )
 """One script for each schema version; never edited once released."""
 
@@ -114,7 +125,9 @@ _MIGRATIONS: Final = (
 class Database:
     """One connection. Every method blocks; `Store` calls from the right thread."""
 
-    def __init__(self, path: Path, sealer: Sealer) -> None:
+    def __init__(
+        self, path: Path, sealer: Sealer, keep: AuditConfig | None = None
+    ) -> None:
         """Open or make the file and bring it to this schema.
 
         Raises:
@@ -122,6 +135,7 @@ class Database:
         """
         self._path = path
         self._sealer = sealer
+        self._keep = keep or AuditConfig()
         make_private_folder(path.parent)
         try:
             self._sql = sqlite3.connect(
@@ -132,6 +146,7 @@ class Database:
             self._sql.execute("PRAGMA busy_timeout = 5000")
             path.chmod(0o600)
             self._migrate()
+            self._trail = Trail(self._sql)
         except (sqlite3.Error, OSError) as wrong:
             raise UserError(f"{path}: cannot open the store: {wrong}") from None
 
@@ -152,6 +167,7 @@ class Database:
                     self._put(write)
             except BaseException:
                 self._sql.execute("ROLLBACK")
+                self._trail.head = self._trail.read_head()
                 raise
             self._sql.execute("COMMIT")
         except sqlite3.Error as wrong:
@@ -211,14 +227,24 @@ class Database:
     def audit(self, last: int) -> list[tuple[int, int, bytes]]:
         """The ``last`` audit rows as (seq, at_ms, record), oldest first."""
         with self._reading():
-            rows = self._sql.execute(
-                "SELECT seq, at_ms, record FROM audit ORDER BY seq DESC LIMIT ?",
-                (last,),
-            ).fetchall()
+            rows = self._trail.last(last)
         return [
-            (seq, at_ms, self._open(record, _audit_place(at_ms)))
-            for seq, at_ms, record in reversed(rows)
+            (seq, at_ms, self._open_audit(record, at_ms)) for seq, at_ms, record in rows
         ]
+
+    def audit_head(self) -> AuditHead:
+        """Where the audit trail begins and ends."""
+        with self._reading():
+            return self._trail.read_head()
+
+    def verify_audit(self, signed: Sequence[AuditHead]) -> AuditHead:
+        """Go through the whole audit trail; see `Trail.verify`."""
+        with self._reading():
+            self._sql.execute("BEGIN")  # one view of it, whatever is written meanwhile
+            try:
+                return self._trail.verify(self._open_audit, signed)
+            finally:
+                self._sql.execute("COMMIT")
 
     def meta(self, key: str) -> bytes | None:
         """The value remembered under ``key``."""
@@ -264,10 +290,12 @@ class Database:
                     ),
                 )
             case PutAudit(at_ms, record):
-                self._sql.execute(
-                    "INSERT INTO audit (at_ms, record) VALUES (?, ?)",
-                    (at_ms, self._sealer.seal(record, _audit_place(at_ms))),
-                )
+                sealed = self._sealer.seal(record, _audit_place(at_ms))
+                self._trail.append(at_ms, record, sealed)
+                if self._trail.head.seq % TRIM_EVERY == 0:
+                    self._trim(at_ms)
+            case TrimAudit(now_ms):
+                self._trim(now_ms)
             case Forget(author, incarnation, before):
                 self._sql.execute(
                     "DELETE FROM batches WHERE author = ? AND incarnation = ?"
@@ -281,6 +309,9 @@ class Database:
                     (key, value),
                 )
 
+    def _trim(self, now_ms: int) -> None:
+        self._trail.trim(now_ms - self._keep.days * limits.DAY_MS, self._keep.rows)
+
     def _migrate(self) -> None:
         (version,) = self._sql.execute("PRAGMA user_version").fetchone()
         if version > len(_MIGRATIONS):
@@ -293,6 +324,9 @@ class Database:
                 f"BEGIN IMMEDIATE; {_MIGRATIONS[number]}"
                 f" PRAGMA user_version = {number + 1}; COMMIT;"
             )
+
+    def _open_audit(self, sealed: bytes, at_ms: int) -> bytes:
+        return self._open(sealed, _audit_place(at_ms))
 
     def _open(self, sealed: bytes, place: bytes) -> bytes:
         try:

@@ -82,6 +82,11 @@ class Metrics:
             "loop_lag", "How late the event loop woke a timer.", _SLOW
         )
 
+    def committed(self, seconds: float, writes: int) -> None:
+        """The store committed so many writes."""
+        self.commit_seconds.observe(seconds)
+        self.commit_writes.observe(writes)
+
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -15,15 +15,17 @@ it is gathered for a while, and the writer is not even woken for it.
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import trio
 
 from gossip.errors import UserError
+from gossip.ledger.audit_heads import AuditHead
 from gossip.ledger.batch import Batch
 from gossip.units import Incarnation, NodeId
+from node.config import AuditConfig
 from node.database import (
     Database,
     IdentitySealer,
@@ -43,10 +45,16 @@ _BatchKey: TypeAlias = tuple[bytes, bytes, int]
 class Store:
     """The loop's side of the store. Its methods never wait for the disk."""
 
-    def __init__(self, path: Path, sealer: Sealer | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sealer: Sealer | None = None,
+        keep: AuditConfig | None = None,
+    ) -> None:
         """Open the store; see `Database`."""
         used = sealer or IdentitySealer()
-        self._writer = Database(path, used)
+        self._path, self._sealer = path, used
+        self._writer = Database(path, used, keep)
         self._reader = Database(path, used)
         self._gathered: list[_Waiting] = []
         self._some_gathered = trio.Event()
@@ -143,6 +151,22 @@ class Store:
     def audit(self, last: int) -> list[tuple[int, int, bytes]]:
         """The last audit rows, oldest first."""
         return self._reader.audit(last)
+
+    def audit_head(self) -> AuditHead:
+        """Where the audit trail begins and ends, as far as it is durable."""
+        return self._reader.audit_head()
+
+    async def verify_audit(self, signed: Sequence[AuditHead]) -> AuditHead:
+        """Go through the whole audit trail, beside the loop; see `Trail.verify`."""
+
+        def verify() -> AuditHead:
+            database = Database(self._path, self._sealer)
+            try:
+                return database.verify_audit(signed)
+            finally:
+                database.close()
+
+        return await trio.to_thread.run_sync(verify)
 
     def meta(self, key: str) -> bytes | None:
         """A value put by `PutMeta`, once durable."""

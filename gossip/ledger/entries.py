@@ -59,6 +59,8 @@ class EntryKind(IntEnum):
     """How to seal something to the author."""
     ENDORSEMENT = 13
     """The author endorses a newcomer's card."""
+    AUDIT_HEAD = 14
+    """Where the author's trail of decisions stands."""
 
 
 class SubjectKind(IntEnum):

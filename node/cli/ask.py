@@ -145,46 +145,6 @@ def report(subject: str, category: str, severity: int, config: str) -> None:
 
 
 @click.command()
-@click.option("--last", default=50, show_default=True, type=click.IntRange(1, 1_000))
-@config_option
-@json_option
-def audit(last: int, config: str, as_json: bool) -> None:
-    """Show the latest decisions of this node's gates, oldest first."""
-    rows = cast("list[Row]", _ask(config, "audit", {"last": last}))
-    if as_json:
-        say_json(cast("Json", rows))
-        return
-    say_table(
-        "decisions",
-        ["at", "verdict", "agent", "server", "method", "tool", "rule", "reason"],
-        [
-            [
-                show_time(r["at_ms"]),
-                str(r["verdict"]),
-                _agent(r),
-                str(r["server"]),
-                str(r["method"]),
-                str(r["tool"]) or "-",
-                str(r["rule"]) or "-",
-                _reason(r),
-            ]
-            for r in rows
-        ],
-    )
-
-
-def _reason(row: Row) -> str:
-    count = row.get("count", 1)
-    return f"{row['reason'] or '-'}{'' if count == 1 else f' x{count}'}"
-
-
-def _agent(row: Row) -> str:
-    short = str(row["agent"])[:8]
-    name = str(row["agent_name"]).removeprefix("agent ")
-    return name if name.startswith(short) else f"{name} ({short})"
-
-
-@click.command()
 @config_option
 @json_option
 def watch(config: str, as_json: bool) -> None:

@@ -33,7 +33,7 @@ _COMMANDS: Final = {
     "reports": ("node.cli.ask", "reports", "Show the latest reports of the cluster."),
     "report": ("node.cli.ask", "report", "Say that somebody misbehaved."),
     "watch": ("node.cli.ask", "watch", "Tell what happens, as it happens."),
-    "audit": ("node.cli.ask", "audit", "Show the latest decisions of this node."),
+    "audit": ("node.cli.audit", "audit", "Show the latest decisions of this node."),
     "quarantine": ("node.cli.ask", "quarantine", "List, explain, release, allow."),
     "appeal": ("node.cli.mercy", "appeal", "Ask for another look, and answer."),
     "false-positive": ("node.cli.mercy", "false_positive", "Strike a report."),

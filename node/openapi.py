@@ -29,6 +29,7 @@ from enforcement.mcp.strictjson import (
 )
 from gossip.errors import PeerError, UserError
 from node.proxy.lines import LineSplitter
+from node.yamltext import read_yaml_untrusted
 
 DEADLINE_S: Final = 60.0
 REVISIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
@@ -37,6 +38,7 @@ _READ_BYTES: Final = 65_536
 _UNKNOWN_CODE: Final = -32601
 _PARAMS_CODE: Final = -32602
 _VERSION: Final = "1"
+_KEY_PLACES: Final = ("header", "query", "cookie")
 
 
 @attrs.frozen
@@ -49,22 +51,23 @@ class Credential:
 
 
 def read_document(path: Path) -> Json:
-    """Read an OpenAPI document in JSON.
+    """Read an OpenAPI document in JSON or YAML.
 
     Raises:
-        UserError: missing, too large, or not JSON.
+        UserError: missing, too large, or neither.
     """
     try:
         with path.open("rb") as file:
             data = file.read(limits.MESSAGE_BYTES_MAX + 1)
+        if data.lstrip()[:1] != b"{" and len(data) <= limits.MESSAGE_BYTES_MAX:
+            data = write_json(read_yaml_untrusted(data.decode("utf-8")))
         return read_json_untrusted(data, limits.SERVER_KEYS_MAX)
     except OSError as wrong:
         raise UserError(f"{path}: cannot be read: {wrong.strerror}") from None
-    except MalformedError as wrong:
-        raise UserError(
-            f"{path}: cannot be read: {wrong}; a document in YAML must be converted to"
-            " JSON first"
-        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot be read: it is not UTF-8") from None
+    except PeerError as wrong:
+        raise UserError(f"{path}: cannot be read: {wrong}") from None
 
 
 def read_operations(path: Path, document: Json) -> list[Operation]:
@@ -117,7 +120,7 @@ def read_credentials(
         secret = os.environ.get(variable)
         if not secret:
             raise UserError(f"the variable `{variable}` for `{name}` is not set")
-        if scheme.get("type") == "apiKey" and scheme.get("in") in ("header", "query"):
+        if scheme.get("type") == "apiKey" and scheme.get("in") in _KEY_PLACES:
             place, key = str(scheme["in"]), str(scheme.get("name"))
             found[name] = Credential(place, key, secret)
         elif scheme.get("type") == "http" and scheme.get("scheme") == "basic":
@@ -189,6 +192,8 @@ class ApiServer:
         fault = self._schemas[request.tool].find_fault(arguments)
         if fault is not None or not isinstance(arguments, dict):
             return _error(request.key, _PARAMS_CODE, fault or "no arguments")
+        if not self._schemas[request.tool].fits(arguments):  # null: left out
+            arguments = {k: v for k, v in arguments.items() if v is not None}
         try:
             asked = operation.call(arguments)
         except PeerError as wrong:
@@ -212,9 +217,14 @@ class ApiServer:
         url = self.base + asked.target
         for scheme in operation.schemes:
             secret = self.credentials.get(scheme)
-            if secret is not None and secret.place == "header":
+            if secret is None:
+                continue
+            if secret.place == "header":
                 headers[secret.name] = secret.value
-            elif secret is not None:
+            elif secret.place == "cookie":
+                held = [headers["cookie"]] if "cookie" in headers else []
+                headers["cookie"] = "; ".join([*held, f"{secret.name}={secret.value}"])
+            else:
                 extra = httpx.QueryParams({secret.name: secret.value})
                 url += ("&" if "?" in url else "?") + str(extra)
         body = bytearray()

@@ -14,11 +14,12 @@ behind it: ``id__path``. References stay references, so recursion is no problem.
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import urlencode
 
 import attrs
 
 from enforcement import limits
+from enforcement.defend.httpwords import cookie, header, pairs, segment
 from enforcement.defend.schema import find_target
 from enforcement.mcp.strictjson import Json, write_json
 from gossip.errors import PeerError
@@ -26,17 +27,18 @@ from gossip.errors import PeerError
 Members = dict[str, Json]
 
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
-_PLACES: Final = ("path", "query", "header")
-_FORBIDDEN: Final = frozenset({"accept", "authorization", "content-type", "host"})
+_PLACES: Final = ("path", "query", "header", "cookie")
+_FORBIDDEN: Final = frozenset(
+    {"accept", "authorization", "content-type", "cookie", "host"}
+)
 _COMPONENT: Final = "#/components/schemas/"
 _HOPS_MAX: Final = 16
-_DECODED_MAX: Final = 3
 _OPERATIONS_MAX: Final = limits.TOOLS_PER_SERVER_MAX
 _JSON_TYPE: Final = re.compile(
     r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE
 )
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9_-]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @attrs.frozen
@@ -82,6 +84,8 @@ class Operation:
     wraps: bool
     schemes: tuple[str, ...]
     _fields: tuple[_Field, ...] = attrs.field(repr=False)
+    _reserved: frozenset[str] = attrs.field(repr=False)
+    """Names in the query that no member of an object may take."""
 
     @property
     def name(self) -> str:
@@ -95,22 +99,32 @@ class Operation:
             PeerError: a value that cannot stand where it belongs.
         """
         path, query, headers = self.path, list[tuple[str, str]](), dict[str, str]()
+        cookies: list[str] = []
         body: Members = {}
         whole: Json = None
         for field in self._fields:
             if field.argument not in arguments:
                 continue
             value = arguments[field.argument]
+            if value is None and field.place != "body":
+                continue  # as good as left out
             if field.place == "path":
-                path = path.replace("{" + field.name + "}", _segment(value))
+                path = path.replace("{" + field.name + "}", segment(value))
             elif field.place == "query":
-                query += _pairs(field, value)
+                made = pairs(field.name, field.style, field.explode, value)
+                if self._reserved & {name for name, _ in made if name != field.name}:
+                    raise PeerError("a member is called like another parameter")
+                query += made
             elif field.place == "header":
-                headers[field.name] = _header(value)
+                headers[field.name] = header(value)
+            elif field.place == "cookie":
+                cookies.append(f"{field.name}={cookie(value)}")
             elif field.name:
                 body[field.name] = value
             else:
                 whole = value
+        if cookies:
+            headers["cookie"] = "; ".join(cookies)
         if "{" in path:
             raise PeerError("a parameter of the path is missing")
         sent: bytes | None = None
@@ -197,6 +211,10 @@ class _Reader:
             wraps=wraps,
             schemes=self._schemes(operation),
             fields=tuple(fields),
+            reserved=frozenset(
+                {f.name for f in fields if f.place == "query"}
+                | {name for place, name in self._secrets(fold=False)}
+            ),
         )
 
     def _parameters(self, item: Members, operation: Members) -> list[_Field]:
@@ -211,6 +229,10 @@ class _Reader:
                     continue
                 if place == "header" and name.casefold() in _FORBIDDEN:
                     continue
+                if place in ("header", "cookie") and not _TOKEN.fullmatch(name):
+                    raise PeerError(f"the parameter `{name[:80]}` has no {place} name")
+                if (place, name.casefold()) in self._secrets():
+                    continue  # a credential's place is the operator's to fill
                 schema = parameter.get("schema")
                 if schema is None:
                     media = _members(parameter.get("content"))
@@ -292,6 +314,14 @@ class _Reader:
         wanted = operation.get("security", self.document.get("security"))
         first = wanted[0] if isinstance(wanted, list) and wanted else None
         return tuple(first) if isinstance(first, dict) else ()
+
+    def _secrets(self, *, fold: bool = True) -> set[tuple[str, str]]:
+        """Where keys of security schemes stand: place and name."""
+        components = _members(self.document.get("components"))
+        schemes = _members(components.get("securitySchemes"))
+        listed = [self._resolve(scheme) for scheme in schemes.values()]
+        named = [(str(s.get("in")), str(s.get("name"))) for s in listed]
+        return {(place, n.casefold() if fold else n) for place, n in named}
 
     def _resolve(self, value: Json) -> Members:
         """Follow references to what they mean; an object, perhaps an empty one."""
@@ -393,44 +423,3 @@ def _members(value: Json) -> Members:
 
 
 # --- requests -----------------------------------------------------------------
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else write_json(value).decode()
-
-
-def _segment(value: Json) -> str:
-    """One segment of a path: it can neither end it nor climb out of it."""
-    listed = value if isinstance(value, list) else [value]
-    plain = ",".join(map(_text, listed))
-    read = plain
-    for _ in range(_DECODED_MAX):  # servers have been seen to decode twice
-        if {".", ".."} & set(read.replace("\\", "/").split("/")) or not read:
-            raise PeerError("a parameter of the path is empty, or climbs out of it")
-        read = unquote(read)
-    return ",".join(quote(_text(item), safe="") for item in listed)
-
-
-def _pairs(field: _Field, value: Json) -> list[tuple[str, str]]:
-    if isinstance(value, list):
-        texts = [_text(item) for item in value]
-        if field.explode:
-            return [(field.name, text) for text in texts]
-        gap = {"spaceDelimited": " ", "pipeDelimited": "|"}.get(field.style, ",")
-        return [(field.name, gap.join(texts))]
-    if isinstance(value, dict):
-        if field.style == "deepObject":
-            return [(f"{field.name}[{k}]", _text(v)) for k, v in value.items()]
-        if field.explode:
-            return [(k, _text(v)) for k, v in value.items()]
-        flat = ",".join(f"{k},{_text(v)}" for k, v in value.items())
-        return [(field.name, flat)]
-    return [] if value is None else [(field.name, _text(value))]
-
-
-def _header(value: Json) -> str:
-    listed = value if isinstance(value, list) else [value]
-    text = ",".join(map(_text, listed))
-    if _CONTROL.search(text) or not text.isascii():
-        raise PeerError("a header holds what no header may")
-    return text

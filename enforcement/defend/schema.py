@@ -43,6 +43,10 @@ class Schema:
     _validator: "jsonschema_rs.Validator" = attrs.field(repr=False)
     _names: frozenset[str] = attrs.field(repr=False, default=frozenset())
 
+    def fits(self, value: Json) -> bool:
+        """Whether ``value`` is what the schema says, to the letter."""
+        return self._validator.is_valid(value)
+
     def find_fault(self, value: Json) -> str | None:
         """Why ``value`` does not fit, without showing it; None if it does.
 

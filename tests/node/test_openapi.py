@@ -57,6 +57,37 @@ DOCUMENT = {
 }
 
 
+IN_YAML = """
+openapi: 3.0.3
+servers:
+- url: http://127.0.0.1:1/v1
+security: [{key: []}]
+components:
+  securitySchemes:
+    key: {type: apiKey, in: header, name: X-Key}
+    bearer:
+      type: http
+      scheme: bearer
+paths:
+  /sales/{shop}:
+    get:
+      operationId: sales
+      parameters:
+        - name: shop
+          in: path
+          required: true
+          schema: {type: string}
+      responses:
+        '200':
+          content:
+            application/json:
+              schema:
+                type: array
+                items:
+                  type: number
+"""
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     file = tmp_path / "api.json"
@@ -188,6 +219,41 @@ def test_mistakes_are_one_sentence_each(spec: Path) -> None:
         read_credentials(spec, document, {"key": "A_VARIABLE_THAT_NOBODY_SET"})
     with pytest.raises(UserError, match="--base"):
         find_base(spec, {"servers": [{"url": "/relative"}]}, None)
-    spec.write_text("openapi: 3.0.0")
-    with pytest.raises(UserError, match="YAML"):
+    spec.write_text("openapi: 3.0.0\nopenapi: 3.1.0\n")
+    with pytest.raises(UserError, match="line 2: `openapi` stands here twice"):
         read_document(spec)
+    spec.write_bytes(b"openapi: \xff")
+    with pytest.raises(UserError, match="UTF-8"):
+        read_document(spec)
+
+
+def test_a_document_in_yaml_is_the_same_document(spec: Path) -> None:
+    read = read_document(spec)
+    spec.write_text(IN_YAML)
+    assert read_document(spec) == read
+
+
+@pytest.fixture
+def cookies(spec: Path) -> Path:
+    """The document with its key in a cookie, and more parameters."""
+    text = json.dumps(DOCUMENT).replace('"in": "header"', '"in": "cookie"')
+    listed = [
+        {"name": name, "in": place, "schema": {"type": "string"}}
+        for name, place in (("lang", "cookie"), ("X-Key", "cookie"), ("q", "query"))
+    ]
+    shop = '"parameters": ['
+    text = text.replace(shop, f"{shop}{json.dumps(listed)[1:-1]}, ")
+    spec.write_text(text)
+    return spec
+
+
+async def test_a_cookie_and_a_null_reach_the_server_as_they_should(
+    cookies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api()
+    async with served(cookies, api, monkeypatch) as client:
+        given = {"shop": "a", "lang": "de", "q": None}
+        await client.ask("tools/call", name="sales", arguments=given)
+    head = api.asked[0].decode().lower()
+    assert head.startswith("get /v1/sales/a http/1.1")
+    assert "\r\ncookie: lang=de; x-key=s3cret\r\n" in head

@@ -112,6 +112,53 @@ def test_headers_take_no_line_ends_and_never_the_credentials_place() -> None:
         operation.call({"id": "1", "X-Trace": "t\r\nX-Admin: 1"})
 
 
+def test_cookies_are_written_together_and_hold_nothing_else() -> None:
+    listed: list[Json] = [ID, parameter("sid", "cookie"), parameter("n", "cookie")]
+    operation = only(document(parameters=listed))
+    asked = operation.call({"id": "1", "sid": "abc", "n": 7})
+    assert asked.headers == {"cookie": "sid=abc; n=7"}
+    assert operation.call({"id": "1", "sid": None}).headers == {}
+    for bad in ("a; admin=1", "a,b", 'a"', "a b", "a\r\nX: 1", "é"):
+        with pytest.raises(PeerError):
+            operation.call({"id": "1", "sid": bad})
+
+
+def test_nothing_an_agent_gives_stands_in_a_credentials_place() -> None:
+    listed: list[Json] = [
+        ID,
+        parameter("x-api-KEY", "header"),
+        parameter("key", "query"),
+        parameter("sid", "cookie"),
+        parameter("more", "query", schema={"type": "object"}),
+        parameter("admin", "query"),
+    ]
+    schemes: Json = {
+        name: {"type": "apiKey", "in": place, "name": key}
+        for name, place, key in (
+            ("a", "header", "X-Api-Key"),
+            ("b", "query", "key"),
+            ("c", "cookie", "sid"),
+        )
+    }
+    source = document(parameters=listed)
+    assert isinstance(source, dict)
+    held = source.get("components")
+    components = {
+        **(held if isinstance(held, dict) else {}),
+        "securitySchemes": schemes,
+    }
+    operation = only({**source, "components": components})
+    schema = operation.tool["inputSchema"]
+    assert isinstance(schema, dict)
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    assert {*properties} == {"id", "more", "admin"}
+    assert operation.call({"id": "1", "more": {"x": 1}}).target == "/pets/1?x=1"
+    for taken in ("key", "admin"):
+        with pytest.raises(PeerError):
+            operation.call({"id": "1", "more": {taken: 1}})
+
+
 def body(schema: Json, required: bool = True) -> Json:
     return {"required": required, "content": {"application/json": {"schema": schema}}}
 
@@ -176,7 +223,7 @@ BROKEN: list[Json] = [
     document(requestBody=body({"$ref": "http://evil.invalid/x"})),
     document(requestBody=body({"$ref": "#/components/schemas/None"})),
     document(parameters=[{"$ref": "#/paths/~1pets~1{id}/post/parameters/0"}]),
-    document(parameters=[parameter("c", "cookie", required=True)]),
+    document(parameters=[parameter("c", "matrix", required=True)]),
 ]
 
 

@@ -106,6 +106,10 @@ swarm: setup ## Run random scenarios and shrink what fails (MINUTES=10, ARGS=--s
 calibrate: setup ## Measure daemons on this machine into calibration.toml, for the simulator (ARGS)
 	@$(PY) -m scenarios.calibrate $(ARGS)
 
+.PHONY: study
+study: setup ## Write docs/scale.md: 100 to 10 000 simulated nodes (minutes, 2 GB; ARGS)
+	@$(PY) -m scenarios.study $(ARGS)
+
 .PHONY: bench
 bench: $(BENCHES:%=bench-%) ## Run every measurement of tests/bench (bench-NAME: one of them)
 

@@ -1,8 +1,8 @@
-"""Three drawings as SVG: curves over time, a timeline, a ring of nodes."""
+"""Drawings as SVG: curves over time, a timeline, a ring of nodes, figures against size."""
 
 from collections.abc import Sequence
 from html import escape
-from math import cos, pi, sin
+from math import cos, log10, pi, sin
 from typing import Final
 
 import attrs
@@ -89,6 +89,55 @@ def ring(spots: Sequence[Spot], links: Sequence[tuple[int, int]]) -> str:
             f' stroke="{spot.colour}"><title>{escape(spot.name)}</title></circle>'
         )
     return _svg(2 * middle, 2 * middle, parts)
+
+
+@attrs.frozen
+class Line:
+    """Figures against sizes; ``dashed`` if they were reckoned, not seen."""
+
+    name: str
+    colour: str
+    values: Sequence[float]
+    dashed: bool = False
+
+
+def against_size(sizes: Sequence[int], lines: Sequence[Line], unit: str) -> str:
+    """A file of its own: each line's figures, over sizes on a logarithmic axis."""
+    begin, end, top, ground = 70, WIDTH - 190, 20, HEIGHT - 2 * _BOTTOM
+    most = max(max(line.values) for line in lines) * 1.1 or 1.0
+    least, span = log10(sizes[0]), log10(sizes[-1] / sizes[0]) or 1.0
+    xs = [begin + (log10(size) - least) / span * (end - begin) for size in sizes]
+    parts = [
+        f'<text x="{x:.0f}" y="{ground + 18}" text-anchor="middle">{size:,}</text>'
+        for x, size in zip(xs, sizes, strict=True)
+    ]
+    parts.append(
+        f'<text x="{(begin + end) / 2:.0f}" y="{ground + 38}"'
+        ' text-anchor="middle">nodes</text>'
+    )
+    for tick in range(_TICKS + 1):
+        y = ground - tick / _TICKS * (ground - top)
+        parts.append(
+            f'<line x1="{begin}" x2="{end}" y1="{y:.0f}" y2="{y:.0f}" stroke="#ddd"/>'
+            f'<text x="{begin - 8}" y="{y + 4:.0f}" text-anchor="end">'
+            f"{most * tick / _TICKS:,.3g}{f' {unit}' if tick == _TICKS else ''}</text>"
+        )
+    for number, line in enumerate(lines):
+        ys = [ground - value / most * (ground - top) for value in line.values]
+        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
+        style = f'fill="none" stroke="{line.colour}" stroke-width="2"{dash}'
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+        y = top + 18 * number
+        parts.append(
+            f'<polyline points="{points}" {style}/>'
+            f'<line x1="{end + 14}" x2="{end + 38}" y1="{y}" y2="{y}" {style}/>'
+            f'<text x="{end + 44}" y="{y + 4}">{escape(line.name)}</text>'
+        )
+    frame = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+    style = "<style>text{font:12px system-ui,sans-serif;fill:#444}</style>"
+    return _svg(WIDTH, HEIGHT, [style, frame, *parts]).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
+    )
 
 
 def _axis(begin: int, end: int, ground: int, last: float, unit: str) -> str:

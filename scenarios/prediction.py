@@ -40,6 +40,13 @@ class Spreading:
             if len(self._held_us.get(key, ())) == others
         ]
 
+    def ways_us(self) -> list[list[int]]:
+        """For each report, the first first: from asked for to held, each other node."""
+        return [
+            [at_us - born for at_us in self._held_us[key]]
+            for key, born in self._born_us.items()
+        ]
+
     def said(self, citizen: Citizen, kind: int) -> None:
         """Remember when, until it is known as which entry."""
         if kind == EntryKind.REPORT:

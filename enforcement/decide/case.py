@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from enforcement.decide.remarks import HALF_LIFE_MS as HALF_LIFE_MS
+from enforcement.decide.remarks import HALF_LIFE_S
 from enforcement.decide.remarks import Basis as Basis
 from enforcement.decide.remarks import Conviction as Conviction
 from enforcement.decide.remarks import Level as Level
@@ -28,7 +29,8 @@ from enforcement.decide.remarks import Release as Release
 from enforcement.decide.remarks import Remark as Remark
 from enforcement.decide.remarks import Standing as Standing
 from enforcement.decide.remarks import Voice as Voice
-from enforcement.decide.rules import MICRO, Census, Rules
+from enforcement.decide.rules import Census, Rules
+from enforcement.decide.tally import Tally
 from enforcement.decide.terms import DAY_MS, UNDATED_TERM_MS, term_ms
 from gossip.ledger.entries import Place, Subject
 from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
@@ -49,7 +51,7 @@ Shares: TypeAlias = Callable[[NodeId, int], NodeId | None]
 class _Track:
     """The state of the fold."""
 
-    live: dict[NodeId, Voice] = attrs.field(factory=dict)
+    live: Tally = attrs.field(factory=Tally)
     offences: set[bytes] = attrs.field(factory=set)
     pardoned: set[bytes] = attrs.field(factory=set)
     basis: Basis | None = None
@@ -169,11 +171,11 @@ class Case:
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
         track = self._folded_at(now)
-        if track.basis is Basis.PROOF and track.live and now >= track.until_ms:
+        if track.basis is Basis.PROOF and track.live.voices and now >= track.until_ms:
             track = attrs.evolve(track)  # what is held must not run ahead of time
             self._close_if_over(track, now)
         rules = self.census.at(now)
-        total = self._sum(track, now)
+        total = track.live.sum(now)
         if track.basis is not None and now < (end := self._end(track)):
             return Standing(
                 level=Level.QUARANTINED,
@@ -193,7 +195,8 @@ class Case:
 
     def voices(self) -> tuple[Voice, ...]:
         """The live voices, one a reporter, oldest first."""
-        return tuple(sorted(self._folded().live.values(), key=lambda v: v.order))
+        live = self._folded().live.voices
+        return tuple(sorted(live.values(), key=lambda v: v.order))
 
     def remarks(self) -> tuple[Remark, ...]:
         """Everything held about the subject, in the common order."""
@@ -249,12 +252,12 @@ class Case:
             case Conviction():
                 self._fold_conviction(track, remark, at)
             case Voice():
-                track.live[remark.reporter] = remark
+                track.live.put(remark)
                 track.end_ms = None
                 if track.basis is None:
                     self._convict_by_voices(track, at)
                 elif track.by_most_ms is None:
-                    self._note_if_by_most(track, self._sum(track, at), at)
+                    self._note_if_by_most(track, track.live.sum(at), at)
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
         if proof.offence in track.pardoned or proof.offence in track.offences:
@@ -281,7 +284,10 @@ class Case:
         track.until_ms = at + term_ms(self.subject, track.times)
 
     def _close_if_over(self, track: _Track, at: int) -> None:
-        while track.basis is not None and at >= (end := self._end(track)):
+        # Nothing ends before its term: most of what is folded need not look further.
+        while track.basis is not None and track.until_ms <= at >= (
+            end := self._end(track)
+        ):
             by_proof = track.basis is Basis.PROOF
             track.basis, track.conviction, track.ended_ms = None, None, end
             if by_proof:  # what was said meanwhile may be enough by itself
@@ -289,9 +295,9 @@ class Case:
 
     def _convict_by_voices(self, track: _Track, at: int) -> None:
         rules = self.census.at(at)
-        if not rules.voices_convict or len(track.live) * MICRO <= rules.threshold:
-            return  # No voice is worth more than one: no need to weigh them.
-        total = self._sum(track, at)
+        if not rules.voices_convict:
+            return
+        total = track.live.sum(at)
         if total > rules.threshold:
             self._begin(track, Basis.VOICES, at)
             self._note_if_by_most(track, total, at)
@@ -314,16 +320,16 @@ class Case:
         target = self.census.at(begin).threshold // 2
 
         def faded(seconds: int) -> bool:
-            return self._sum(track, begin + seconds * 1_000) <= target
+            return track.live.sum(begin + seconds * 1_000) <= target
 
         if faded(0):
             return 0
         # Everything halves alike, so the sum says roughly when; a search around it
         # finds the very second, which no guess may change.
-        halvings = (self._sum(track, begin) // max(1, target)).bit_length()
-        low, high = 0, max(1, halvings) * HALF_LIFE_MS // 1_000
+        halvings = (track.live.sum(begin) // max(1, target)).bit_length()
+        low, high = 0, max(1, halvings) * HALF_LIFE_S
         while not faded(high):
-            low, high = high, high + HALF_LIFE_MS // 1_000
+            low, high = high, high + HALF_LIFE_S
         while high - low > 1:
             middle = (low + high) // 2
             if faded(middle):
@@ -331,13 +337,6 @@ class Case:
             else:
                 low = middle
         return high
-
-    def _sum(self, track: _Track, at: int) -> int:
-        worths: dict[NodeId, int] = {}
-        for reporter, voice in track.live.items():
-            who = voice.shared or reporter
-            worths[who] = max(voice.micro(at), worths.get(who, 0))
-        return sum(worths.values())
 
     def _forget_oldest(self, reporter: NodeId | None) -> None:
         """Bound what one reporter can make us hold, and how many proofs (None);

@@ -14,20 +14,19 @@ from enforcement.decide.rules import MICRO
 from gossip.units import NodeId, UnixMs
 
 HALF_LIFE_MS: Final = 15 * 60_000
+HALF_LIFE_S: Final = HALF_LIFE_MS // 1_000
+FALL_BITS: Final = 64
 
 
-def _decay_table() -> tuple[int, ...]:
-    """2^(-s/900) for each second of a half-life, in billionths, exactly rounded."""
+def _fall_table() -> tuple[int, ...]:
+    """2^(-s/900) for each second of a half-life, in units of 2^-64, rounded down."""
     with localcontext() as exact:
-        exact.prec = 40
-        step = Decimal(2) ** (Decimal(-1) / Decimal(HALF_LIFE_MS // 1000))
-        return tuple(
-            int((step**second * 1_000_000_000).to_integral_value())
-            for second in range(HALF_LIFE_MS // 1000)
-        )
+        exact.prec = 60
+        step = Decimal(2) ** (Decimal(-1) / Decimal(HALF_LIFE_S))
+        return tuple(int(step**second * 2**FALL_BITS) for second in range(HALF_LIFE_S))
 
 
-_DECAY: Final = _decay_table()
+FALL: Final = _fall_table()
 
 
 class Level(IntEnum):
@@ -67,15 +66,16 @@ class Voice:
         """When it was issued, by the reporter's clock."""
         return self.order[0]
 
+    @property
+    def fresh_micro(self) -> int:
+        """What it was worth when it was said: min(1, w·severity/9)."""
+        return min(MICRO, self.weight_ppm * self.severity // 9)
+
     def micro(self, at_ms: int) -> int:
-        """What it is worth at ``at_ms``: min(1, w·(severity/9)·2^(-age/15 min))."""
-        halvings, rest_s = divmod(
-            max(0, at_ms - self.at_ms) // 1000, HALF_LIFE_MS // 1000
-        )
-        if halvings > 60:
-            return 0
-        fresh = self.weight_ppm * self.severity // 9
-        return min(MICRO, (fresh * _DECAY[rest_s] // 1_000_000_000) >> halvings)
+        """What it is worth at ``at_ms``: min(1, w·severity/9)·2^(-age/15 min)."""
+        age_s = max(0, at_ms // 1_000 - self.at_ms // 1_000)
+        halvings, rest_s = divmod(age_s, HALF_LIFE_S)
+        return (self.fresh_micro * FALL[rest_s]) >> (FALL_BITS + halvings)
 
 
 @attrs.frozen(kw_only=True, order=False)

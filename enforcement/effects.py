@@ -6,6 +6,7 @@ which opens only what a hostile rule read.
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import attrs
@@ -42,6 +43,12 @@ class Subject:
 
     kind: SubjectKind
     id: bytes = attrs.field(repr=bytes.hex)
+
+
+@lru_cache(maxsize=4_096)
+def subject_of(kind: SubjectKind, name: bytes) -> Subject:
+    """A `Subject`: with each call the same few are asked about."""
+    return Subject(kind, name)
 
 
 @attrs.frozen

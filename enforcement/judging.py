@@ -12,7 +12,15 @@ import attrs
 from enforcement.decide.evidence import build_proof
 from enforcement.defend.policy import Call, Decision
 from enforcement.detect.pins import Manifest
-from enforcement.effects import Effect, Position, Proof, Subject, SubjectKind, Witness
+from enforcement.effects import (
+    Effect,
+    Position,
+    Proof,
+    Subject,
+    SubjectKind,
+    Witness,
+    subject_of,
+)
 from enforcement.mcp.jsonrpc import Reason, Request, Response
 from enforcement.mcp.signing import NO_MANIFEST, NO_SESSION
 from enforcement.post import DeniedError as DeniedError
@@ -82,8 +90,8 @@ class Judge:
             nodes = {principal.node: None, self.audience: None}
             subjects = (
                 Subject(SubjectKind.SESSION, self.session),
-                Subject(SubjectKind.AGENT, principal.agent),
-                *(Subject(SubjectKind.NODE, node) for node in nodes),
+                subject_of(SubjectKind.AGENT, principal.agent),
+                *[subject_of(SubjectKind.NODE, node) for node in nodes],
             )
             self._concerned = (principal, subjects)
         return self._concerned[1]

@@ -10,7 +10,7 @@ from enforcement.defend.policy import REVEAL, Call, Policy
 from enforcement.defend.provable import find_unprovable
 from enforcement.defend.session import CHALLENGED_BELOW, FULL
 from enforcement.detect.pins import Manifest
-from enforcement.effects import Position, Subject, SubjectKind
+from enforcement.effects import Position, SubjectKind, subject_of
 from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.signing import NO_MANIFEST
 from enforcement.mcp.strictjson import Json
@@ -89,7 +89,7 @@ class Screen:
                 advice=f"have an operator look: `picket tools show {self.server}"
                 f" {request.tool}`",
             )
-        artefact = Subject(SubjectKind.ARTEFACT, manifest.digest)
+        artefact = subject_of(SubjectKind.ARTEFACT, manifest.digest)
         if self.post.is_refused(artefact):
             raise DeniedError(
                 Reason.QUARANTINED,

@@ -7,6 +7,7 @@ that the action ``reveal`` on ``Tag::"phi"`` is denied gets the answer without i
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import attrs
@@ -44,12 +45,12 @@ class Tags:
     inputs: tuple[tuple[Path, frozenset[str]], ...] = ()
     outputs: tuple[tuple[Path, frozenset[str]], ...] = ()
 
-    @property
+    @cached_property
     def all(self) -> frozenset[str]:
         """What ``context.tags`` shows."""
         return self.whole.union(*(t for _, t in (*self.inputs, *self.outputs)))
 
-    @property
+    @cached_property
     def answers(self) -> frozenset[str]:
         """Those an answer may carry."""
         return self.whole.union(*(t for _, t in self.outputs))

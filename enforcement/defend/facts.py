@@ -209,8 +209,10 @@ _UNKNOWN = "\ufffd"
 _INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\uffa0" + _UNKNOWN)
 """Those besides the categories of control, format and mark, as of edition 3.2."""
 _WORD = re.compile(r"[a-z0-9_]+")
-_ODD = re.compile(r"[%&\\'\"`#\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|--|/\*")
-"""What makes ASCII text readable in several ways: escapes, joints, comments."""
+_ODD = re.compile(
+    r"[%&\\#\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|--|/\*|['\"`]\s*(?:['\"`]|\|\||\+)"
+)
+"""What makes ASCII text readable in several ways: escapes, comments, joints."""
 _PERCENT = re.compile(rb"%([0-9a-f]{2})")
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-f]{2})|u(000[0-9a-f]{5})|u([0-9a-f]{4})|u\{([0-9a-f]{1,6})\}"

@@ -59,7 +59,8 @@ class TrustBook:
         record = self._records.get(agent)
         if record is None:
             return FULL
-        record.settle(now_ms)
+        if record.lost:
+            record.settle(now_ms)
         age = max(0, now_ms - record.proven_ms) // _MINUTE_MS
         return max(0, FULL - record.lost - min(age, _AGE_POINTS_MAX))
 

@@ -24,7 +24,7 @@ from node.store import Store
 from tests.support.proxies import ECHO, desk_of, found, guard, site
 
 MODULE = (sys.executable, "-m", "tests.bench._servers")
-LAG_PERIOD_S = 0.002
+LAG_PERIOD_S = 0.01
 RESULT = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}'
 ANSWERS: dict[str, object] = {
     "initialize": {

@@ -59,6 +59,8 @@ class Sync:
     """For each linked peer: how far it offered each feed that we lack."""
     _fetches: dict[FeedId, _Fetch] = attrs.field(init=False, factory=dict)
     _gaps: dict[FeedId, int] = attrs.field(init=False, factory=dict)
+    _held_back: dict[FeedId, tuple[int, int]] = attrs.field(init=False, factory=dict)
+    """What is not fetched before more peers offer it: number, and how many must."""
     _next_ms: int | None = attrs.field(init=False, default=None)
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
 
@@ -160,6 +162,21 @@ class Sync:
         for offers in self._peers.values():
             offers.pop(feed, None)
 
+    def vouched(self, feed: FeedId, number: int, needed: int) -> bool:
+        """Whether so many linked peers offer a batch that we lack.
+
+        If not, the feed is not fetched before they do.
+        """
+        held = sum(offers.get(feed, 0) > number for offers in self._peers.values())
+        if held >= needed:
+            self._held_back.pop(feed, None)
+            return True
+        if feed in self._held_back or len(self._held_back) < OFFERS_PER_PEER_MAX:
+            self._held_back[feed] = (number, needed)
+        self._fetches.pop(feed, None)
+        self._gaps.pop(feed, None)
+        return False
+
     def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
         """A batch came before those it follows: fetch them, if they stay away.
 
@@ -235,6 +252,9 @@ class Sync:
                 if load.get(peer, 0) >= FETCHES_PER_PEER_MAX:
                     break
                 if feed in self._fetches or feed in self._gaps:
+                    continue
+                back = self._held_back.get(feed)
+                if back is not None and not self.vouched(feed, *back):
                     continue
                 piece = self._piece(feed, offers[feed])
                 if piece is None:

@@ -32,8 +32,9 @@ HOPE_MS: Final = 700
 SHUN_MS: Final = 600_000
 """For how long a peer that had no room for us is not tried again, and"""
 PAUSE_MS: Final = 10_000
-"""for how long nobody in its place, by whom links enough are left. Where one group's
-room is scarce all others would knock at every door of it otherwise."""
+"""for how long nobody in its place, by whom links enough are left; twice as long after
+each round of refusals. Where one group's room is scarce all others would knock at every
+door of it otherwise."""
 ABSENT_MS: Final = 60_000
 """For how long one that could not be reached is not tried again."""
 AT_ONCE: Final = 2
@@ -67,8 +68,10 @@ class View:
     """Whom we dial, and since when without a link."""
     _shunned: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _barred: set[NodeId] = attrs.field(init=False, factory=set)
-    _pauses: list[int] = attrs.field(init=False, factory=list)
-    """When to seek somebody in the place of those who had no room."""
+    _pauses: list[tuple[int, bytes]] = attrs.field(init=False, factory=list)
+    """When to seek somebody in the place of those who had no room; of which group."""
+    _refusals: int = attrs.field(init=False, default=0)
+    """How many had no room since we wandered last."""
     _due_ms: int | None = attrs.field(init=False, default=None)
     _wander_ms: int | None = attrs.field(init=False, default=None)
 
@@ -133,7 +136,10 @@ class View:
         self._linked.discard(peer)
         if not self.small:
             if self._sought.pop(peer, None) is not None:
-                self._pauses.append(now + PAUSE_MS)
+                doubled = self._refusals // self._share
+                end = now + min(PAUSE_MS << doubled, SHUN_MS)
+                self._pauses.append((end, self.groups.of(peer)))
+                self._refusals += 1
             self._shunned[peer] = now + SHUN_MS
             self.review(now)
 
@@ -156,7 +162,7 @@ class View:
             self._due_ms = None
             return
         self._shunned = {n: end for n, end in self._shunned.items() if end > now}
-        self._pauses = [end for end in self._pauses if end > now]
+        self._pauses = [pause for pause in self._pauses if pause[0] > now]
         for peer, since in list(self._sought.items()):
             if peer not in self._linked and now - since >= PATIENCE_MS:
                 del self._sought[peer]
@@ -165,7 +171,8 @@ class View:
         for peer in self._draw(self._lacking(now)):
             self._sought[peer] = now
         calling = self._lacking(now) or not self._sought.keys() <= self._linked
-        self._due_ms = min([now + HOPE_MS] * bool(calling) + [wander_ms, *self._pauses])
+        ends = [end for end, _ in self._pauses]
+        self._due_ms = min([now + HOPE_MS] * bool(calling) + [wander_ms, *ends])
 
     def _wander(self, now: UnixMs) -> int:
         """Now and then let go of whom we dialled first, and seek a stranger.
@@ -179,6 +186,7 @@ class View:
             self._wander_ms = now + WANDER_MS * share // 1_000
         if now >= self._wander_ms:
             self._wander_ms = now + WANDER_MS
+            self._refusals = 0
             settled = [peer for peer in self._sought if peer in self._linked]
             if len(settled) >= self._share:
                 del self._sought[settled[0]]
@@ -212,6 +220,8 @@ class View:
         held: dict[bytes, int] = {}
         for node in [*self._sought, *(self._linked - self._sought.keys())]:
             group = self.groups.of(node)
+            held[group] = held.get(group, 0) + 1
+        for _, group in self._pauses:  # where room is scarce others have as much claim
             held[group] = held.get(group, 0) + 1
         drawn: list[NodeId] = []
         for _ in range(TRIES * count):

@@ -210,3 +210,17 @@ def test_whoever_has_few_links_knocks_on() -> None:
     for _ in range(3):
         large.full(min(large.sought), NOW)
         assert len(large.sought) >= DIALLED
+
+
+def test_where_the_founders_have_no_room_others_are_sought() -> None:
+    crowded = view(30, sybils=400)
+    now = NOW
+    for _ in range(200):
+        crowded.review(now)
+        full = [peer for peer in crowded.sought if peer[:1] == b"\0"]
+        if not full:
+            break
+        for peer in full:
+            crowded.full(peer, now)
+    assert len(full) == 0
+    assert len(crowded.sought) >= AT_ONCE

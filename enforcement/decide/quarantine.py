@@ -162,6 +162,12 @@ def _rank(item: tuple[Subject, Standing]) -> tuple[bool, bool, int, Subject]:
     return (standing.basis is Basis.VOICES, barely, came or 0, subject)
 
 
+def _alike(one: Standing, other: Standing) -> bool:
+    """Whether two standings of one node give it the same rank."""
+    mine = (one.basis, one.since_ms, one.by_most_ms)
+    return mine == (other.basis, other.since_ms, other.by_most_ms)
+
+
 def _is_barely(standing: Standing) -> bool:
     """Whether hardly more voices accuse it than it takes: it may give up its place."""
     return standing.basis is Basis.VOICES and standing.by_most_ms is None
@@ -227,11 +233,14 @@ class Enforcement:
         """A subject's standing is this from now on."""
         is_node = subject.kind is SubjectKind.NODE
         kept = self._nodes if is_node else self._others
+        before = kept.get(subject)
         if standing.level is Level.QUARANTINED:
             kept[subject] = standing
         elif kept.pop(subject, None) is None:
             return []
         if is_node:
+            if before is not None and subject in kept and _alike(before, standing):
+                return self._prolong(subject, standing)
             return self._review_nodes(now)
         return self._review_other(subject, now)
 
@@ -246,6 +255,14 @@ class Enforcement:
         """Whom the valve held back until now."""
         due = self.next_ms is not None and now >= self.next_ms
         return self._review_nodes(now) if due else []
+
+    def _prolong(self, subject: Subject, standing: Standing) -> list[Change]:
+        """One more voice about who is out moves no place, only the end."""
+        was = self._of_nodes
+        if subject in was.denied:
+            denied = {**was.denied, subject: standing}
+            self._of_nodes = attrs.evolve(was, denied=denied)
+        return []
 
     def _review_nodes(self, now: int) -> list[Change]:
         was = self._of_nodes

@@ -1,15 +1,20 @@
-"""TLS ended at the listener: the same bytes as a `SocketWire`, through trio's TLS."""
+"""TLS at the listener and towards servers: the same bytes as a `SocketWire`'s."""
 
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.raw import address_of
+from node.proxy.raw import READ_BYTES, SocketWire, address_of
+
+T = TypeVar("T")
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
@@ -78,3 +83,74 @@ class TlsWire:
         """Close it at once; whoever waits is told."""
         with contextlib.suppress(*_GONE):
             self._plain.socket.close()
+
+
+class TlsUpstream:
+    """A TLS connection to a server. It knows of every byte that nobody has read yet,
+    so that none of them is ever taken for the answer to a later request."""
+
+    def __init__(self, wire: SocketWire, host: str, context: ssl.SSLContext) -> None:
+        self._wire = wire
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=host
+        )
+
+    async def do_handshake(self) -> None:
+        """Agree on keys and check the certificate.
+
+        Raises:
+            trio.BrokenResourceError: it is not the server, or has gone.
+        """
+        await self._carry_out(self._tls.do_handshake)
+
+    async def receive_some(self, size_max: int = READ_BYTES) -> bytes:
+        """The next bytes; ``b""`` when the other side has ended."""
+        try:
+            return await self._carry_out(partial(self._tls.read, size_max))
+        except trio.BrokenResourceError as broken:
+            if isinstance(broken.__cause__, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                return b""  # many servers just hang up
+            raise
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything; waits for a slow reader.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: it is gone.
+        """
+        sent = 0
+        while sent < len(data):
+            rest = memoryview(data)[sent:]
+            sent += await self._carry_out(partial(self._tls.write, rest))
+
+    async def _carry_out(self, act: Callable[[], T]) -> T:
+        """Do one thing, with as many bytes in and out as it takes."""
+        while True:
+            try:
+                done = act()
+            except ssl.SSLWantReadError:
+                await self._flush()
+            except ssl.SSLError as wrong:
+                raise trio.BrokenResourceError(str(wrong)) from wrong
+            else:
+                await self._flush()
+                return done
+            data = await self._wire.receive_some()
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._wire.send_all(self._outgoing.read())
+
+    def has_news(self) -> bool:
+        """Whether bytes, or the end, wait to be received."""
+        unread = self._tls.pending() or self._incoming.pending
+        return bool(unread) or self._wire.has_news()
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._wire.close()

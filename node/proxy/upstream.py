@@ -7,10 +7,10 @@
 No request is sent twice: when a connection breaks, that request has failed.
 """
 
-import contextlib
 import socket
 import ssl
 from collections import deque
+from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import attrs
@@ -19,7 +19,6 @@ import trio
 from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.carry import METADATA, Answer, Ask, Headers, Piece, Way, answered
-from node.proxy.frames import ByteStream
 from node.proxy.httpread import ResponseReader
 from node.proxy.raw import READ_BYTES, SocketWire
 from node.proxy.resource import (
@@ -30,6 +29,9 @@ from node.proxy.resource import (
     stand_in,
 )
 from node.proxy.session import Lost
+from node.proxy.tls import TlsUpstream
+
+Connection: TypeAlias = SocketWire | TlsUpstream
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 _HEADS_MAX = 256
@@ -80,7 +82,8 @@ class HttpCarrier:
     url: Url
     resource: str = ""
     """What its RFC 9728 document calls it; empty: by its URL."""
-    _idle: deque[SocketWire] = attrs.field(init=False, factory=deque)
+    _idle: deque[Connection] = attrs.field(init=False, factory=deque)
+    _trust: ssl.SSLContext | None = attrs.field(init=False, default=None)
     _named: str | None = attrs.field(init=False, default=None)
     """Where its last challenge said that document lies; None without a challenge."""
     _heads: dict[tuple[str, str, Headers, bool], bytes] = attrs.field(
@@ -179,7 +182,19 @@ class HttpCarrier:
     def _unreachable(self) -> Lost:
         return Lost(f"the server at `{self.url.authority}` cannot be reached")
 
-    async def _connect(self) -> ByteStream:
+    async def _secure(self, wire: SocketWire) -> TlsUpstream:
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+            self._trust.set_alpn_protocols(["http/1.1"])
+        stream = TlsUpstream(wire, self.url.host, self._trust)
+        try:
+            await stream.do_handshake()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    async def _connect(self) -> Connection:
         while self._idle:
             wire = self._idle.pop()
             if not wire.has_news():  # an idle connection with news has ended
@@ -187,21 +202,13 @@ class HttpCarrier:
             wire.close()
         try:
             with trio.fail_after(limits.CONNECT_S):
-                if self.url.tls:
-                    stream = await trio.open_ssl_over_tcp_stream(
-                        self.url.host,
-                        self.url.port,
-                        https_compatible=True,
-                        ssl_context=ssl.create_default_context(),
-                    )
-                    await stream.do_handshake()
-                    return stream
                 tcp = await trio.open_tcp_stream(self.url.host, self.url.port)
-                return SocketWire(socket.socket(fileno=tcp.socket.detach()))
+                wire = SocketWire(socket.socket(fileno=tcp.socket.detach()))
+                return await self._secure(wire) if self.url.tls else wire
         except (trio.TooSlowError, *_GONE) as gone:
             raise self._unreachable() from gone
 
-    def keep(self, wire: SocketWire) -> bool:
+    def keep(self, wire: Connection) -> bool:
         """Hold a connection for the next request; False if there are enough."""
         if len(self._idle) >= limits.IDLE_CONNECTIONS_MAX:
             return False
@@ -216,9 +223,9 @@ class HttpAnswer:
     headers: Headers = ()
     events = False
 
-    def __init__(self, carrier: HttpCarrier, stream: ByteStream) -> None:
+    def __init__(self, carrier: HttpCarrier, stream: Connection) -> None:
         self._carrier = carrier
-        self._stream: ByteStream | None = stream
+        self._stream: Connection | None = stream
         self._reader = ResponseReader()
         self._pieces: deque[Piece] = deque()
 
@@ -256,7 +263,7 @@ class HttpAnswer:
     def rest(self) -> bool:
         """Give the connection back, if it can be used again."""
         if (
-            isinstance(self._stream, SocketWire)
+            self._stream is not None
             and self._reader.done
             and self._reader.keep_alive
             and self._carrier.keep(self._stream)
@@ -269,9 +276,5 @@ class HttpAnswer:
         stream = self._stream
         if stream is None or self.rest():
             return
-        if isinstance(stream, SocketWire):
-            stream.close()
-            return
-        soon = trio.CancelScope(shield=True, deadline=trio.current_time() + 1)
-        with soon, contextlib.suppress(*_GONE):
-            await stream.aclose()
+        self._stream = None
+        stream.close()

@@ -64,6 +64,9 @@ from gossip.units import NodeId, UnixMs
 RECENT_MAX: Final = 64
 RECENT_BYTES_MAX: Final = 32_768
 """Batches come from several neighbours: so many, if not long, are read but once."""
+VOUCHERS_MAX: Final = 6
+"""So many neighbours at most must hold what was signed by a key whose life is over.
+Fewer where the tolerated liars are fewer: one more than those."""
 
 _FACTS: Final = {
     Answer.KNOWN: Fact.BATCH_KNOWN,
@@ -209,6 +212,11 @@ class Intake:
         if not isinstance(found, Claim):
             return self._settle(arrival, found, now)
         batch = arrival.batch
+        if self._admission.is_late(batch, now) and not self.sync.vouched(
+            batch.feed, batch.number, min(self.roster.colluders + 1, VOUCHERS_MAX)
+        ):
+            why = "its key's life is over, and too few neighbours hold it"
+            return [Note(Fact.BATCH_IGNORED, arrival.peer, batch.author, why)]
         due = self._budget.not_before(batch, now, live=arrival.live)
         if due > now:
             # Nothing is lost with what finds no place here: it was not yet

@@ -92,9 +92,17 @@ class Admission:
             return Verdict(Answer.PARK, "signed by a key not seen yet")
         if not chain.covers(batch.issued_at_ms):
             return Verdict(Answer.REJECT, "signed outside its key's life")
-        if live and now > chain.not_after_ms + limits.FUTURE_MS_MAX:
+        if live and self.is_late(batch, now):
             return Verdict(Answer.IGNORE, "news, signed by a key whose life is over")
         return Claim(chain.operational, batch.header, batch.signature, Domain.BATCH)
+
+    def is_late(self, batch: Batch, now: UnixMs) -> bool:
+        """Whether the life of the key that signed a batch is over.
+
+        Then its signature alone says no more that its author was the one who signed.
+        """
+        chain = self.roster.chain(batch.author, batch.key)
+        return chain is None or now > chain.not_after_ms + limits.FUTURE_MS_MAX
 
     def conclude(self, batch: Batch, verified: bool) -> Verdict:
         """The verdict once the signature was checked.

@@ -34,7 +34,9 @@ ALONE_MS: Final = 1_000
 GAP_MS: Final = 300
 """How long the tree may take to close a gap before it is fetched."""
 FETCH_MS: Final = 3_000
-"""A fetch that brings nothing for this long goes to another peer."""
+"""A fetch that brings nothing for this long goes to another peer; for"""
+FIRST_FETCH_MS: Final = 1_000
+"""this long, where the peer never brought anything yet: it may be mute."""
 FETCHES_PER_PEER_MAX: Final = 8
 OFFERS_PER_PEER_MAX: Final = 65_536
 
@@ -63,6 +65,8 @@ class Sync:
     """What is not fetched before more peers offer it: number, and how many must."""
     _next_ms: int | None = attrs.field(init=False, default=None)
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
+    _deliver: set[NodeId] = attrs.field(init=False, factory=set)
+    """Who brought something that was fetched: asked before others."""
 
     def link_up(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Begin with a peer: the one with the smaller id compares everything."""
@@ -74,6 +78,7 @@ class Sync:
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Forget a peer; what it was asked for is asked of another."""
         self._peers.pop(peer, None)
+        self._deliver.discard(peer)
         for feed in [f for f, fetch in self._fetches.items() if fetch.peer == peer]:
             del self._fetches[feed]
         return self.pump(now)
@@ -194,6 +199,7 @@ class Sync:
         fetch = self._fetches.get(feed)
         if fetch is None:
             return []
+        self._deliver.add(fetch.peer)
         if self._next_number(feed) <= fetch.last:
             fetch.deadline_ms = now + FETCH_MS
             return []
@@ -246,7 +252,8 @@ class Sync:
         sends = []
         for feed in [f for f, due in self._gaps.items() if due <= now]:
             del self._gaps[feed]
-        for peer in sorted(self._peers):
+        for peer in sorted(self._peers, key=lambda p: (p not in self._deliver, p)):
+            patience_ms = FETCH_MS if peer in self._deliver else FIRST_FETCH_MS
             offers = self._peers[peer]
             for feed in list(offers):
                 if load.get(peer, 0) >= FETCHES_PER_PEER_MAX:
@@ -261,7 +268,7 @@ class Sync:
                     del offers[feed]
                     continue
                 load[peer] = load.get(peer, 0) + 1
-                self._fetches[feed] = _Fetch(peer, piece[1], now + FETCH_MS)
+                self._fetches[feed] = _Fetch(peer, piece[1], now + patience_ms)
                 sends.append(Send(peer, frames.want(feed, *piece)))
         return sends
 

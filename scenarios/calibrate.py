@@ -25,6 +25,7 @@ from gossip.errors import UserError
 from gossip.suite import Claim
 from scenarios.borrowed import find_suite
 from scenarios.calibration import Calibration, write_calibration
+from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import Failed, first_sentence
 from scenarios.people import person
 from scenarios.real.nodes import Node, bear, start_all
@@ -254,12 +255,14 @@ def calibrate(count: int) -> tuple[Calibration, Measured]:
     Raises:
         UserError: they do not start, or lose something.
     """
+    wrong = ""
     with tempfile.TemporaryDirectory(prefix="picket-cal-") as folder:
         try:
             found = trio.run(measure, Path(folder), count)
-        except* Failed as failed:
-            raise UserError(f"calibration: {first_sentence(failed)}") from None
-    return calibration_of(found, len(os.sched_getaffinity(0))), found
+            return calibration_of(found, len(os.sched_getaffinity(0))), found
+        except* (Failed, NoAnswer) as failed:
+            wrong = first_sentence(failed)
+    raise UserError(f"calibration: {wrong}")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from scenarios.demo.control import Line
+from scenarios.demo.control import Line, NoAnswer
 from scenarios.expect import GUILTY, agent
 from scenarios.real.nodes import Node
 from scenarios.real.seen import Seen
@@ -32,7 +32,10 @@ def forbidden(never: Sequence[str], seen: Seen) -> dict[tuple[str, str], str]:
 async def unmet(eventually: Sequence[str], seen: Seen) -> list[str]:
     """What does not hold now at every living honest node."""
     living = seen.living()
-    rows = {node.name: await node.standings() for node in living}
+    try:
+        rows = {node.name: await node.standings() for node in living}
+    except NoAnswer:
+        return [*eventually]  # somebody who is up is not ready yet
     return [words for words in eventually if not _holds(words, seen, living, rows)]
 
 

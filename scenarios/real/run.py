@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from gossip.errors import UserError
 from scenarios.cast import ROLES
 from scenarios.casting import Cast, Casting
 from scenarios.citizen import Citizen
+from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import (
     Failed,
     adopt_orphans,
@@ -112,11 +114,19 @@ def run_real(
         relay = _relay(scenario, seed, folder, wires, held)
         told = held.enter_context(progress or nullcontext(lambda _: None))
         run = _Run(scenario, seed, world.citizens, plan, nodes, wires.desk, relay)
-        try:
-            return trio.run(run.play, folder, told)
-        except* Failed as failed:
-            raise UserError(f"{name}: {first_sentence(failed)}") from None
-    raise AssertionError("unreachable")
+        return _conducted(name, partial(run.play, folder, told))
+
+
+def _conducted(name: str, play: Callable[[], Awaitable[RealVerdict]]) -> RealVerdict:
+    """Run to the end; what went wrong between processes is a user's sentence."""
+    ended: BaseException
+    try:
+        return trio.run(play)
+    except* (Failed, NoAnswer) as failed:
+        ended = UserError(f"{name}: {first_sentence(failed)}")
+    except* KeyboardInterrupt:
+        ended = KeyboardInterrupt()
+    raise ended from None
 
 
 def _cast(world: World) -> list[tuple[Step, Cast]]:

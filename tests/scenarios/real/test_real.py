@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,17 +83,17 @@ def interfaces() -> set[str]:
     return {path.name for path in Path("/sys/class/net").iterdir()}
 
 
-@contextmanager
-def interrupted(home: Path, how: Callable[[int], None]) -> Iterator[None]:
-    """A run that is disturbed while its nodes talk; then nothing may be left."""
+def interrupted(home: Path, number: signal.Signals) -> None:
+    """A run that gets a signal while its nodes talk; then nothing may be left."""
     before = interfaces()
     file = home / "short.toml"
     file.write_text(SHORT)
     with running(home, str(file)) as process:
         until(lambda: len(list(home.glob("picket-real-*/*/control.sock"))) == 3, 90)
-        how(process.pid)
-        process.communicate(timeout=120)
-        yield
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert "Traceback" not in err
+        assert process.returncode == (130 if number != signal.SIGKILL else -9)
     until(lambda: nothing_left(home), 20)
     assert interfaces() == before
 
@@ -114,19 +114,18 @@ def test_an_attack_is_cut_by_one_proof_at_five(home: Path) -> None:
     assert figures["forbidden_served"] == 0
 
 
-def test_ctrl_c_leaves_nothing(home: Path) -> None:
-    with interrupted(home, lambda pid: os.kill(pid, signal.SIGINT)):
-        pass
-
-
-def test_sigterm_leaves_nothing(home: Path) -> None:
-    with interrupted(home, lambda pid: os.kill(pid, signal.SIGTERM)):
-        pass
-
-
-def test_even_a_killed_run_leaves_nothing(home: Path) -> None:
-    with interrupted(home, lambda pid: os.kill(pid, signal.SIGKILL)):
-        pass
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
+def test_however_a_run_is_ended_it_leaves_nothing(
+    home: Path, number: signal.Signals
+) -> None:
+    interrupted(home, number)
 
 
 def test_a_node_that_dies_unasked_fails_the_run_and_leaves_nothing(home: Path) -> None:
@@ -230,6 +229,7 @@ within_s = 40
 """
 
 
+@pytest.mark.slow
 def test_crashes_partitions_slowness_and_loss_lose_nothing(home: Path) -> None:
     file = home / "faults.toml"
     file.write_text(FAULTS)

@@ -11,7 +11,7 @@ import trio
 
 from gossip.errors import PeerError
 from node.proxy import limits
-from node.proxy.raw import READ_BYTES
+from node.proxy.raw import READ_BYTES, Wire
 
 
 class ByteStream(Protocol):
@@ -81,6 +81,9 @@ class FrameStream:
             trio.BrokenResourceError, trio.ClosedResourceError: it is gone.
         """
         frame = encode_frame(kind, payload)
+        if isinstance(self._stream, Wire):  # keeps each in one piece by itself
+            await self._stream.send_all(frame)
+            return
         if self._turn.locked():
             await self._turn.acquire()
         else:

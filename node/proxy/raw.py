@@ -64,17 +64,20 @@ class Wire:
                 was cancelled half-way.
             trio.ClosedResourceError: closed here, perhaps meanwhile.
         """
+        sent = self.send_now(data)
+        if sent == len(data):
+            return
         if self._turn.locked():
             await self._turn.acquire()
         else:
             self._turn.acquire_nowait()
         try:
-            await self._send(data)
+            await self._send(data, sent)
         finally:
             self._turn.release()
 
-    async def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
+    async def _send(self, data: bytes, sent: int) -> None:
+        rest = memoryview(data)[sent:]
         if self._torn:
             raise trio.BrokenResourceError("an earlier message was cut")
         while rest:

@@ -63,7 +63,8 @@ class DaemonGuard:
 
     async def client_said(self, data: bytes) -> None:
         """Pass a message to the gate, or deny it."""
-        await self._tried.wait()
+        if not self._tried.is_set():  # an event that is set costs a turn of the loop
+            await self._tried.wait()
         seen = peek(data)
         if self._frames is None:
             if seen.kind is Kind.REQUEST:
@@ -83,7 +84,8 @@ class DaemonGuard:
 
     async def server_said(self, data: bytes) -> None:
         """Pass a message to the gate; without one it goes nowhere."""
-        await self._tried.wait()
+        if not self._tried.is_set():
+            await self._tried.wait()
         if self._denied:
             seen = peek(data)
             if (

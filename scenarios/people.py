@@ -11,6 +11,7 @@ import attrs
 
 from gossip.domains import Domain
 from gossip.membership.acts import draft_act, join_act, sign_act
+from gossip.membership.admittance import Card
 from gossip.membership.founders import ActKind, Founder, Founders, Operator
 from gossip.membership.identity import (
     Chain,
@@ -28,6 +29,7 @@ DAWN_MS = UnixMs(1_800_000_000_000)
 """When every simulation begins, by a right clock."""
 OPERATORS = 3
 _HOUR_MS = 3_600_000
+_GROWN_MS = 30 * 24 * _HOUR_MS
 
 
 class KeySuite(Suite, Protocol):
@@ -99,6 +101,21 @@ def found(
             colluders=colluders,
         )
     )
+
+
+def sponsor(
+    roster: Roster, newcomers: Sequence[Person], by: int, grants: frozenset[str]
+) -> None:
+    """Let the founder with this number bring people in, long before the story."""
+    founders = roster.members()
+    endorsers = [founders[(by + n) % len(founders)] for n in range(roster.endorsements)]
+    for one in newcomers:
+        member = Founder(
+            name=one.name, node=one.node, addresses=(), grants=grants, servers=()
+        )
+        card = Card(member=member, sponsor=endorsers[0].node)
+        for endorser in endorsers:
+            roster.endorse(card, endorser.node, UnixMs(DAWN_MS - _GROWN_MS))
 
 
 def act(suite: KeySuite, roster: Roster, at_ms: UnixMs, payload: Value) -> bytes:

@@ -19,7 +19,6 @@ from gossip import effects, events
 from gossip.engine import Engine
 from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
-from gossip.membership.groups import Groups
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId
@@ -29,7 +28,7 @@ from scenarios.citizen import Citizen, LocalClock
 from scenarios.evidence import ProofReader, load_policy
 from scenarios.network import Link, Network
 from scenarios.onlooker import Onlooker
-from scenarios.people import KeySuite, Person, found, person
+from scenarios.people import KeySuite, Person, found, person, sponsor
 from scenarios.script import Scenario
 
 BOOT_US: Final = 100_000
@@ -84,17 +83,15 @@ class World:
         self.network = Network(plan.network, self.agenda, self.chance("network"))
         people = [person(self.suite, name) for name, _ in plan.names()]
         granted = frozenset(step.role for step in plan.story if step.role)
-        self.roster = found(self.suite, people, plan.cluster.colluders, granted)
+        brought = {role: n for n, role in enumerate(plan.cluster.sponsored)}
+        groups: dict[str, list[Person]] = {}
+        for one, (_, role) in zip(people, plan.names(), strict=True):
+            groups.setdefault(role if role in brought else "", []).append(one)
+        self.roster = found(self.suite, groups[""], plan.cluster.colluders, granted)
+        for role, by in brought.items():
+            sponsor(self.roster, groups.get(role, []), by, granted)
         policy = load_policy(plan.rules)
         self.judges = ProofReader(self.suite, self.roster, policy)
-        self.roster.groups = Groups(
-            tuple(one.node for one in people),
-            {
-                one.node: role.encode()
-                for one, (_, role) in zip(people, plan.names(), strict=True)
-                if role in plan.cluster.sponsored
-            },
-        )
         self.citizens = [
             self._citizen(i, one, role)
             for i, (one, (_, role)) in enumerate(zip(people, plan.names(), strict=True))

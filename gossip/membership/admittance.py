@@ -34,7 +34,7 @@ from gossip.wire import (
 )
 
 CARD_BYTES_MAX: Final = 4_096
-CARDS_PER_MEMBER_MAX: Final = 1_024
+CARDS_PER_MEMBER_MAX: Final = 4_096
 """So many one member can make everybody remember."""
 SPONSORED_PER_DAY_MAX: Final = 8
 """So many of one sponsor an honest member endorses in a day."""

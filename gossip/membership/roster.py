@@ -70,6 +70,7 @@ class Roster:
         other = copy.copy(self)
         other._chains = {}
         other._shared = True
+        other.groups = copy.copy(self.groups)  # a handle that views hold on to
         return other
 
     # --- who came in later ------------------------------------------------------
@@ -171,7 +172,6 @@ class Roster:
             self._shared = False
             self._members, self._names = {**self._members}, {**self._names}
             self._admittance = self._admittance.copy()
-            self.groups = copy.copy(self.groups)
 
     # --- who is who -------------------------------------------------------------
 

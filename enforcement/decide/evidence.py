@@ -88,7 +88,7 @@ def build_proof(
         show.path(params, (*prefix, *read.path), whole=read.whole)
     if len(show.opened) > _OPENED_MAX:
         return None
-    secret = _secret_paths(policy)
+    secret = policy.secret_paths
     if any(_is_secret(path, prefix, secret) for path in show.opened.values()):
         return None
     absent: list[Value] = []
@@ -115,25 +115,6 @@ def build_proof(
 def _prefix(body: RequestBody) -> Path:
     """Where in ``params`` a rule's view begins; see `Call.view`."""
     return ("arguments",) if body.method == "tools/call" else ()
-
-
-def _secret_paths(policy: Policy) -> frozenset[Path]:
-    """The parameters, folded, that the policy itself names as secret.
-
-    The same name further down, where no rule names it, is the caller's choice: it
-    would be where to hide from proofs.
-    """
-    named = {tuple(name.split(".")) for name in policy.secret}
-    named |= {(name,) for name in policy.secret}
-    for rule in policy.rules.values():
-        for read in rule.reads:
-            path = tuple(part.casefold() for part in read.path)
-            named |= {
-                path[: end + 1]
-                for end, part in enumerate(path)
-                if part in policy.secret
-            }
-    return frozenset(named)
 
 
 def _is_secret(path: Path, prefix: Path, secret: frozenset[Path]) -> bool:
@@ -287,7 +268,7 @@ def _check_broken_untrusted(
     principal: Principal,
     shown: "_Shown",
 ) -> None:
-    prefix, secret = _prefix(body), _secret_paths(policy)
+    prefix, secret = _prefix(body), policy.secret_paths
     if any(_is_secret(_parts(path), prefix, secret) for path in shown.opened):
         raise PeerError("a proof must not open what the policy keeps secret")
     for read in sorted(rule.reads):

@@ -8,6 +8,7 @@ their rules, and what these once answered holds for every call that looks the sa
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from importlib.metadata import version
 from typing import Final, TypeAlias
 
@@ -191,6 +192,25 @@ class Policy:
                 name.casefold() for rule in rules.values() for name in rule.secret
             ),
         )
+
+    @cached_property
+    def secret_paths(self) -> frozenset[Path]:
+        """The parameters, folded, that the policy itself names as secret.
+
+        The same name further down, where no rule names it, is the caller's choice: it
+        would be where to hide from proofs.
+        """
+        named = {tuple(name.split(".")) for name in self.secret}
+        named |= {(name,) for name in self.secret}
+        for rule in self.rules.values():
+            for read in rule.reads:
+                path = tuple(part.casefold() for part in read.path)
+                named |= {
+                    path[: end + 1]
+                    for end, part in enumerate(path)
+                    if part in self.secret
+                }
+        return frozenset(named)
 
     def decide(self, call: Call) -> Decision:
         """Judge a call. Never raises on account of what is in it."""

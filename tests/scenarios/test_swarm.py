@@ -7,8 +7,7 @@ from typing import TypeAlias
 import attrs
 import pytest
 
-from enforcement.decide.case import Voice
-from enforcement.decide.rules import MICRO
+from enforcement.decide.tally import Tally
 from enforcement.defend.policy import Call, Policy
 from enforcement.detect.pins import Manifest
 from enforcement.judging import Judge, Verified
@@ -36,9 +35,8 @@ def test_inside_the_bounds_everything_holds(seed: int) -> None:
 
 def plant_a_loud_voice(patch: pytest.MonkeyPatch) -> None:
     """One voice counts for twenty, and is enough."""
-    real = Voice.micro
-    patch.setattr(Voice, "micro", lambda voice, *at: 20 * real(voice, *at))
-    patch.setattr("enforcement.decide.case.MICRO", 20 * MICRO)
+    real = Tally.sum
+    patch.setattr(Tally, "sum", lambda tally, at_ms: 20 * real(tally, at_ms))
 
 
 def plant_blind_trust_in_proofs(patch: pytest.MonkeyPatch) -> None:

@@ -101,11 +101,24 @@ class Case:
             said = self._said.get(remark.reporter, 0) + 1
             self._said[remark.reporter] = said
             if said > REMARKS_PER_REPORTER_MAX:
-                self._forget_oldest(remark.reporter)
+                self.forget(remark.reporter, REMARKS_PER_REPORTER_MAX)
         elif isinstance(remark, Conviction):
             self._proofs += 1
             if self._proofs > PROOFS_MAX:
-                self._forget_oldest(None)
+                self._forget_oldest_proof()
+
+    def forget(self, reporter: NodeId, newest: int) -> None:
+        """Of what a reporter said, hold only so many voices, the newest."""
+        surplus = self._said.get(reporter, 0) - newest
+        if surplus <= 0:
+            return
+        kept: list[tuple[Order, Remark]] = []
+        for order, remark in self._remarks:
+            if surplus and isinstance(remark, Voice) and remark.reporter == reporter:
+                surplus -= 1
+            else:
+                kept.append((order, remark))
+        self._remarks, self._track, self._said[reporter] = kept, None, newest
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on."""
@@ -338,21 +351,14 @@ class Case:
                 low = middle
         return high
 
-    def _forget_oldest(self, reporter: NodeId | None) -> None:
-        """Bound what one reporter can make us hold, and how many proofs (None);
-        the newest remain."""
+    def _forget_oldest_proof(self) -> None:
+        """Bound how many proofs are held; the newest remain."""
         for at, (_, remark) in enumerate(self._remarks):
-            if reporter is None:
-                if not isinstance(remark, Conviction):
-                    continue
+            if isinstance(remark, Conviction):
                 self._proofs -= 1
-            elif not isinstance(remark, Voice) or remark.reporter != reporter:
-                continue
-            else:
-                self._said[reporter] -= 1
-            del self._remarks[at]
-            self._track = None
-            return
+                del self._remarks[at]
+                self._track = None
+                return
 
 
 def _order(pair: tuple[Order, Remark]) -> Order:

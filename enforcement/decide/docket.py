@@ -5,6 +5,7 @@ in other cases. The docket finds those, so that whoever heard the same set of
 entries, in whatever order, has the same cases.
 """
 
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,11 @@ CASES_MAX: Final = 100_000
 CASES_PER_REPORTER_MAX: Final = 20_000
 """What one reporter alone can make us open; proofs always find room."""
 
+VOICES_MAX: Final = 131_072
+"""Voices held in all cases together, some 60 MB, shared among the reporters. Who says
+more is remembered for its last words, and for the last about each subject."""
+VOICES_PER_REPORTER_MIN: Final = 1_024
+
 Subjects = dict[Subject, None]
 """A set of subjects in the order in which they were touched."""
 
@@ -33,6 +39,8 @@ class Docket:
     weights: Weights = attrs.field(factory=Weights)
     cases: dict[Subject, Case] = attrs.field(init=False, factory=dict)
     _accused_by: dict[NodeId, Subjects] = attrs.field(init=False, factory=dict)
+    _said: dict[NodeId, deque[Subject]] = attrs.field(init=False, factory=dict)
+    """About whom each reporter spoke, voice by voice, as far as they are held."""
     _latest_ms: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _proven: set[Subject] = attrs.field(init=False, factory=set)
 
@@ -43,6 +51,7 @@ class Docket:
         if voice.at_ms > self._latest_ms.get(reporter, -1):
             self._latest_ms[reporter] = voice.at_ms
         self._case(subject).hear(voice)
+        self._make_room(reporter, subject)
         touched = {subject: None}
         if subject in self._proven:
             touched |= self._bear_out(subject)
@@ -144,6 +153,21 @@ class Docket:
             if len(accused) >= CASES_PER_REPORTER_MAX:
                 raise PeerError("it accuses more subjects than it can have seen")
             accused[subject] = None
+
+    def _make_room(self, reporter: NodeId, subject: Subject) -> None:
+        """Bound how many voices of a reporter are held; a quarter goes at once, since
+        each case that loses some folds again."""
+        said = self._said.setdefault(reporter, deque())
+        said.append(subject)
+        most = max(VOICES_PER_REPORTER_MIN, VOICES_MAX // len(self._said))
+        if len(said) <= most:
+            return
+        gone = {said.popleft(): None for _ in range(len(said) - 3 * most // 4)}
+        left = Counter(said)
+        for accused in gone:
+            case = self.cases.get(accused)
+            if case is not None:
+                case.forget(reporter, max(1, left[accused]))
 
     def _case(self, subject: Subject) -> Case:
         case = self.cases.get(subject)

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
 
-from enforcement.effects import Audit, Position, Proof, ToolSeen, Verdict, Witness
+from enforcement.effects import Audit, Position, Proof, ToolSeen, Witness
 from node.database import PutAudit
 from node.metrics import Metrics
 from node.proxy.session import Told
@@ -64,22 +65,18 @@ class Clerk:
 
 def write_audit(record: Audit) -> bytes:
     """One decision as JSON, keys in a fixed order; no payload is in it."""
-    return json.dumps(
-        {
-            "at_ms": record.at_ms,
-            "position": record.position.value,
-            "agent": record.agent.hex(),
-            "node": record.node.hex(),
-            "server": record.server,
-            "method": record.method,
-            "tool": record.tool,
-            "verdict": Verdict(record.verdict).value,
-            "rule": record.rule,
-            "reason": record.reason,
-            "request_id": record.request_id.hex(),
-            "digest": record.digest.hex(),
-            "session": record.session.hex(),
-            "count": record.count,
-        },
-        separators=(",", ":"),
+    return (
+        f'{{"at_ms":{record.at_ms},"position":"{record.position.value}",'
+        f'"agent":"{record.agent.hex()}","node":"{record.node.hex()}",'
+        f'"server":{_text(record.server)},"method":{_text(record.method)},'
+        f'"tool":{_text(record.tool)},"verdict":"{record.verdict.value}",'
+        f'"rule":{_text(record.rule)},"reason":{_text(record.reason)},'
+        f'"request_id":"{record.request_id.hex()}","digest":"{record.digest.hex()}",'
+        f'"session":"{record.session.hex()}","count":{record.count}}}'
     ).encode()
+
+
+@lru_cache(maxsize=1_024)
+def _text(text: str) -> str:
+    """A JSON string: most records hold the same few."""
+    return json.dumps(text)

@@ -216,21 +216,22 @@ class Policy:
         """Judge a call. Never raises on account of what is in it."""
         part = self._slice(call)
         try:
-            context = _encode(part.show(call))
+            context = part.show(call)
         except UnreadableError as wrong:
             return Decision(
                 allow=False,
                 reason=Reason.UNREADABLE,
                 sentence=f"a rule reads what it cannot be shown exactly: {wrong}",
             )
-        if len(context) > limits.ANSWER_CONTEXT_CHARS_MAX:
-            return self._decide(call, part, context)
-        key = (_slice_key(call), _principal_key(call), context)
+        shown = repr(context)  # tells apart whatever JSON would, and is sooner done
+        if len(shown) > limits.ANSWER_CONTEXT_CHARS_MAX:
+            return self._decide(call, part, _encode(context))
+        key = (_slice_key(call), _principal_key(call), shown)
         found = self._answers.get(key)
         if found is None:
             if len(self._answers) >= limits.ANSWERS_MAX:
                 self._answers.clear()
-            found = self._answers[key] = self._decide(call, part, context)
+            found = self._answers[key] = self._decide(call, part, _encode(context))
         return found
 
     def _decide(self, call: Call, part: _Slice, context: str) -> Decision:

@@ -14,8 +14,10 @@ from typing import Final
 import attrs
 
 from enforcement import limits
+from enforcement.defend.session import Approvals
 from enforcement.detect.pins import Pins, Sighting, read_manifest_untrusted
 from enforcement.mcp.strictjson import read_json_untrusted
+from enforcement.post import Post
 from gossip.errors import PeerError
 from gossip.ledger.entries import Entry, EntryKind
 from gossip.limits import ENTRY_BODY_BYTES_MAX, NAME_CHARS_MAX
@@ -45,6 +47,7 @@ from node.sealing import (
     seal,
     write_public,
 )
+from node.vouching import is_vouch, read_vouch_untrusted
 
 _VERSION: Final = 1
 _ROOM: Final = ENTRY_BODY_BYTES_MAX - 256
@@ -69,6 +72,7 @@ class Catalogue:
     log: Log
     key: SealingKey
     restricted: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
+    approvals: Approvals = attrs.field(factory=Approvals)
     say: Callable[[int, bytes], None] | None = None
     declare: Callable[[str, list[bytes]], bytes] | None = None
     _keys: dict[NodeId, bytes] = attrs.field(init=False, factory=dict)
@@ -83,7 +87,7 @@ class Catalogue:
         me: NodeId,
         roster: Roster,
         suite: Suite,
-        pins: Pins,
+        post: Post,
         log: Log,
     ) -> "Catalogue":
         """The catalogue of a node, with its sealing key.
@@ -92,7 +96,9 @@ class Catalogue:
             UserError: the keystore cannot be read or written.
         """
         key = SealingKey.of_store(Keystore(config.keys), suite)
-        return cls(me, roster, suite, pins, log, key, restricted(config))
+        assert post.pins is not None, "a daemon's gates pin tools"
+        given = restricted(config)
+        return cls(me, roster, suite, post.pins, log, key, given, post.approvals)
 
     def open(self, say: Callable[[int, bytes], None]) -> None:
         """Our feed is open: tell what is pinned, now and whenever it changes."""
@@ -191,8 +197,16 @@ class Catalogue:
             act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
         except PeerError:
             return  # the court says so
-        if act.kind is ActKind.TOOL_APPROVAL and entry.issued_at_ms < act.expires_at_ms:
+        if act.kind is not ActKind.TOOL_APPROVAL:
+            return
+        if entry.issued_at_ms >= act.expires_at_ms:
+            return
+        if not is_vouch(act):
             self.pins.approve(*read_approval_untrusted(act))
+            return
+        vouch = read_vouch_untrusted(act)
+        what = vouch.agent, vouch.server, vouch.tool, vouch.until_ms
+        self.approvals.approve(*what, act.issued_at_ms)
 
 
 def restricted(config: Config) -> dict[str, tuple[str, ...]]:

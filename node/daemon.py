@@ -273,7 +273,7 @@ class Daemon:
             spares=self.justice.spares,
         )
         self.catalogue = Catalogue.of(
-            config, self.me, self.roster, self.suite, self.guard.pins, self.log
+            config, self.me, self.roster, self.suite, self.guard.post, self.log
         )
         self.catalogue.declare = Declarations(
             me=self.me,

@@ -14,11 +14,10 @@ from node.catalogue import draft_approval
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 from node.policing import draft_policy
+from node.vouching import VOUCH_MS_MAX, Vouch, draft_vouch
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
-
-APPROVAL_S_MAX = 86_400
 
 
 def policy_commands(daemon: "Daemon") -> dict[str, Command]:
@@ -37,6 +36,7 @@ def policy_commands(daemon: "Daemon") -> dict[str, Command]:
         "tools.accept": command(_accept),
         "tools.draft": command(_draft_approval),
         "approve": command(_approve),
+        "approve.draft": command(_draft_vouch),
     }
 
 
@@ -167,19 +167,37 @@ def _draft_approval(daemon: "Daemon", args: Args) -> Json:
 def _approve(daemon: "Daemon", args: Args) -> Json:
     """A person vouches for an agent, or for its use of one tool."""
     name, what = text_arg(args, "agent"), text_arg(args, "tool", "")
-    seconds = int_arg(args, "seconds", 600, 1, APPROVAL_S_MAX)
-    now, post = daemon.clock.unix_ms(), daemon.guard.post
-    agent = _agent(daemon, name)
+    now = daemon.clock.unix_ms()
     if not what:
+        agent = _agent(daemon, name)
         daemon.guard.restore_trust(agent, now)
         return {"agent": agent.hex(), "trusted": True}
+    vouch = _read_vouch(daemon, args, now)
+    known = vouch.agent, vouch.server, vouch.tool, vouch.until_ms
+    daemon.guard.post.approvals.approve(*known, now)
+    seconds = (vouch.until_ms - now) // 1_000
+    daemon.log.warn(f"agent `{name}` is approved for `{what}` for {seconds} s")
+    return {"agent": vouch.agent.hex(), "tool": what, "until_ms": vouch.until_ms}
+
+
+def _draft_vouch(daemon: "Daemon", args: Args) -> Json:
+    """What operators sign to approve an agent's use of one tool at all gates."""
+    now, roster = daemon.clock.unix_ms(), daemon.roster
+    vouch = _read_vouch(daemon, args, now)
+    return {
+        "draft": draft_vouch(roster, vouch, now).hex(),
+        "needed": roster.founders.quorum[ActKind.TOOL_APPROVAL],
+    }
+
+
+def _read_vouch(daemon: "Daemon", args: Args, now: UnixMs) -> Vouch:
+    what = text_arg(args, "tool", "")
     server, slash, tool = what.partition("/")
     if not slash or not tool:
         raise PeerError(f"`{what}` is not `SERVER/TOOL`")
+    seconds = int_arg(args, "seconds", 600, 1, VOUCH_MS_MAX // 1_000)
     until = UnixMs(now + seconds * 1_000)
-    post.approvals.approve(agent, server, tool, until, now)
-    daemon.log.warn(f"agent `{name}` is approved for `{what}` for {seconds} s")
-    return {"agent": agent.hex(), "tool": what, "until_ms": until}
+    return Vouch(_agent(daemon, text_arg(args, "agent")), server, tool, until)
 
 
 def _agent(daemon: "Daemon", name: str) -> AgentId:

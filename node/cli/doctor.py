@@ -36,6 +36,7 @@ from node.keys.suites.registry import load_suite, providers_report
 from node.tables import Address, show_address
 
 _RENEW_DAYS: Final = 14
+_MLKEM_SINCE: Final = (3, 5)
 OK, NOTE, BAD = "ok", "note", "bad"
 
 
@@ -78,6 +79,7 @@ def _machine(state: Path) -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     yield Finding("python", BAD if old else OK, f"Python {running}")
     yield Finding("openssl", OK, f"{ssl.OPENSSL_VERSION} (Python's own)")
+    yield tls_groups(ssl.OPENSSL_VERSION_INFO)
     for report in providers_report(state):
         if report.usable:
             where = f" at {report.path}" if report.path else ""
@@ -89,6 +91,18 @@ def _machine(state: Path) -> Iterator[Finding]:
         yield Finding("libp2p", OK, f"py-libp2p {version('libp2p')}")
     except PackageNotFoundError:
         yield Finding("libp2p", NOTE, "missing: this node can only be a cluster of one")
+
+
+def tls_groups(openssl: tuple[int, ...]) -> Finding:
+    """Whether TLS with agents and with servers behind URLs can be post-quantum."""
+    if openssl >= _MLKEM_SINCE:
+        sentence = "X25519MLKEM768 with agents and servers that speak it"
+        return Finding("tls", OK, sentence)
+    sentence = (
+        "without X25519MLKEM768: that needs a Python on OpenSSL 3.5;"
+        " links between nodes are post-quantum all the same"
+    )
+    return Finding("tls", NOTE, sentence)
 
 
 def _node(path: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from typing import cast
 
 import click
 
+from gossip.errors import UserError
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
 from node.jsonlines import Json, ask
 
@@ -76,10 +77,29 @@ def tools_accept(
 @click.argument("agent")
 @click.argument("tool", required=False, metavar="[SERVER/TOOL]")
 @click.option("--seconds", default=600, show_default=True, type=click.IntRange(1))
+@click.option("--operator-key", "keys", multiple=True, metavar="FILE")
+@click.option("--draft", "draft_file", metavar="FILE", help="Write the draft here.")
 @config_option
-def approve(agent: str, tool: str | None, seconds: int, config: str) -> None:
-    """Vouch for AGENT at this node: for one tool for a while, or for its trust."""
+def approve(
+    agent: str,
+    tool: str | None,
+    seconds: int,
+    keys: tuple[str, ...],
+    draft_file: str | None,
+    config: str,
+) -> None:
+    """Vouch for AGENT: for one tool for a while, or for its trust.
+
+    At this node alone; for a tool, with operators' keys or by a draft that they sign,
+    at all nodes. An agent beside another node is named by its id.
+    """
     asked: dict[str, Json] = {"agent": agent, "tool": tool or "", "seconds": seconds}
+    if keys or draft_file is not None:
+        if tool is None:
+            raise UserError("trust is each node's own; name SERVER/TOOL to approve")
+        if _sign(_ask(config, "approve.draft", asked), keys, draft_file, config):
+            click.echo(f"approved {agent} for {tool} everywhere, {seconds} s")
+        return
     _ask(config, "approve", asked)
     click.echo(
         f"approved {agent} for {tool}, {seconds} s" if tool else f"{agent} is trusted"
@@ -89,10 +109,19 @@ def approve(agent: str, tool: str | None, seconds: int, config: str) -> None:
 def _accept_everywhere(
     server: str, tool: str, keys: tuple[str, ...], draft_file: str | None, config: str
 ) -> None:
-    from node.cli.act import Draft, submit_draft
-
     asked: dict[str, Json] = {"server": server, "tool": tool}
     told = cast("dict[str, Json]", _ask(config, "tools.draft", asked))
+    if _sign(told, keys, draft_file, config):
+        click.echo(f"accepted everywhere: {str(told['digest'])[:16]}")
+
+
+def _sign(
+    answer: Json, keys: tuple[str, ...], draft_file: str | None, config: str
+) -> bool:
+    """Sign a draft and publish it; or write it down for others, and return False."""
+    from node.cli.act import Draft, submit_draft
+
+    told = cast("dict[str, Json]", answer)
     signed = Draft(bytes.fromhex(str(told["draft"])), {})
     for key in keys:
         signed = signed.signed_by(key)
@@ -100,9 +129,9 @@ def _accept_everywhere(
     if draft_file is not None and len(signed.signatures) < needed:
         signed.write(draft_file)
         click.echo(f"{draft_file}: {len(signed.signatures)} of {needed} signatures")
-        return
+        return False
     submit_draft(signed, config)
-    click.echo(f"accepted everywhere: {str(told['digest'])[:16]}")
+    return True
 
 
 def _ask(config: str, do: str, args: dict[str, Json]) -> Json:

@@ -19,6 +19,7 @@ from gossip.membership.founders import ActKind, Founders
 from gossip.units import NodeId
 from node.catalogue import read_approval_untrusted
 from node.policing import read_bundle_untrusted
+from node.vouching import is_vouch, read_vouch_untrusted
 
 Name = Callable[[Subject], str]
 
@@ -82,7 +83,11 @@ def _false_positive(act: Act, name: Name) -> str:
 
 
 def _tool_approval(act: Act, name: Name) -> str:
-    del name
+    if is_vouch(act):
+        vouch = read_vouch_untrusted(act)
+        whom = name(Subject(SubjectKind.AGENT, vouch.agent))
+        what, until = f"{vouch.server}/{vouch.tool}", clock(vouch.until_ms)
+        return f"lets {whom} use tool `{what}` as approved until {until}"
     server, tool, content = read_approval_untrusted(act)
     return f"accepts tool `{server}/{tool}` as declared by {content.hex()[:16]}"
 

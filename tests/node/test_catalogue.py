@@ -14,10 +14,11 @@ from gossip.ledger.entries import Entry, EntryKind
 from gossip.membership.acts import join_act, sign_act
 from gossip.membership.founders import ActKind, Operator
 from gossip.membership.roster import Roster
-from gossip.units import EntryId, Incarnation, NodeId
+from gossip.units import AgentId, EntryId, Incarnation, NodeId, UnixMs
 from node.catalogue import Catalogue, draft_approval, read_tools_untrusted, write_tools
 from node.log import Log
 from node.sealing import SEED_BYTES, SealingKey, seal
+from node.vouching import VOUCH_MS_MAX, Vouch, draft_vouch
 from tests.support.births import NOW, SUITE
 from tests.support.sessions import Town
 
@@ -109,6 +110,32 @@ def test_a_change_is_held_at_each_node_until_a_quorum_accepts_just_that(
     approve(held.digest, roster)
     assert branch.pins.held("sql", "read") is None
     assert branch.pins.find("sql", "read") == held
+
+
+def test_operators_vouch_for_an_agents_use_of_a_tool_at_every_node(
+    town: Town, roster: Roster
+) -> None:
+    heard = at(town.branch.node, roster)
+    agent = AgentId(bytes(31) + b"a")
+
+    def vouch(until_ms: int, signed_for: Roster = roster, at_ms: int = NOW) -> None:
+        asked = Vouch(agent, "sql", "wipe", UnixMs(until_ms))
+        draft = draft_vouch(signed_for, asked, UnixMs(at_ms))
+        body = join_act(draft, [sign_act(draft, OPERATOR)])
+        heard.hear(entry(town.ledger.node, EntryKind.ACT, body))
+
+    def holds(now_ms: int) -> bool:
+        return heard.approvals.holds(agent, "sql", "wipe", UnixMs(now_ms))
+
+    vouch(NOW + 60_000, Roster(attrs.evolve(roster.founders, cluster_name="x")))
+    vouch(NOW + VOUCH_MS_MAX + 1)
+    vouch(NOW - 1, at_ms=NOW - 1_000)
+    assert not holds(NOW)
+    vouch(NOW + 60_000)
+    assert holds(NOW + 59_999)
+    assert not holds(NOW + 60_000)
+    assert not heard.approvals.holds(agent, "sql", "other", NOW)
+    assert not heard.approvals.holds(AgentId(bytes(32)), "sql", "wipe", NOW)
 
 
 def test_an_approval_may_come_before_the_change(town: Town, roster: Roster) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gossip.membership.founders import ActKind, parse_founders
+from node.cli.doctor import tls_groups
 from node.config import load_config, load_founders
 from tests.support.daemons import ROOT, picket
 
@@ -265,3 +266,10 @@ def test_asking_does_not_import_what_only_the_daemon_needs(solo: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout == "[]\n"
+
+
+def test_doctor_says_whether_tls_can_be_post_quantum() -> None:
+    assert "X25519MLKEM768" in tls_groups((3, 5, 0)).sentence
+    assert tls_groups((3, 5, 0)).verdict == "ok"
+    assert tls_groups((3, 0, 19)).verdict == "note"
+    assert "OpenSSL 3.5" in tls_groups((3, 0, 19)).sentence

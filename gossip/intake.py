@@ -224,7 +224,7 @@ class Intake:
             if len(self._delayed) < limits.DELAYED_BATCHES_MAX:
                 self._delayed[due, batch.id] = arrival
             return [Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)]
-        self._examined.append(attrs.evolve(arrival, claim=found))
+        self._examined.append(_Arrival(arrival.peer, batch, arrival.live, found))
         return []
 
     def _conclude(

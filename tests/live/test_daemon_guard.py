@@ -1,5 +1,6 @@
 """Daemons guard real MCP servers: across nodes, against agents and against nodes."""
 
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,6 +39,13 @@ def add_agent(node: Daemon, name: str, role: str) -> str:
     return picket(
         "agent", "add", name, "--role", role, "-c", str(node.home)
     ).stdout.strip()
+
+
+def cut_off(node: Daemon) -> dict[str, object]:
+    """Who is cut off, and until when."""
+    rows = node.ask("quarantine.list")
+    assert isinstance(rows, list)
+    return {str(r["subject"]): r["until_ms"] for r in rows if isinstance(r, dict)}
 
 
 def denied(node: Daemon, name: str) -> bool:
@@ -124,6 +132,17 @@ async def test_a_node_whose_egress_is_compromised_is_cut_off_by_all_and_released
             assert WRITE not in why
             why = picket("quarantine", "why", "bot", "-c", str(fraud.home)).stdout
             assert why.startswith("agent bot of branch is quarantined")
+            # Nor does a crash of whoever guards the server let it in again.
+            ledger, before = made["ledger"], cut_off(made["ledger"])
+            assert len(before) == 2, "the node and its agent"
+            ledger.end(signal.SIGKILL)
+            ledger.start()
+            await trio.to_thread.run_sync(ledger.wait_ready)
+            assert cut_off(ledger) == before
+            refused = await query(url, bot, "write_query", WRITE)
+            assert refused.startswith("denied: ")
+            await trio.to_thread.run_sync(until, lambda: ledger.linked() == 2)
+            assert rogue.roster.by_name("ledger") not in rogue.engine.linked()
             rogue.stop()
         with sqlite3.connect(tmp_path / "accounts.db") as sql:
             assert sql.execute("SELECT count(*) FROM financial_ledger").fetchone() == (

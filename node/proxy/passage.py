@@ -99,6 +99,8 @@ class Passage:
         except Lost as lost:
             await self._lost(passed, lost, [], out)
         finally:
+            if ask.method == "GET":
+                self.session.outlet = None
             if not answer.rest():
                 with trio.CancelScope(shield=True):
                     await answer.aclose()
@@ -204,6 +206,8 @@ class Passage:
     ) -> None:
         """An answer that comes in events; what is not forwarded leaves its id."""
         await out.begin(answer.status, _without_type(answer.headers))
+        if ask.method == "GET":  # the agent listens to what nobody asked for
+            self.session.outlet = lambda data: out.piece(Piece(data))
         for reply in replies:
             await out.piece(Piece(reply))
         while (piece := await answer.next()) is not None:

@@ -550,6 +550,25 @@ async def test_the_oldest_transport_passes_and_its_calls_are_judged(path: str) -
 
 
 @PATHS
+async def test_an_agent_that_listens_hears_that_tools_were_withdrawn(path: str) -> None:
+    old = {"x-old": "/messages?session_id=abc", "accept": "text/event-stream"}
+    async with (
+        before(path) as place,
+        client() as http,
+        http.stream("GET", place.url, headers=old) as stream,
+    ):
+        lines = stream.aiter_lines()
+        await next_data(lines)
+        (session,) = place.site.desk.sessions()
+        await session.tell_agent(NEWS)
+        assert await next_data(lines) == NEWS.decode()
+        assert place.server.old is not None
+        await place.server.old.end_events()
+        assert [line async for line in lines if line] == []
+        await session.tell_agent(NEWS)  # nobody listens any more
+
+
+@PATHS
 @pytest.mark.parametrize(
     "where", ["http://127.0.0.1:1/messages", "//elsewhere/x", "file:///etc", "/a b"]
 )

@@ -103,6 +103,7 @@ def attention(daemon: "Daemon") -> list[str]:
         _say("quarantined, but not enforced: ", shown),
         _say("isolated on this node's own evidence: ", isolated),
         _say("not linked: ", away),
+        *_newcomers(daemon),
         _say("tools held, for they changed: ", _held_tools(daemon)),
         _say("policy differs on: ", differing),
     ]
@@ -116,6 +117,19 @@ def attention(daemon: "Daemon") -> list[str]:
     if daemon.config.observes("gate"):
         said.append("gates only observe, see `picket observe report`")
     return [sentence for sentence in said if sentence]
+
+
+def _newcomers(daemon: "Daemon") -> list[str]:
+    roster = daemon.roster
+    waiting = [
+        f"{w.card.member.name} ({len(w.endorsers)} of {roster.endorsements})"
+        for w in roster.waiting()
+    ]
+    said = [_say("endorsed by too few to be members: ", waiting)]
+    if not roster.is_founder(daemon.me) and roster.newcomer(daemon.me) is None:
+        sponsor = daemon.config.sponsor
+        said.append(f"this node is no member until others endorse it, {sponsor} first")
+    return said
 
 
 def _say(what: str, names: list[str]) -> str:

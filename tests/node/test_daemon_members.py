@@ -63,13 +63,17 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
     async with running(*founders), trio.open_nursery() as nursery:
         for daemon in (gum, hazel):
             await nursery.start(daemon.run)
-        for name in ("gum", "hazel"):
+        for name, newcomer_daemon in (("gum", gum), ("hazel", hazel)):
             card = (tmp_path / name / birth.CARD).read_text()
             answer = await tell(d, "member.admit", card=card)
             assert isinstance(answer, dict)
             assert (answer["is_member"], answer["endorsed"]) == (False, 1)
             await until(lambda: a.roster.waiting())
-            assert gum.engine.linked() == ()
+            assert newcomer_daemon.engine.linked() == ()
+            told = await tell(gum, "status")
+            assert "no member until others endorse it, d first" in str(told)
+            told = await tell(a, "status")
+            assert f"to be members: {name} (1 of 2)" in str(told)
             answer = await tell(a, "member.endorse", name=name)
             assert isinstance(answer, dict)
             assert answer["is_member"] is True
@@ -77,6 +81,9 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         await until(lambda: all(len(n.engine.linked()) == 5 for n in everybody))
         await tell(gum, "report", subject="b", category="seen-by-gum", severity=9)
         await until(lambda: b.court.standings() or b.court.recent())
+        told = await tell(gum, "status")
+        assert isinstance(told, dict)
+        assert told["attention"] == []
         rows = await members(b)
         assert rows["gum"]["sponsor"] == "d"
         assert rows["gum"]["weight"] == 0, "it is on probation"

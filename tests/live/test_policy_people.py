@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.live.test_daemon_guard import add_agent, bank
 from tests.support.callers import SERVER, endpoint, query
-from tests.support.daemons import picket, until
+from tests.support.daemons import Daemon, picket, until
 
 pytestmark = [
     pytest.mark.live,
@@ -30,6 +31,7 @@ async def test_operators_change_the_policy_of_all_and_a_person_approves(
     async with bank(tmp_path, "ledger", "branch") as made:
         ledger, branch = made["ledger"], made["branch"]
         bot = add_agent(branch, "bot", "retail")
+        clerk = add_agent(branch, "clerk", "retail")
         made.start()
         url = endpoint(branch)
         assert "a customer" in await query(url, bot, *READ)
@@ -61,12 +63,20 @@ async def test_operators_change_the_policy_of_all_and_a_person_approves(
         assert said == "denied: rule no-reading", (
             "the provider's people must say so too"
         )
-        rows = branch.ask("audit", last=1)
-        assert isinstance(rows, list)
-        assert isinstance(rows[-1], dict)
-        agent = str(rows[-1]["agent"])
+        agent = _last_agent(branch)
         picket("approve", agent, "sql/read_query", "-c", str(ledger.home))
         assert "a customer" in await query(url, bot, *READ)
+
+        assert await query(url, clerk, *READ) == "denied: rule no-reading"
+        agent = _last_agent(branch)
+        key = ("--operator-key", str(made.operator), "-c", str(ledger.home))
+        picket("approve", agent, "sql/read_query", *key)
+        for _ in range(40):  # one signature, and every gate comes to know it
+            said = await query(url, clerk, *READ)
+            if "a customer" in said:
+                break
+            await trio.sleep(0.5)
+        assert "a customer" in said
 
         pulled = tmp_path / "pulled"
         picket("policy", "pull", str(pulled), "-c", str(ledger.home))
@@ -94,6 +104,14 @@ async def test_operators_change_the_policy_of_all_and_a_person_approves(
         ledger.start()
         ledger.wait_ready()
         assert _pushed(ledger.ask("policy.show")) == digests["branch"]
+
+
+def _last_agent(node: Daemon) -> str:
+    """Who called last."""
+    rows = node.ask("audit", last=1)
+    assert isinstance(rows, list)
+    assert isinstance(rows[-1], dict)
+    return str(rows[-1]["agent"])
 
 
 def _pushed(answer: object) -> str:

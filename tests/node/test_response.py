@@ -132,6 +132,8 @@ async def test_what_the_valve_holds_back_pages_as_well(autojump_clock: object) -
         for name in ("elm", "fir"):
             post.hear(*(feeds.accuse(by, subject(name)) for by in ("birch", "cedar")))
         assert len(post.justice.court.denied_nodes()) == 1
+        page = post.justice.metrics.page().decode()
+        assert 'picket_held_back{why="valve"} 1.0' in page
         await trio.sleep(2 * 60)
         nursery.cancel_scope.cancel()
     assert [", 1 not enforced" in page for page in post.pages] == [False, True]

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 
-from gossip import events
+from gossip import effects, events
 from gossip.engine import Engine
 from gossip.errors import LocalError
 from gossip.ledger.entries import Entry, EntryKind, write_policy
@@ -17,7 +17,7 @@ from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
 from node import birth
 from node.clock import SystemClock
 from node.config import load_config, load_founders
-from node.driver import HELD_BYTES_MAX, Alarm, Driver
+from node.driver import BACKLOG_REQUESTS_MAX, HELD_BYTES_MAX, Alarm, Driver
 from node.keys.node_keys import NodeKeys, fresh_keys
 from node.keys.suites.registry import load_suite
 from node.log import Log
@@ -255,3 +255,18 @@ async def test_frames_without_content_are_bounded_too(homes: list[Path]) -> None
             await node.driver.room(flooder)
     assert count < 4_000
     node.driver.store.close()
+
+
+async def test_a_peer_that_asks_for_more_than_we_remember_loses_its_link(
+    homes: list[Path],
+) -> None:
+    a, b = make(homes[0]), make(homes[1])
+    a.driver.handle(events.LinkUp(b.keys.chain))
+    asked = effects.SendStored(b.me, a.me, Incarnation(bytes(16)), 0, 9)
+    for _ in range(BACKLOG_REQUESTS_MAX):
+        a.driver._send_stored(asked)
+    assert b.me not in a.links.dropped
+    a.driver._send_stored(asked)
+    assert b.me in a.links.dropped
+    a.driver.store.close()
+    b.driver.store.close()

@@ -115,6 +115,21 @@ async def test_a_full_mesh_of_eight_comes_up_with_one_link_per_pair(
             assert not one.told(Refused)
 
 
+async def test_a_node_that_cannot_be_called_is_linked_by_calling_itself() -> None:
+    """One direction is enough: behind a NAT nobody is reached, but everybody reaches."""
+    a, hidden = members(2)
+    async with running(a, hidden):
+        a.links.want(hidden.node, ())
+        hidden.wants(a)
+        await a.until_up()
+        await hidden.until_up()
+        assert a.links.statistics().dials == 0
+        assert a.links.send(hidden.node, b"in")
+        assert hidden.links.send(a.node, b"out")
+        await hidden.until(lambda: hidden.frames() == [b"in"])
+        await a.until(lambda: a.frames() == [b"out"])
+
+
 async def test_a_link_that_breaks_comes_back() -> None:
     a, b = members(2)
     async with running(a, b):

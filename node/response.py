@@ -139,7 +139,7 @@ class Response:
             return
         match ruling:
             case rulings.Deny(subject, _) if subject in self._cut_off:
-                self._block()
+                self._block_if(subject)
             case rulings.Deny(subject, standing):
                 self._cut_off.add(subject)
                 if self.observes_tools:
@@ -147,13 +147,13 @@ class Response:
                     self.justice.observe_one("tools", "quarantined", name)
                 else:
                     self._ender.end(subject)
-                self._block()
+                self._block_if(subject)
                 self.on_tools(subject)
                 self._tell_hooks("quarantined", subject, standing)
                 self._page(subject, standing, held_back=False)
             case rulings.Allow(subject) if subject in self._cut_off:
                 self._cut_off.discard(subject)
-                self._block()
+                self._block_if(subject)
                 self.on_tools(subject)
                 self._tell_hooks("released", subject, self._standing(subject))
                 self._pager.ended(subject)
@@ -178,6 +178,10 @@ class Response:
     def _standing(self, subject: Subject) -> Standing:
         justice = self.justice
         return justice.court.standing(subject, justice.clock.unix_ms())
+
+    def _block_if(self, subject: Subject) -> None:
+        if subject.kind is SubjectKind.NODE:  # only those have addresses
+            self._block()
 
     def _block(self) -> None:
         if not self.config.nftables:

@@ -36,6 +36,8 @@ def choose_blocked(
         Only addresses that exactly one member uses. Names are left out: what
         they mean is not ours to decide.
     """
+    if not until:
+        return {}  # mostly, and members may be many
     owners: dict[IpAddress, set[NodeId]] = {}
     for member in members:
         for host, _ in member.addresses:

@@ -105,8 +105,9 @@ class Court:
             return [Disbelieved(entry, str(wrong))]
         if touched.recount:
             self.rules, census = self._count()
-            self._enforcement.rules = self.rules
-            touched.subjects.update(self._docket.recount(census))
+            if census != self._docket.census:  # else nobody's case is another
+                self._enforcement.rules = self.rules
+                touched.subjects.update(self._docket.recount(census))
         rulings = [r for r in touched.rulings if not self._is_known(r)]
         return rulings + self._settle(touched.subjects, now, touched.everybody)
 

@@ -199,6 +199,15 @@ class Admittance:
             changed += found
         return changed
 
+    def voices(self) -> list[UnixMs]:
+        """Since when each newcomer with a voice of its own has it, in order."""
+        newcomers = self.newcomers
+        return sorted(
+            max(at, newcomers[node].joined_ms)
+            for node, at in self._confirmed.items()
+            if node in newcomers
+        )
+
     def is_founder(self, node: NodeId) -> bool:
         """Whether the founders' file names the node."""
         return node in self._founders

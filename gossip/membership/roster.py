@@ -143,11 +143,7 @@ class Roster:
 
     def confirmed(self) -> list[UnixMs]:
         """Since when each newcomer with a voice of its own has it, in order."""
-        return sorted(
-            max(n.confirmed_ms, n.joined_ms)
-            for n in self._admittance.newcomers.values()
-            if n.confirmed_ms is not None
-        )
+        return self._admittance.voices()
 
     def _enter(self, changed: Sequence[NodeId]) -> None:
         for node in changed:

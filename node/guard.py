@@ -6,6 +6,7 @@ many sessions is one agent still.
 
 import stat
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -170,7 +171,7 @@ class Guard:
         """The guard of a node whose court says who is cut off."""
 
         def is_refused(who: gate.Subject) -> bool:
-            subject = Subject(KINDS[who.kind], who.id)
+            subject = _for_court(who.kind, who.id)
             if court.denial(subject) is not None:
                 return True
             return subject.kind is SubjectKind.NODE and court.isolated(
@@ -235,6 +236,12 @@ class Guard:
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""
         self.post.rates.servers = rates(config)
+
+
+@lru_cache(maxsize=4_096)
+def _for_court(kind: gate.SubjectKind, name: bytes) -> Subject:
+    """A gate's subject as the court knows it: each call asks about the same few."""
+    return Subject(KINDS[kind], name)
 
 
 KINDS: Final = {

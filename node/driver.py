@@ -68,28 +68,26 @@ class Alarm:
 
     clock: Clock
     _at: MonoMs | None = attrs.field(init=False, default=None)
-    _moved: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _asleep: trio.CancelScope | None = attrs.field(init=False, default=None)
 
     def set(self, at_ms: UnixMs) -> None:
         """Ring at ``at_ms``, whatever was asked for before."""
         delay = max(0, at_ms - self.clock.unix_ms())
         self._at = MonoMs(self.clock.mono_ms() + delay)
-        self._moved.set()
+        if self._asleep is not None:
+            # Nobody needs to be woken for that, and it happens often.
+            self._asleep.deadline = trio.current_time() + delay / 1_000
 
     async def run(self, ring: Callable[[], None]) -> None:
         """Ring until cancelled."""
         while True:
-            self._moved = trio.Event()
-            at = self._at
-            if at is None:
-                await self._moved.wait()
-                continue
-            delay = (at - self.clock.mono_ms()) / 1_000
-            with trio.move_on_after(max(0.0, delay)) as early:
-                await self._moved.wait()
-            if early.cancelled_caught:
-                self._at = None
-                ring()
+            with trio.CancelScope() as self._asleep:
+                if self._at is not None:
+                    delay = max(0, self._at - self.clock.mono_ms())
+                    self._asleep.deadline = trio.current_time() + delay / 1_000
+                await trio.sleep_forever()
+            self._asleep = self._at = None
+            ring()
 
 
 @attrs.define(kw_only=True)
@@ -118,7 +116,9 @@ class Driver:
     _freed: trio.lowlevel.ParkingLot = attrs.field(
         init=False, factory=trio.lowlevel.ParkingLot
     )
-    _some_arrived: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _idle: trio.lowlevel.ParkingLot = attrs.field(
+        init=False, factory=trio.lowlevel.ParkingLot
+    )
     _rung: int = attrs.field(init=False, default=0)
     """How many frames are to be taken in before the engine is woken."""
     _sent_bytes: int = attrs.field(init=False, default=0)
@@ -178,7 +178,7 @@ class Driver:
         self._arrived.append(events.Frame(peer, frame))
         self._held[peer] += len(frame) + _FRAME_COST_BYTES
         if len(self._arrived) == 1:
-            self._some_arrived.set()
+            self._idle.unpark()
 
     def prune(self) -> None:
         """Let go of own batches that are old, or over our share of the store."""
@@ -229,7 +229,6 @@ class Driver:
     async def _take_in(self) -> None:
         """A piece at a time, so that a burst does not hold up the loop."""
         while True:
-            await self._some_arrived.wait()
             while self._arrived:
                 piece = tuple(self._arrived[: self._piece()])
                 del self._arrived[: len(piece)]
@@ -241,11 +240,12 @@ class Driver:
                     self._rung = max(0, self._rung - len(piece))
                     if not self._rung:
                         self.handle(events.Woken())
-                await trio.lowlevel.checkpoint()
+                if self._arrived:
+                    await trio.lowlevel.checkpoint()
                 while self._verifier.claims_waiting >= VERIFY_WAITING_MAX:
                     self._verified = trio.Event()
                     await self._verified.wait()
-            self._some_arrived = trio.Event()
+            await self._idle.park()
 
     def _ring(self) -> None:
         """It is time; but what arrived before is news that the engine may wait for."""

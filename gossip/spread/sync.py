@@ -252,7 +252,7 @@ class Sync:
         sends = []
         for feed in [f for f, due in self._gaps.items() if due <= now]:
             del self._gaps[feed]
-        for peer in sorted(self._peers, key=lambda p: (p not in self._deliver, p)):
+        for peer in self._by_hope():
             patience_ms = FETCH_MS if peer in self._deliver else FIRST_FETCH_MS
             offers = self._peers[peer]
             for feed in list(offers):
@@ -271,6 +271,13 @@ class Sync:
                 self._fetches[feed] = _Fetch(peer, piece[1], now + patience_ms)
                 sends.append(Send(peer, frames.want(feed, *piece)))
         return sends
+
+    def _by_hope(self) -> list[NodeId]:
+        """Who delivered before; then the latest links, for a node whom its neighbours
+        let wait seeks others."""
+        known = [peer for peer in self._peers if peer in self._deliver]
+        strange = [peer for peer in self._peers if peer not in self._deliver]
+        return [*known, *reversed(strange)]
 
     def _piece(self, feed: FeedId, offered: int) -> tuple[int, int] | None:
         """The next numbers to ask for, up to what is already held beyond a gap."""

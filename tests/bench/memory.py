@@ -1,10 +1,11 @@
-"""What a daemon holds after a million reports, and whether it goes on growing; JSON.
+"""What daemons hold: idle, and after a million reports; prints JSON.
 
-Run as ``python -m tests.bench.memory [--reports 1000000]``. One real daemon as a
-process of its own. This process is a neighbour of it, holds the keys of the other
-members, and gives it what they said within the last hour, 64 reports under each real
-signature, as to a node that catches up. Each author lets go of what is over its share,
-as its own daemon would. Resident memory is read from the outside, at every twentieth.
+Run as ``python -m tests.bench.memory [--reports 1000000] [--idle 16]``. First so many
+real daemons link, and idle. Then it is one real daemon as a process of its own: this
+process is a neighbour of it, holds the keys of the other members, and gives it what
+they said within the last hour, 64 reports under each real signature, as to a node that
+catches up. Each author lets go of what is over its share, as its own daemon would.
+Resident memory is read from the outside, at every twentieth.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,7 @@ MEMBERS = 16
 SUBJECTS = 2_000
 HOUR_MS = 3_600_000
 SAMPLES = 20
+IDLE_S = 5.0
 BEHIND_MAX = 64
 """Batches given and not yet held, so that this process does not swell either."""
 PATIENCE_S = 300.0
@@ -142,6 +145,18 @@ def speeches(authors: list[Author], reports: int, now_ms: int) -> Iterator[Batch
         pruned = author.prune()
         if pruned is not None:
             yield pruned
+
+
+def idle(home: Path, count: int) -> list[float]:
+    """What each of so many daemons holds resident, linked and idle, in MB."""
+    with cluster(home, [f"n{number}" for number in range(count)]) as town:
+        for node in town.nodes:
+            node.start()
+        for node in town.nodes:
+            node.wait_ready()
+            until(lambda node=node: node.linked() >= min(count - 1, 5), PATIENCE_S)  # type: ignore[misc]  # mypy cannot infer a lambda's default
+        time.sleep(IDLE_S)
+        return sorted(round(resident_mb(node), 1) for node in town.nodes)
 
 
 def resident_mb(node: Daemon) -> float:
@@ -262,7 +277,10 @@ def restart(daemon: Daemon) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reports", type=int, default=1_000_000)
+    parser.add_argument("--idle", type=int, default=MEMBERS)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        idling = idle(Path(folder), options.idle)
     with (
         tempfile.TemporaryDirectory() as folder,
         cluster(Path(folder), [f"n{number}" for number in range(MEMBERS)]) as town,
@@ -270,7 +288,7 @@ def main() -> None:
         town.nodes[0].start()
         town.nodes[0].wait_ready()
         found = trio.run(measure, town, options.reports)
-    sys.stdout.write(json.dumps({"bench": "memory", **found}) + "\n")
+    sys.stdout.write(json.dumps({"bench": "memory", "idle_mb": idling, **found}) + "\n")
 
 
 if __name__ == "__main__":

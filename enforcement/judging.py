@@ -73,8 +73,8 @@ class Judge:
         self, principal: Principal, manifests: Sequence[Manifest], now_ms: UnixMs
     ) -> frozenset[str]:
         """The tags whose data the agent may not be shown in these tools' answers."""
-        hidden = (self._screen.hidden(principal, m, now_ms) for m in manifests)
-        return frozenset().union(*hidden)
+        hidden = [self._screen.hidden(principal, m, now_ms) for m in manifests]
+        return hidden[0] if len(hidden) == 1 else frozenset().union(*hidden)
 
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""

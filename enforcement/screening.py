@@ -56,6 +56,8 @@ class Screen:
         self, principal: Principal, manifest: Manifest, now_ms: UnixMs
     ) -> frozenset[str]:
         """The tags whose data the agent may not be shown in the tool's answer."""
+        if not manifest.tags.answers:
+            return frozenset()
         return frozenset(
             tag
             for tag in manifest.tags.answers

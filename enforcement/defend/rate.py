@@ -55,7 +55,9 @@ class RateLimiter:
         Returns:
             None, or the name of a limit without a token: then none is spent.
         """
-        names = [server, *(name for name in besides if name in self.servers)]
+        names = [server]
+        if besides:
+            names += [name for name in besides if name in self.servers]
         held: list[float] = []
         empty: str | None = None
         for name in names:

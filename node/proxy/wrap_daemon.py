@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 
 import trio
@@ -46,6 +46,7 @@ class DaemonGuard:
         self._drained = trio.Event()
         self._client_ended = False
         self.refused = False
+        self._unread: deque[bytes] = deque()
         self._waiting: OrderedDict[Key, None] = OrderedDict()
         self._denied: OrderedDict[Key, None] = OrderedDict()
 
@@ -65,15 +66,22 @@ class DaemonGuard:
         """Pass a message to the gate, or deny it."""
         if not self._tried.is_set():  # an event that is set costs a turn of the loop
             await self._tried.wait()
-        seen = peek(data)
         if self._frames is None:
+            seen = peek(data)
             if seen.kind is Kind.REQUEST:
                 await self._deny(seen.key)
             return
-        if seen.key is not None and seen.kind is Kind.REQUEST:
-            _remember(self._waiting, seen.key)
-            self._denied.pop(seen.key, None)
+        self._unread.append(data)
         await self._send(WrapFrame.FROM_CLIENT, data)
+        self._read_sent()
+
+    def _read_sent(self) -> None:
+        """Note which answers are awaited: while others work on what was sent."""
+        while self._unread:
+            seen = peek(self._unread.popleft())
+            if seen.key is not None and seen.kind is Kind.REQUEST:
+                _remember(self._waiting, seen.key)
+                self._denied.pop(seen.key, None)
 
     async def client_ended(self) -> None:
         """Let the child's stdin end, behind what is on its way."""
@@ -87,6 +95,7 @@ class DaemonGuard:
         if not self._tried.is_set():
             await self._tried.wait()
         if self._denied:
+            self._read_sent()
             seen = peek(data)
             if (
                 seen.kind is Kind.RESPONSE
@@ -145,6 +154,7 @@ class DaemonGuard:
         self._drained.set()
         if self._client_ended:
             self._outlet.end()
+        self._read_sent()
         while self._waiting:
             key, _ = self._waiting.popitem(last=False)
             _remember(self._denied, key)
@@ -155,10 +165,11 @@ class DaemonGuard:
             if not self._outlet.put(payload):
                 raise PeerError("the server does not read what it is sent")
         elif kind == WrapFrame.TO_CLIENT:
+            await self._to_client(payload)
+            self._read_sent()
             seen = peek(payload)
             if seen.kind is Kind.RESPONSE and seen.key is not None:
                 self._waiting.pop(seen.key, None)
-            await self._to_client(payload)
         elif kind == WrapFrame.SERVER_MAY_END:
             self._outlet.end()
         elif kind == WrapFrame.CLIENT_HAS_ALL:

@@ -54,12 +54,14 @@ class Measured:
     Attributes:
         say_us: From a request on the control socket to the report being durable.
         hop_us: From durable at its author to held by another, each pair.
+        to_all_us: From the request to held by the last, each report.
         delivery_us: The processors' time for one report at one daemon, all told.
         coalescing: Reports that shared one signature, in a burst.
     """
 
     say_us: Sequence[float]
     hop_us: Sequence[float]
+    to_all_us: Sequence[float]
     delivery_us: float
     verify_us: float
     sign_us: float
@@ -135,6 +137,7 @@ async def _measure(nodes: Sequence[Node], seen: Seen) -> Measured:
     return Measured(
         say_us=[say for say, _ in ways],
         hop_us=[hop for _, hops in ways for hop in hops],
+        to_all_us=[say + max(hops) for say, hops in ways],
         delivery_us=spent_us / (BUSY * len(nodes)),
         verify_us=_verify_us(),
         sign_us=_mean_us(before, after, "picket_sign_seconds"),
@@ -237,6 +240,7 @@ def told(found: Measured, nodes: int) -> dict[str, object]:
         "nodes": nodes,
         "load_before": round(os.getloadavg()[0], 1),
         "say_ms_p50": round(median(found.say_us) / 1_000, 3),
+        "to_all_ms_p50": round(median(found.to_all_us) / 1_000, 3),
         "hop_ms_min": round(min(found.hop_us) / 1_000, 3),
         "hop_ms_p50": round(median(found.hop_us) / 1_000, 3),
         "hop_ms_mean": round(fmean(found.hop_us) / 1_000, 3),

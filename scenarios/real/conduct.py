@@ -54,6 +54,7 @@ class Conductor:
         init=False, factory=dict
     )
     _count: int = attrs.field(init=False, default=0)
+    _equivocates: dict[str, bool] = attrs.field(init=False, factory=dict)
     _slowed: dict[str, trio.CancelScope] = attrs.field(init=False, factory=dict)
 
     async def play(self, plan: Sequence[tuple[Step, Cast]]) -> None:
@@ -222,8 +223,7 @@ class Conductor:
     async def become(self, node: Node, role: str) -> None:
         """Let a puppet play a role."""
         await node.pull("become", role=role)
-        if ROLES[role]().equivocates:
-            self.seen.misdeed(node)
+        self._equivocates[node.name] = ROLES[role]().equivocates
 
     def _of(self, cast: Sequence[Citizen]) -> list[Node]:
         return [self.nodes[one.index] for one in cast]
@@ -233,6 +233,8 @@ class Conductor:
     ) -> None:
         if node.is_up:
             self.seen.said(node, subject)
+            if self._equivocates.get(node.name):
+                self.seen.misdeed(node)  # to tell anything is to tell two things
             await node.ask(
                 "report", subject=subject, category=category, severity=severity
             )

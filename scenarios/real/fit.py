@@ -32,6 +32,11 @@ def check_fit(name: str, scenario: Scenario, *, namespaces: bool) -> None:
             None,
             f"{scenario.size} nodes; at most {NODES_MAX} can be real: say `--nodes 5`",
         )
+    most = (scenario.size - 1) // 3
+    if (scenario.cluster.colluders or 0) > most:
+        raise top.table("cluster").wrong(
+            "colluders", f"must be 0 to {most} for {scenario.size} nodes"
+        )
     if scenario.cluster.sponsored:
         raise top.table("cluster").wrong(
             "sponsored", "here real nodes are all founders"

@@ -107,6 +107,9 @@ def test_three_daemons_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.coalescing > 1
     assert made.costs.batch_us > 0
     assert made.costs.processors >= 1
+    # The very reports it was made from: the small brother of the slow test below.
+    foretold = median(predict_to_all_ms(3, made, reports=20, per_s=4.0))
+    assert 0.5 <= foretold / (median(found.to_all_us) / 1_000) <= 2
     text = write_calibration(made, calibrate.told(found, 3))
     assert "hop_ms_p99 = " in text
 

@@ -37,6 +37,11 @@ def test_a_verb_that_only_the_simulator_performs(tmp_path: Path) -> None:
     )
 
 
+def test_more_colluders_than_so_few_nodes_can_bear(tmp_path: Path) -> None:
+    told = refusal(tmp_path, BEGIN + "[cluster]\ncolluders = 2\n")
+    assert told == "s.toml: line 6: cluster.colluders: must be 0 to 1 for 5 nodes"
+
+
 @pytest.mark.parametrize("role", ["slanderer", "eclipser"])
 def test_a_role_that_does_what_no_real_node_does(tmp_path: Path, role: str) -> None:
     told = refusal(tmp_path, f'title = "t"\n[nodes]\nhonest = 4\n{role} = 1\n')

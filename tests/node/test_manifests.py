@@ -38,6 +38,7 @@ def bear(home: Path, names: str = "abc") -> dict[str, Path]:
         new = birth.NewNode(
             name=name,
             listen=(("127.0.0.1", port),),
+            grants=("agent",),
             servers=("files",) if name == names[0] else (),
         )
         now = SystemClock().unix_ms()

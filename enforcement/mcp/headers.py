@@ -17,7 +17,7 @@ from enforcement.mcp.jsonrpc import Notification, Request
 from enforcement.mcp.strictjson import Json, MalformedError
 
 MISMATCH_CODE: Final = -32020
-_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 PARAM_PREFIX: Final = "mcp-param-"
 ANNOTATION: Final = "x-mcp-header"
@@ -47,7 +47,7 @@ def check_headers_untrusted(
         _check_params(headers, mirrors, message)
     params = message.params or {}
     meta = params.get("_meta")
-    version = meta.get(_VERSION_KEY) if isinstance(meta, dict) else None
+    version = meta.get(VERSION_KEY) if isinstance(meta, dict) else None
     told = {"mcp-method": message.method}
     member = NAMED.get(message.method)
     if member is not None:

@@ -9,6 +9,7 @@ A child serves one request at a time, always of the same agent, so that whatever
 says belongs to that request, and nothing of one agent reaches another.
 """
 
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 import attrs
 import trio
 
-from enforcement.mcp.headers import MISMATCH_CODE, NAMED
+from enforcement.mcp.headers import MISMATCH_CODE, NAMED, VERSION_KEY
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE
 from node.proxy import limits
@@ -79,12 +80,11 @@ class ChildCarrier:
         seen = peek(letter.data)
         if seen.kind is not Kind.REQUEST or seen.key is None:
             return Document(202, (), b"")  # that revision has none that a server needs
-        missing = _find_missing(ask.headers, seen.method)
-        if missing:
-            sentence = f"header `{missing}` is needed in each request"
-            wrong = (Reason.MALFORMED, MISMATCH_CODE)
-            denial = write_denial(seen.key[1], sentence, wrong[0], code=wrong[1])
-            return Document(400, _JSON, denial)
+        wrong = _find_wrong(ask.headers, seen.method, letter.data)
+        if wrong is not None:
+            code, sentence = wrong
+            denial = write_denial(seen.key[1], sentence, Reason.MALFORMED, code=code)
+            return Document(_STATUS[code], _JSON, denial)
         return await self._serve(letter, seen.key)
 
     async def _serve(self, letter: Letter, key: Key) -> Answer:
@@ -189,7 +189,19 @@ class ChildAnswer:
         await self._carrier.end(child)
 
 
-def _find_missing(headers: Headers, method: str) -> str:
-    """A header that the revision requires and is not there; the gate compares them."""
+def _find_wrong(headers: Headers, method: str, data: bytes) -> tuple[int, str] | None:
+    """What the revision requires and is not there; the gate compares what is.
+
+    A child takes the era of the first message it gets: none of another era may be it.
+    """
+    if method == "initialize":
+        return -32601, "this revision has no `initialize`"
     needed = [_VERSION, "mcp-method", *(["mcp-name"] if method in NAMED else [])]
-    return next((name for name in needed if not find_header(headers, name)), "")
+    for name in needed:
+        if not find_header(headers, name):
+            return MISMATCH_CODE, f"header `{name}` is needed in each request"
+    params = json.loads(data).get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    if not isinstance(meta, dict) or not isinstance(meta.get(VERSION_KEY), str):
+        return -32602, f"`_meta` needs `{VERSION_KEY}` in each request"
+    return None

@@ -155,6 +155,25 @@ async def test_an_unknown_method_is_not_found_and_nothing_else_is_served(
             assert refused.status_code == 405
 
 
+@PATHS
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ({"method": "initialize", "params": {}}, 404, -32601),
+        ({"method": "ping"}, 400, -32602),
+        ({"method": "ping", "params": {"_meta": {}}}, 400, -32602),
+    ],
+)
+async def test_no_message_of_another_era_reaches_a_child(
+    path: str, asked: dict[str, object], status: int, code: int
+) -> None:
+    async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:
+        told = headers(**{"mcp-method": str(asked["method"])})
+        message = {"jsonrpc": "2.0", "id": 1, **asked}
+        answer = await http.post(url, json=message, headers=told)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
 async def test_an_agent_has_no_more_than_its_share_of_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import cast
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from gossip.ledger.audit_heads import (
     read_audit_head_untrusted,
     write_audit_head,
 )
+from gossip.ledger.entries import EntryKind
 from gossip.limits import DAY_MS
 from gossip.units import UnixMs
 from node.audit import TRIM_EVERY, TRIM_ROWS_MAX
@@ -22,7 +24,7 @@ from node.config import AuditConfig
 from node.database import Database, IdentitySealer, PutAudit, TrimAudit
 from node.jsonlines import Json
 from node.store import Store
-from tests.node.test_daemon import bear, daemon_of, running, tell, until
+from tests.node.test_daemon import bear, daemon_of, running, said, tell, until
 
 NOW = UnixMs(1_800_000_000_000)
 
@@ -220,6 +222,26 @@ async def test_every_member_holds_what_a_node_signed_and_it_can_be_held_to_it(
     async with running(again, daemon_of(homes["b"])):
         told = cast("dict[str, Json]", await tell(again, "audit.verify"))
         assert told["signed"] == {"base": 0, "seq": seq, "chain": chain}
+
+
+async def test_a_trail_that_is_shorter_than_what_was_signed_is_told_at_the_start(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
+    async with running(a, b):
+        await record(a.store, 3)
+        await until(lambda: a.store.audit_head().seq == 3)
+        said_before = a.store.audit_head()
+        ahead = attrs.evolve(said_before, seq=9)
+        a.auditor.say(EntryKind.AUDIT_HEAD, write_audit_head(ahead))
+        await until(lambda: a.me in b.auditor.latest)
+    again, other = daemon_of(homes["a"]), daemon_of(homes["b"])
+    async with running(again, other):
+        await until(lambda: "ends at row 3, but row 9 was signed" in said(again))
+        with pytest.raises(UserError, match="row 9 was signed"):
+            await tell(again, "audit.verify")
+    assert "was signed" not in said(other)
 
 
 async def record(store: Store, count: int) -> None:

@@ -127,6 +127,7 @@ class Judge:
         Raises:
             DeniedError: it may not pass.
         """
+        self.post.check_content(request)
         manifest = self._screen.find_tool(request, NO_MANIFEST)
         call = self._screen.call(request, principal, manifest, now_ms)
         if self.position is Position.EGRESS:
@@ -151,6 +152,7 @@ class Judge:
         Raises:
             DeniedError: it may not pass.
         """
+        self.post.check_content(request)
         verified = self._verify(request, envelope, principals, seen, now_ms)
         self._belongs(verified.envelope.body.session)
         if self.post.trust is not None:  # a fresh signature is a fresh proof

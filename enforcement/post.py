@@ -1,6 +1,6 @@
 """What all gates of one daemon share, and how a gate says no."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -11,7 +11,7 @@ from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import Approvals, TrustBook
 from enforcement.defend.testimony import AuditBudget, WitnessBudget
 from enforcement.defend.trial import Trial
-from enforcement.detect.artefacts import contents
+from enforcement.detect.artefacts import contents, parameters
 from enforcement.detect.pins import Pins
 from enforcement.effects import Effect, Subject, SubjectKind
 from enforcement.mcp.headers import Mirrors
@@ -79,8 +79,25 @@ class Post:
         """Whether an answer carries something that is cut off by its content."""
         if not isinstance(message, Response) or not self.refuses_artefacts():
             return False
-        named = (Subject(SubjectKind.ARTEFACT, one) for one in contents(message.result))
-        return any(map(self.is_refused, named))
+        return self._find_refused(contents(message.result)) is not None
+
+    def check_content(self, request: Request) -> None:
+        """Raise `DeniedError` if a call carries something cut off by its content."""
+        if not self.refuses_artefacts():
+            return
+        found = self._find_refused(parameters(request.params))
+        if found is not None:
+            raise DeniedError(
+                Reason.QUARANTINED,
+                f"artefact `{found.hex()}` in the parameters is quarantined",
+                advice=f"run `picket quarantine why artefact:{found.hex()}`",
+            )
+
+    def _find_refused(self, digests: Iterable[bytes]) -> bytes | None:
+        for one in digests:
+            if self.is_refused(Subject(SubjectKind.ARTEFACT, one)):
+                return one
+        return None
 
 
 class DeniedError(Exception):

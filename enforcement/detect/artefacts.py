@@ -1,4 +1,4 @@
-"""Artefacts by content: models, resources and updates in what a server answers.
+"""Artefacts by content: models, resources and updates in what passes a gate.
 
 Each is named by the plain SHA-256 of its bytes, as ``sha256sum`` prints it: text as
 UTF-8, what is base64 decoded. So a poisoned one is dead everywhere by one report,
@@ -28,6 +28,20 @@ def contents(result: Json) -> Iterator[bytes]:
                 yield from _of_block(block)
 
 
+def parameters(value: Json) -> Iterator[bytes]:
+    """The digest of each text in a call's parameters, and of what it is in base64."""
+    ahead = [value]
+    while ahead:
+        one = ahead.pop()
+        if isinstance(one, str):
+            yield from _of_text(one)
+            yield from _of_base64(one.rpartition(";base64,")[2])
+        elif isinstance(one, dict):
+            ahead += one.values()
+        elif isinstance(one, list):
+            ahead += one
+
+
 def _of_block(block: Json) -> Iterator[bytes]:
     if not isinstance(block, dict):
         return
@@ -35,11 +49,15 @@ def _of_block(block: Json) -> Iterator[bytes]:
         yield from _of_block(within)
     text = block.get("text")
     if isinstance(text, str):
-        yield hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        yield from _of_text(text)
     for name in ("blob", "data"):
         encoded = block.get(name)
         if isinstance(encoded, str):
             yield from _of_base64(encoded)
+
+
+def _of_text(text: str) -> Iterator[bytes]:
+    yield hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _of_base64(encoded: str) -> Iterator[bytes]:

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement.defend.policy import Policy
-from enforcement.detect.artefacts import contents
-from enforcement.effects import Audit, Position, Subject, SubjectKind, ToClient
+from enforcement.detect.artefacts import contents, parameters
+from enforcement.effects import (
+    Audit,
+    Position,
+    Subject,
+    SubjectKind,
+    ToClient,
+    ToServer,
+)
 from enforcement.events import ClientMessage, ServerMessage
 from enforcement.gate import Gate
 from enforcement.mcp.strictjson import Json
@@ -86,6 +93,28 @@ def test_the_poisoned_version_goes_nowhere_and_the_good_one_goes_on(
     )
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        base64.b64encode(BAD).decode(),
+        "data:application/x-update;base64," + base64.b64encode(BAD).decode(),
+        [{"name": "firmware", "blob": base64.b64encode(BAD).decode()}],
+    ],
+)
+def test_a_poisoned_update_is_handed_to_no_server(
+    town: Town, clerk: Agent, update: Json
+) -> None:
+    reader = reading(town, clerk, {POISON})
+    effects = reader.handle(ClientMessage(call("install", 1, update=update)), NOW)
+    (reply,) = of(effects, ToClient)
+    assert not of(effects, ToServer)
+    assert told(reply.data)["reason"] == "quarantined"
+    assert POISON.id.hex() in told(reply.data)["advice"]
+    good = base64.b64encode(GOOD).decode()
+    effects = reader.handle(ClientMessage(call("install", 2, update=good)), NOW)
+    assert of(effects, ToServer)
+
+
 def test_a_text_is_named_as_sha256sum_names_its_file(town: Town, clerk: Agent) -> None:
     name = hashlib.sha256("grüße\n".encode()).digest()
     reader = reading(town, clerk, {Subject(SubjectKind.ARTEFACT, name)})
@@ -154,3 +183,4 @@ json_values = st.recursive(
 @given(json_values)
 def test_whatever_a_server_answers_has_digests_or_none(result: Json) -> None:
     assert all(len(one) == 32 for one in contents(result))
+    assert all(len(one) == 32 for one in parameters(result))

@@ -100,6 +100,10 @@ _STRICT: Final = json.JSONDecoder(
 )
 
 
+_PROTOTYPE: Final = "__proto__"
+"""Below it some readers in JavaScript find members that others do not see there."""
+
+
 def _check_shape(value: Json, keys_max: int, *, texts: bool) -> None:
     """Refuse too many keys, too deep a nest, and text that has no UTF-8 form."""
     layer: list[Json] = [value]
@@ -111,6 +115,8 @@ def _check_shape(value: Json, keys_max: int, *, texts: bool) -> None:
             if isinstance(item, dict):
                 containers = True
                 keys += len(item)
+                if _PROTOTYPE in item:
+                    raise _unparsable(f"the key `{_PROTOTYPE}` is no key to everybody")
                 below += item.values()
                 if texts:
                     below += item

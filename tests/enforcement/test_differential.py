@@ -45,7 +45,19 @@ class Folded(dict[str, object]):
         super().__init__((key.casefold(), value) for key, value in pairs)
 
 
-READERS: list[Callable[[list[tuple[str, object]]], object]] = [exact, first, Folded]
+def inherited(pairs: list[tuple[str, object]]) -> object:
+    """Reads as JavaScript does where members are assigned: one key is the parent."""
+    members = dict(pairs)
+    parent = members.pop("__proto__", None)
+    return {**parent, **members} if isinstance(parent, dict) else members
+
+
+READERS: list[Callable[[list[tuple[str, object]]], object]] = [
+    exact,
+    first,
+    Folded,
+    inherited,
+]
 
 
 WORDS = ("method", "tools/call", "params", "name", "arguments", "query", "delete", "id")
@@ -72,6 +84,8 @@ doubled = st.sampled_from(
         ('"arguments":{', '"arguments":{"quer\\u0079":"drop",'),
         ('"arguments":{', '"Arguments":{"query":"drop"},"arguments":{'),
         ('"arguments":', '"arguments":[],"x":'),
+        ('"arguments":{"query":', '"arguments":{"__proto__":{"query":"drop"},"q":'),
+        ('"arguments":{"query":', '"arguments":{"\\u005f_proto__":{"query":1},"q":'),
         ("}}}", "}}}{}"),
         ("}}}", "}}}\n"),
         ("}}}", "},}}"),

@@ -61,6 +61,8 @@ def test_three_kinds_of_message_are_told_apart() -> None:
         wrap("{}") + wrap("{}"),
         wrap('{"a":1,"a":2}'),
         wrap('{"b":{"a":1,"\\u0061":2}}'),
+        wrap('{"__proto__":{"query":"drop"}}'),
+        wrap('{"a":[{"\\u005f_proto__":1}]}'),
         wrap('{"a":NaN}'),
         wrap('{"a":-Infinity}'),
         wrap('{"a":1e999}'),

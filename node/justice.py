@@ -76,6 +76,8 @@ class Justice:
 
     def __attrs_post_init__(self) -> None:
         self._alarm = Alarm(self.clock)
+        # Only when somebody asks: it takes the longer the more cases there are.
+        self.metrics.before_page = self._count_standings
         self.watchers = Watchers(self.court, self.names)
 
     def hear(self, entry: Entry) -> None:
@@ -179,7 +181,6 @@ class Justice:
             changed |= self._perform_one(ruling)
             self.on_ruling(ruling)
         if changed and not self._restoring:
-            self._count_standings()
             self.on_change()
 
     def _perform_one(self, ruling: Ruling) -> bool:

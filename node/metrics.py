@@ -4,6 +4,7 @@ One registry of our own for each daemon: nothing of the process at large leaks
 in, and several daemons in one test do not share counters.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -34,6 +35,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.before_page: Callable[[], None] = lambda: None
+        """Called before a page is written, to count what is not counted as it happens."""
         self.reports = self._counter("reports", "Reports admitted.", "class")
         self.pages = self._counter("pages", "Notifications to people.")
         self.observed = self._counter(
@@ -89,6 +92,7 @@ class Metrics:
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""
+        self.before_page()
         return generate_latest(self.registry)
 
     async def watch_loop(self) -> None:

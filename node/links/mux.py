@@ -8,7 +8,6 @@ enforced. The wire format is yamux's (hashicorp/yamux, spec.md).
 """
 
 import contextlib
-import struct
 from typing import Final, NoReturn
 
 import trio
@@ -28,9 +27,8 @@ from node.links.events import (
     LinkEnd,
 )
 from node.links.security import PqConnection
-from node.links.stream import WINDOW_BYTES, LinkStream
+from node.links.stream import HEADER, WINDOW_BYTES, LinkStream, frame_header
 
-HEADER: Final = struct.Struct("!BBHII")
 DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 STREAMS_PER_LINK_MAX: Final = 256
@@ -38,11 +36,6 @@ OUT_EASY_BYTES: Final = 262_144
 NOW_BYTES_MAX: Final = 16_384
 NOW_EVERY_S: Final = 0.001
 """A short frame after a pause is sent on the spot; those that follow are gathered."""
-
-
-def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
-    """Twelve bytes of yamux."""
-    return HEADER.pack(0, kind, flags, stream_id, length)
 
 
 class LinkMux(Yamux):

@@ -14,10 +14,18 @@ _SIZE_BYTES: Final = 4
 _WRITE_BYTES: Final = 131_072
 _READ_BYTES: Final = 65_536
 """So much is handed on before other tasks have their turn."""
+_EASY_BYTES: Final = 65_536
+"""So much is handed on as it arrives, before it is asked again whether there is room."""
 
 
 class ByteStream(Protocol):
-    """What a pipe needs of a stream; raises trio's errors only."""
+    """What a pipe needs of a stream; raises trio's errors only.
+
+    Attributes:
+        taker: Asked first with what arrives; True: it was taken.
+    """
+
+    taker: Callable[[bytes], bool] | None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes; ``b""`` at the end."""
@@ -89,9 +97,24 @@ class FramePipe:
             PeerError: a frame of impossible length.
         """
         buffer = bytearray()
+        easy_bytes = 0
+
+        def take_whole(data: bytes) -> bool:
+            """A frame that comes whole and alone, as most do, wakes no task."""
+            nonlocal easy_bytes
+            size = len(data) - _SIZE_BYTES
+            if len(data) > easy_bytes or size != _size(data) or size == 0:
+                return False
+            easy_bytes -= len(data)
+            deliver(data[_SIZE_BYTES:])
+            return True
+
+        self._stream.taker = take_whole
         while True:
             try:
+                easy_bytes = 0 if buffer else _EASY_BYTES
                 data = await self._stream.receive_some(_READ_BYTES)
+                easy_bytes = 0
             except trio.BrokenResourceError:
                 return
             if not data:
@@ -100,7 +123,7 @@ class FramePipe:
             at = 0
             while len(buffer) - at >= _SIZE_BYTES:
                 begin = at + _SIZE_BYTES
-                size = int.from_bytes(buffer[at:begin], "big")
+                size = _size(buffer[at:begin])
                 if not 0 < size <= limits.FRAME_BYTES_MAX:
                     raise PeerError(f"a frame of {size} bytes")
                 if begin + size > len(buffer):
@@ -109,3 +132,7 @@ class FramePipe:
                 deliver(bytes(buffer[begin:at]))
                 await room()
             del buffer[:at]
+
+
+def _size(data: bytes | bytearray) -> int:
+    return int.from_bytes(data[:_SIZE_BYTES], "big")

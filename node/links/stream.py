@@ -1,5 +1,7 @@
 """One stream of a link: a trio byte stream that libp2p takes for its own."""
 
+import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,8 +24,14 @@ CREDIT_BYTES: Final = 65_536
 """Windows are given back in portions of at least this."""
 CHUNK_BYTES: Final = 65_520
 """With two headers of ours around it exactly a bucket of the session."""
+HEADER: Final = struct.Struct("!BBHII")
 _DATA, _UPDATE = 0, 1
 _FIN, _RST = 4, 8
+
+
+def frame_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
+    """Twelve bytes of yamux."""
+    return HEADER.pack(0, kind, flags, stream_id, length)
 
 
 class LinkStream(YamuxStream):
@@ -43,6 +51,8 @@ class LinkStream(YamuxStream):
         self._readers = trio.lowlevel.ParkingLot()
         self._writers = trio.lowlevel.ParkingLot()
         self._uncredited = 0
+        self.taker: Callable[[bytes], bool] | None = None
+        """Asked first with what arrives; True: taken, and nobody need be woken."""
 
     # What the peer did
 
@@ -59,8 +69,11 @@ class LinkStream(YamuxStream):
         if not self.vital and self.mux.unread + len(data) > UNREAD_BYTES_MAX:
             self.throw_away()
             return
-        self.mux.unread += len(data)
         self.recv_window -= len(data)
+        if self.taker is not None and not self._inbox and self.taker(data):
+            self._credit(len(data))
+            return
+        self.mux.unread += len(data)
         self._inbox += data
         self._readers.unpark_all()
 
@@ -198,8 +211,6 @@ class LinkStream(YamuxStream):
             self._settle()
 
     def _post(self, kind: int, flags: int, length: int, body: bytes = b"") -> None:
-        from node.links.mux import frame_header
-
         self.mux.post(frame_header(kind, flags, self.stream_id, length) + body)
 
     # As libp2p's stream

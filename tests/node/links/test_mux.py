@@ -20,18 +20,22 @@ from node.links.mux import (
     DATA,
     FIN,
     GO_AWAY,
-    HEADER,
     PING,
     RST,
     STREAMS_PER_LINK_MAX,
     SYN,
     WINDOW_UPDATE,
     LinkMux,
-    frame_header,
 )
 from node.links.raw import TcpStream, quieten
 from node.links.security import PqConnection, mono_ms
-from node.links.stream import CREDIT_BYTES, WINDOW_BYTES, LinkStream
+from node.links.stream import (
+    CREDIT_BYTES,
+    HEADER,
+    WINDOW_BYTES,
+    LinkStream,
+    frame_header,
+)
 from tests.node.links.clusters import PATIENCE_S, poll
 from tests.support.births import SUITE, newborn
 

@@ -1,5 +1,7 @@
 """The promises of ``node.links.pipe`` against a peer that is linked and bad."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
@@ -20,6 +22,7 @@ class Ends:
         self.written: list[bytes] = []
         self.stuck = False
         self.easy = False
+        self.taker: Callable[[bytes], bool] | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -125,3 +128,68 @@ def test_frames_that_may_not_be_are_our_own_mistake() -> None:
     for frame in (b"", bytes(limits.FRAME_BYTES_MAX + 1)):
         with pytest.raises(LocalError):
             pipe.put(frame)
+
+
+class Waiting(Ends):
+    """A stream end on which nothing is left to read, until it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await self.more.wait()
+        self.more = trio.Event()
+        return await super().receive_some(max_bytes)
+
+
+async def test_a_frame_that_comes_whole_and_alone_is_handed_on_at_once() -> None:
+    ends, heard = Waiting(), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(FramePipe(ends).read_in, heard.append, always)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.taker is not None
+        assert ends.taker(framed(b"one"))
+        assert heard == [b"one"]
+        for less_or_more in (framed(b"two")[:-1], framed(b"two", b"2"), framed(b"")):
+            assert not ends.taker(less_or_more)
+        assert not ends.taker(b"\0\0\0")
+        assert heard == [b"one"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_handed_on_at_once_while_part_of_a_frame_waits() -> None:
+    ends, heard = Waiting(), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(FramePipe(ends).read_in, heard.append, always)
+        await trio.testing.wait_all_tasks_blocked()
+        ends.portions = [framed(b"one", b"two")[:-1]]
+        ends.more.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.taker is not None
+        assert not ends.taker(framed(b"three"))
+        ends.portions = [b"o"]
+        ends.more.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.taker(framed(b"three"))
+        nursery.cancel_scope.cancel()
+    assert heard == [b"one", b"two", b"three"]
+
+
+async def test_without_room_little_is_handed_on_at_once() -> None:
+    ends, heard, room = Waiting(), list[bytes](), trio.Event()
+    frame = framed(bytes(1_000))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(FramePipe(ends).read_in, heard.append, room.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.taker is not None
+        while ends.taker(frame):
+            assert len(heard) * len(frame) <= 65_536
+        ends.portions = [frame]
+        ends.more.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not ends.taker(frame), "asked whether there is room, and there is none"
+        room.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ends.taker(frame)
+        nursery.cancel_scope.cancel()

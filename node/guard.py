@@ -178,6 +178,7 @@ class Guard:
                 NodeId(who.id), clock.unix_ms()
             )
 
+        names.pins = pins
         return cls(
             Post(
                 cluster=roster.cluster,

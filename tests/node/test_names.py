@@ -1,8 +1,10 @@
 """Names are for people: they help to find, and never decide."""
 
+from enforcement.detect.pins import read_manifest_untrusted
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import AgentId, NodeId
 from node.names import NAMES_MAX, Names
+from tests.support.courts import court
 
 NODE = NodeId(b"n" * 32)
 
@@ -30,3 +32,14 @@ def test_the_last_name_counts_and_memory_is_bounded() -> None:
         names.learn(agent(number), "crowd", NODE)
     assert names.find("after") == []
     assert len(names.find("crowd")) == NAMES_MAX
+
+
+def test_a_tool_is_found_and_told_by_its_name() -> None:
+    names = Names()
+    manifest = read_manifest_untrusted("sql", {"name": "read"})
+    artefact = Subject(SubjectKind.ARTEFACT, manifest.digest)
+    assert names.find("sql/read") == []
+    assert names.tell(court(), artefact).startswith("artefact ")
+    names.pins.see(manifest)
+    assert names.find("sql/read") == [artefact]
+    assert names.tell(court(), artefact) == "tool sql/read"

@@ -48,8 +48,7 @@ class Discovery:
     def ruled(self, subject: Subject) -> None:
         """Somebody was cut off, or let go."""
         if subject.kind is SubjectKind.ARTEFACT:
-            tools = self.pins.tools()
-            self.changed(*{t.server for t in tools if t.digest == subject.id})
+            self.changed(*{tool.server for tool in self.pins.named(subject.id)})
         elif subject.kind is SubjectKind.NODE and subject.id == self.me:
             self.changed(*self.own())
         elif subject.kind is SubjectKind.NODE and subject.id in self.roster:

@@ -53,9 +53,8 @@ class Names:
     def tell(self, court: Court, subject: Subject) -> str:
         """What to call a subject: with its name and node if they are known."""
         if subject.kind is SubjectKind.ARTEFACT:
-            for tool in self.pins.tools():
-                if tool.digest == subject.id:
-                    return f"tool {tool.server}/{tool.tool}"
+            for tool in self.pins.named(subject.id):
+                return f"tool {tool.server}/{tool.tool}"
         known = self._known.get(AgentId(subject.id))
         if subject.kind is not SubjectKind.AGENT or known is None:
             return name_of(court, subject)

@@ -10,7 +10,7 @@ operator accepts the change. Servers are updated for good reasons too: nobody is
 reported for it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -194,6 +194,11 @@ class Pins:
             for _, tools in sorted(self._pinned.items())
             for name in sorted(tools)
         ]
+
+    def named(self, digest: bytes) -> Iterator[Manifest]:
+        """The pinned tools that declare just this; no sorting, for whoever asks often."""
+        for tools in self._pinned.values():
+            yield from (m for m in tools.values() if m.digest == digest)
 
     def see(self, manifest: Manifest) -> Sighting:
         """A server declared this: pin it, know it again, or hold it.

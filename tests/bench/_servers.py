@@ -2,11 +2,13 @@
 
 import json
 import os
+import secrets
 import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -61,7 +63,7 @@ def crowded_policy() -> dict[str, str]:
     return {**starter_policy(), "crowd.cedar": "".join(rules)}
 
 
-async def serve_upstream() -> None:
+async def serve_upstream(*, sessions: bool) -> None:
     """An HTTP server that answers at once."""
 
     async def answer(exchange: Exchange) -> None:
@@ -75,7 +77,9 @@ async def serve_upstream() -> None:
             await exchange.answer(202)
         elif said["method"] in ANSWERS:
             told = {"jsonrpc": "2.0", "id": key, "result": ANSWERS[said["method"]]}
-            await exchange.answer(200, json.dumps(told).encode())
+            opens = sessions and said["method"] == "initialize"
+            named = [("mcp-session-id", secrets.token_hex(16))] if opens else []
+            await exchange.answer(200, json.dumps(told).encode(), headers=named)
         elif said["method"] == "tools/call":
             await exchange.answer(200, RESULT % key)
         else:
@@ -179,7 +183,9 @@ def _shout(fault: BaseException) -> None:
 def main(words: list[str]) -> None:
     match words:
         case ["upstream"]:
-            trio.run(serve_upstream)
+            trio.run(partial(serve_upstream, sessions=True))
+        case ["upstream", "without sessions"]:
+            trio.run(partial(serve_upstream, sessions=False))
         case ["listener", kind, port]:
             trio.run(serve_listener, kind, int(port))
         case ["daemon", home]:

@@ -218,18 +218,25 @@ def cpu_us(pid: int) -> float:
 
 def bench_http() -> None:
     """The listener before an HTTP server and before a stdio server."""
+    _bench_http("url")
+    _bench_http("url", "without sessions")
+    _bench_http("child")
+
+
+def _bench_http(kind: str, *words: str) -> None:
+    what = ", ".join((f"http before a {kind}", *words))
     with ExitStack() as stack:
-        upstream = stack.enter_context(started(*MODULE, "upstream"))
+        upstream = stack.enter_context(started(*MODULE, "upstream", *words))
         assert upstream.stdout is not None
         port = int(upstream.stdout.readline())
         direct = stack.enter_context(http(port, "echo"))
-        for kind in ("url", "child"):
-            with started(*MODULE, "listener", kind, str(port)) as listener:
-                assert listener.stdout is not None
-                own = int(listener.stdout.readline())
-                with http(own, "echo") as call:
-                    report(f"http before a {kind}", compare(direct, call))
-                report(f"http before a {kind}, crowded", _crowded(listener, own))
+        listening = (*MODULE, "listener", kind, str(port))
+        listener = stack.enter_context(started(*listening))
+        assert listener.stdout is not None
+        own = int(listener.stdout.readline())
+        with http(own, "echo") as call:
+            report(what, compare(direct, call))
+        report(f"{what}, crowded", _crowded(listener, own))
 
 
 def _crowded(listener: "subprocess.Popen[bytes]", port: int) -> dict[str, float]:

@@ -19,8 +19,8 @@ from gossip.errors import PeerError
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.identity import certify_agent
 from gossip.membership.roster import Roster
-from gossip.suite import SIGNATURE_BYTES
-from gossip.units import UnixMs
+from gossip.suite import SIGNATURE_BYTES, Suite
+from gossip.units import NodeId, UnixMs
 from scenarios.people import DAWN_MS, KeySuite, Person, agent_key
 
 SERVER: Final = "tools"
@@ -71,6 +71,18 @@ def forge(
 ) -> bytes:
     """The best a slanderer can do: everything true but the two signatures."""
     principal = principal_of(suite, roster, accused, "")
+    return forge_about(principal, audience.node, suite, roster, policy, at_ms)
+
+
+def forge_about(
+    principal: Principal,
+    audience: NodeId,
+    suite: Suite,
+    roster: Roster,
+    policy: Policy,
+    at_ms: UnixMs,
+) -> bytes:
+    """A proof that this agent and its node broke `OFFENCE`, signed by nobody."""
     leaves = commit({"name": HOSTILE_TOOL}, suite.random(SEED_BYTES))
     body = RequestBody(
         cluster=roster.cluster,
@@ -78,7 +90,7 @@ def forge(
         agent=principal.agent,
         key=principal.chain.key,
         cert=principal.cert_digest,
-        audience=audience.node,
+        audience=audience,
         server=SERVER,
         method="tools/call",
         tool=HOSTILE_TOOL,

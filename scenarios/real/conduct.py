@@ -6,8 +6,8 @@ Who takes part is chosen as in the simulator, by the same lot from the same seed
 import json
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -74,9 +74,16 @@ class Conductor:
         await trio.sleep_until(began + self.scenario.length_s)
 
     async def _perform(self, step: Step, cast: Cast) -> None:
-        # A node that is down or stopped does not answer: that is its part to play.
-        with suppress(NoAnswer):
+        with self._heeding(step):
             await DEEDS[step.does](self, step, cast)
+
+    @contextmanager
+    def _heeding(self, step: Step) -> Iterator[None]:
+        """A node that is down or slowed may not answer: that is its part to play."""
+        try:
+            yield
+        except NoAnswer as silent:
+            self.seen.unanswered.append(f"{step.does}: {silent}")
 
     def end(self) -> None:
         """End all faults of the network, and of nodes that were slowed."""
@@ -101,6 +108,15 @@ class Conductor:
                 target = self.nodes[accused.index].subject if accused else str(subject)
                 if target != node.subject:
                     await self._say(node, target, step.category, step.severity)
+
+    async def forge(self, step: Step, cast: Cast) -> None:
+        """A proof that its subject never signed."""
+        del step
+        for node in self._of(cast.who):
+            for _, accused in cast.whom:
+                if accused is not None and accused.index != node.number:
+                    target = self.nodes[accused.index]
+                    await node.pull("forge", accused=target.id.hex())
 
     async def misbehave(self, step: Step, cast: Cast) -> None:
         """Each witness reports it, in its own time."""
@@ -243,7 +259,7 @@ class Conductor:
         self, node: Node, subject: str, step: Step, detects_ms: int
     ) -> None:
         await trio.sleep(detects_ms / 1_000)
-        with suppress(NoAnswer):
+        with self._heeding(step):
             await self._say(node, subject, step.category, step.severity)
 
     async def _call(self, caller: Node, provider: Node, step: Step) -> None:
@@ -313,6 +329,7 @@ def _signal(node: Node, number: int) -> None:
 DEEDS: Final[dict[str, Callable[[Conductor, Step, Cast], Awaitable[None]]]] = {
     "report": Conductor.report,
     "accuse": Conductor.accuse,
+    "forge": Conductor.forge,
     "misbehave": Conductor.misbehave,
     "offend": Conductor.offend,
     "call": Conductor.call,
@@ -329,5 +346,5 @@ DEEDS: Final[dict[str, Callable[[Conductor, Step, Cast], Awaitable[None]]]] = {
     "join": Conductor.join,
     "slow": Conductor.slow,
 }
-STRINGS: Final = frozenset({"rotate", "junk", "skew", "turn"})
+STRINGS: Final = frozenset({"forge", "junk", "rotate", "skew", "turn"})
 """Verbs that no daemon obeys: whoever takes part hangs on strings."""

@@ -12,6 +12,19 @@ from typing import Final
 import attrs
 import trio
 
+from enforcement.principal import Principal
+from gossip.domains import Domain
+from gossip.errors import PeerError
+from gossip.ledger.entries import (
+    EntryKind,
+    Proof,
+    Report,
+    Subject,
+    SubjectKind,
+    write_report,
+)
+from gossip.membership.identity import AgentCert, Chain, agent_id, certify_agent
+from gossip.suite import SigningKey
 from gossip.units import MonoMs, NodeId, UnixMs
 from node.cli.common import read_config
 from node.clock import SystemClock
@@ -23,9 +36,11 @@ from node.jsonlines import Json
 from node.signals import serve_until_signalled
 from scenarios.cast import ROLES, Role
 from scenarios.demo.rogue import CorruptGuard
+from scenarios.evidence import forge_about
 from scenarios.people import Person
 
 STRINGS: Final = "strings.sock"
+_HOUR_MS: Final = 3_600_000
 _JUNK_EVERY_S: Final = 0.1
 _SKEW_MS_MAX: Final = 10**8
 _DRIFT_PPM_MAX: Final = 10**5
@@ -95,6 +110,7 @@ class Strings:
         """The table, for a control socket."""
         return {
             "become": self.become,
+            "forge": self.forge,
             "junk": self.junk,
             "rotate": self.rotate,
             "skew": self.skew,
@@ -106,6 +122,31 @@ class Strings:
         self.links.role, self.links.since = role, trio.current_time()
         honest, corrupt = self.honest_gate, CorruptGuard(self.honest_gate)
         self.daemon.proxies.desk.new_gate = honest if role.honest else corrupt
+        return {}
+
+    async def forge(self, args: Args) -> Json:
+        """Publish a proof against the node ``accused`` (hex) that it never signed."""
+        daemon, accused = self.daemon, NodeId(bytes.fromhex(text_arg(args, "accused")))
+        chain = daemon.roster.newest(accused)
+        if chain is None:
+            raise PeerError("nothing is known of whom to slander")
+        now, own = daemon.clock.unix_ms(), daemon.ring.current.chain.key
+        principal = _slandered(daemon, chain, daemon.ring.nodes[own], now)
+        proof = forge_about(
+            principal,
+            daemon.me,
+            daemon.suite,
+            daemon.roster,
+            daemon.bundles.current,
+            now,
+        )
+        report = Report(
+            subject=Subject(SubjectKind.NODE, accused),
+            category="hostile-request",
+            severity=9,
+            evidence=Proof(data=proof),
+        )
+        await daemon.driver.say_durably(EntryKind.REPORT, write_report(report))
         return {}
 
     def junk(self, args: Args) -> Json:
@@ -141,6 +182,38 @@ class Strings:
         self.clock.offset_ms += skew_ms
         self.clock.drift_ppm += drift
         return {}
+
+
+@attrs.frozen
+class _FalseKey:
+    """Says it is one key, and signs with another. Implements `gossip.suite.SigningKey`."""
+
+    public_key: bytes
+    real: SigningKey
+
+    def sign(self, message: bytes, context: Domain) -> bytes:
+        """What a slanderer can: not the signature it would take."""
+        return self.real.sign(message, context)
+
+
+def _slandered(daemon: Daemon, chain: Chain, own: SigningKey, now: UnixMs) -> Principal:
+    """An agent of somebody else's node, as if that had certified it."""
+    agent = daemon.suite.signing_key_from_seed(daemon.suite.random(64)).public_key
+    begin, end = UnixMs(now - _HOUR_MS), UnixMs(now + _HOUR_MS)
+    key = _FalseKey(chain.operational, own)
+    encoded = certify_agent(key, chain.node, agent, "agent", (), begin, end)
+    cert = AgentCert(
+        agent=agent_id(agent),
+        public_key=agent,
+        node=chain.node,
+        name="agent",
+        roles=(),
+        not_before_ms=begin,
+        not_after_ms=end,
+        issuer=chain.key,
+        encoded=encoded,
+    )
+    return Principal(cert=cert, chain=chain, node_name=daemon.roster.name(chain.node))
 
 
 async def serve(folder: str) -> None:

@@ -63,6 +63,8 @@ class RealVerdict:
         figures: By the names of `scenarios.figures.BARS`.
         network: ``namespaces``, or ``loopback`` where no packet is delayed or lost.
         lines: How many lines the nodes' watchers told.
+        unanswered: What the story asked of nodes in vain, such as of one that is down.
+        disbelieved: How often an honest node found a proof to prove nothing.
     """
 
     scenario: str
@@ -72,6 +74,8 @@ class RealVerdict:
     failures: tuple[str, ...]
     figures: dict[str, float]
     lines: int
+    unanswered: tuple[str, ...]
+    disbelieved: int
     length_s: float
 
     @property
@@ -227,6 +231,8 @@ class _Run:
             failures=tuple(failures),
             figures=figures,
             lines=seen.lines,
+            unanswered=tuple(seen.unanswered),
+            disbelieved=seen.disbelieved,
             length_s=self.scenario.length_s,
         )
 

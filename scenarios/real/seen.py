@@ -45,6 +45,10 @@ class Seen:
     honest: set[str]
     """Names of the nodes whose word counts."""
     lines: int = 0
+    unanswered: list[str] = attrs.field(factory=list)
+    """What the story asked of a node and got no answer to, or a refusal."""
+    disbelieved: int = 0
+    """How often an honest node found a proof to prove nothing."""
     _said: dict[tuple[str, str], deque[int]] = attrs.field(init=False, factory=dict)
     """By reporter and subject: when each report was asked for."""
     _born_us: dict[str, int] = attrs.field(init=False, factory=dict)
@@ -125,6 +129,8 @@ class Seen:
             self._report(node, line, subject, at_us)
         elif node.name not in self.honest:
             return
+        elif event == "disbelieved":
+            self.disbelieved += 1
         elif event == "standing" and line.get("standing") == "quarantined":
             self._forbidden("quarantine", subject, node)
             if not self._deserves(subject, line):

@@ -18,6 +18,8 @@ def as_real_object(verdict: RealVerdict) -> dict[str, object]:
         "network": verdict.network,
         "figures": dict(sorted(verdict.figures.items())),
         "lines": verdict.lines,
+        "unanswered": list(verdict.unanswered),
+        "disbelieved": verdict.disbelieved,
         "length_s": verdict.length_s,
     }
 
@@ -40,6 +42,11 @@ def tell_real(scenario: Scenario, verdict: RealVerdict) -> None:
         if figure in limits:
             limit = f"   {'≥' if BARS[figure][1] else '≤'} {limits[figure]:g}"
         click.echo(f"  {figure:22} {value:>14,.3f}{limit}")
+    if verdict.disbelieved:
+        click.echo(f"  proofs that proved nothing: {verdict.disbelieved}")
+    if verdict.unanswered:
+        count, first = len(verdict.unanswered), verdict.unanswered[0]
+        click.echo(f"  asked in vain: {count}, first {first}")
     for sentence in verdict.failures:
         click.secho(f"  {sentence}", fg="red")
     if verdict.passed:

@@ -29,23 +29,14 @@ def test_too_many_nodes(tmp_path: Path) -> None:
     assert "--nodes 5" in told
 
 
-def test_a_verb_that_only_the_simulator_performs(tmp_path: Path) -> None:
-    step = '[[story]]\nat_s = 1\nwho = "liar-0"\ndoes = "forge"\nwhom = "honest-0"\n'
-    told = refusal(tmp_path, BEGIN + step)
-    assert told == (
-        "s.toml: line 8: story.1.does: `forge` cannot be done to real nodes"
-    )
-
-
 def test_more_colluders_than_so_few_nodes_can_bear(tmp_path: Path) -> None:
     told = refusal(tmp_path, BEGIN + "[cluster]\ncolluders = 2\n")
     assert told == "s.toml: line 6: cluster.colluders: must be 0 to 1 for 5 nodes"
 
 
-@pytest.mark.parametrize("role", ["slanderer", "eclipser"])
-def test_a_role_that_does_what_no_real_node_does(tmp_path: Path, role: str) -> None:
-    told = refusal(tmp_path, f'title = "t"\n[nodes]\nhonest = 4\n{role} = 1\n')
-    assert told.startswith(f"s.toml: line 4: nodes.{role}: `{role}` lives by ")
+def test_a_role_that_chooses_its_links(tmp_path: Path) -> None:
+    told = refusal(tmp_path, 'title = "t"\n[nodes]\nhonest = 4\neclipser = 1\n')
+    assert told.startswith("s.toml: line 4: nodes.eclipser: `eclipser` chooses whom")
 
 
 def test_datagrams_and_sponsors(tmp_path: Path) -> None:
@@ -74,12 +65,20 @@ def test_without_namespaces_no_packet_can_be_touched(tmp_path: Path, rest: str) 
 
 @pytest.mark.parametrize(
     "name",
-    ["honest_baseline", "proven", "bank", "equivocator", "restarts", "slow_detectors"],
+    [
+        "honest_baseline",
+        "proven",
+        "slander",
+        "bank",
+        "equivocator",
+        "restarts",
+        "slow_detectors",
+    ],
 )
 def test_what_the_library_tells_of_a_few_nodes_can_be_real(name: str) -> None:
     check_fit(name, load(name).resized(16), namespaces=True)
 
 
 def test_every_verb_and_figure_is_accounted_for() -> None:
-    assert set(VERBS) - set(DEEDS) <= {"forge"}
+    assert set(VERBS) == set(DEEDS)
     assert set(BARS) == MEASURED

@@ -173,6 +173,31 @@ def test_without_namespaces_loopback_addresses_do_and_it_is_said(home: Path) -> 
     until(lambda: nothing_left(home), 20)
 
 
+SLANDER = """
+title = "one slanderer of five"
+length_s = 12
+[nodes]
+honest = 4
+slanderer = 1
+[expect]
+never = ["quarantine honest", "deny honest"]
+eventually = ["ledgers agree", "standings agree"]
+[bars]
+false_quarantines = 0
+"""
+
+
+@pytest.mark.slow
+def test_forged_proofs_and_a_lone_voice_convict_nobody(home: Path) -> None:
+    file = home / "slander.toml"
+    file.write_text(SLANDER)
+    found = verdict(home, str(file))
+    assert found["failures"] == found["unanswered"] == []
+    disbelieved = found["disbelieved"]
+    assert isinstance(disbelieved, int)
+    assert disbelieved >= 4  # each honest node, at least once
+
+
 FAULTS = """
 title = "faults"
 length_s = 30

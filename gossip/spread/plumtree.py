@@ -28,10 +28,11 @@ from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
-LAZY_MS: Final = 100
+LAZY_MS: Final = 50
 GATHER_MS: Final = 200
 """Ids wait for company, longer where much is said: a frame costs far more than an id.
-Who speaks second waits for another turn, since it will have been told most of them."""
+Who speaks second waits for another turn, since it will have been told most of them.
+Where a branch has gone silent this, and `GRAFT_MS`, is what the next batch is late by."""
 GRAFT_MS: Final = 60
 """How long an announced batch may take by the tree before it is asked for, at first.
 
@@ -116,8 +117,9 @@ class Plumtree:
         for wanted in self._missing.values():
             if peer in wanted.sources:
                 wanted.sources.remove(peer)
-        lacking = EAGER_MIN - len(self.eager())
-        return self._graft_spare(None if gone.eager and gone.brings else lacking)
+        if gone.brings:
+            return self._hang_elsewhere()
+        return self._graft_spare(EAGER_MIN - len(self.eager()))
 
     def linked(self) -> tuple[NodeId, ...]:
         """Who is linked now, sorted."""
@@ -129,9 +131,13 @@ class Plumtree:
             sorted(p for p, b in self._branches.items() if b.eager and not b.demoted)
         )
 
+    def bringing(self) -> frozenset[NodeId]:
+        """By whom we hang: those along whose links something came first."""
+        return frozenset(p for p, b in self._branches.items() if b.brings)
+
     @property
     def hangs(self) -> bool:
-        """Whether anything ever came along one of the links first."""
+        """Whether there is anybody by whom we hang."""
         return any(branch.brings for branch in self._branches.values())
 
     def demote(self, peer: NodeId) -> list[Send]:
@@ -141,6 +147,15 @@ class Plumtree:
             return []
         branch.demoted = True
         return self._graft_spare(EAGER_MIN - len(self.eager()))
+
+    def _hang_elsewhere(self, but: NodeId | None = None) -> list[Send]:
+        """The branch we hung by brings nothing any more. If all that are left hang by
+        us, we want to hang by them: and they know that they must look elsewhere."""
+        return self._graft_spare(None) or [
+            Send(other, frames.graft([]))
+            for other in self.linked()
+            if other != but and not self._branches[other].demoted
+        ]
 
     def _graft_spare(self, count: int | None) -> list[Send]:
         """Have whole batches from so many links more; None: from all of them."""
@@ -250,12 +265,17 @@ class Plumtree:
                     now + int(self._patience_ms), [peer], peer
                 )
 
-    def on_graft(self, peer: NodeId, ids: tuple[bytes, ...]) -> list[SendStored]:
+    def on_graft(
+        self, peer: NodeId, ids: tuple[bytes, ...]
+    ) -> list[Send] | list[SendStored]:
         """A peer asks to be pushed to, and for what it missed."""
         branch = self._branches.get(peer)
         if branch is None:
             return []
         branch.eager = True
+        if not ids and branch.brings:
+            branch.brings = False
+            return self._hang_elsewhere(but=peer)
         places = sorted(self._recent[i] for i in set(ids) if i in self._recent)
         return [SendStored(peer, *feed, n, n) for feed, n in places]
 
@@ -288,6 +308,7 @@ class Plumtree:
         return sends + self._graft_overdue(now)
 
     def _announce(self, now: UnixMs) -> list[Send]:
+        turn_ms = GATHER_MS if now - self._flushed_ms < 2 * GATHER_MS else LAZY_MS
         self._flush_ms, self._flushed_ms = None, now
         sends = []
         for peer in self.linked():
@@ -296,7 +317,7 @@ class Plumtree:
             if not branch.first:
                 told, branch.held = branch.held, told
                 if branch.held:
-                    self._flush_ms = now + GATHER_MS
+                    self._flush_ms = now + turn_ms
             if told:
                 sends.append(Send(peer, frames.ihave(told)))
         return sends

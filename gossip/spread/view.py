@@ -63,6 +63,8 @@ class View:
     me: NodeId = attrs.field(repr=bytes.hex)
     groups: Groups
     suite: Suite
+    bringing: AbstractSet[NodeId] = attrs.field(init=False, default=frozenset())
+    """By whom we hang in the tree, as far as we were told."""
     _linked: set[NodeId] = attrs.field(init=False, factory=set)
     _sought: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """Whom we dial, and since when without a link."""
@@ -175,7 +177,8 @@ class View:
         self._due_ms = min([now + HOPE_MS] * bool(calling) + [wander_ms, *ends])
 
     def _wander(self, now: UnixMs) -> int:
-        """Now and then let go of whom we dialled first, and seek a stranger.
+        """Now and then let go of whom we dialled first, and seek a stranger. Rather of
+        one by whom we do not hang, since others hang by us.
 
         Returns:
             When it does so next.
@@ -189,7 +192,8 @@ class View:
             self._refusals = 0
             settled = [peer for peer in self._sought if peer in self._linked]
             if len(settled) >= self._share:
-                del self._sought[settled[0]]
+                idle = [peer for peer in settled if peer not in self.bringing]
+                del self._sought[(idle or settled)[0]]
         return self._wander_ms
 
     def _lacking(self, now: UnixMs) -> int:

@@ -1,5 +1,6 @@
 """How long an announced batch is waited for, where machines are busy."""
 
+from gossip.effects import Send
 from gossip.ledger.batch import Batch
 from gossip.ledger.feed import Ledger
 from gossip.spread import frames
@@ -214,3 +215,23 @@ def test_who_brought_what_must_wait_here_is_not_blamed_nor_asked_again() -> None
         assert hungry.wake(UnixMs(due)) == []
     assert not hungry.take_starved()
     assert hungry.take_failures() == []
+
+
+def test_who_can_hang_by_nobody_else_tells_those_who_hang_by_it() -> None:
+    """And they look elsewhere, for the message that would have come is not to come."""
+    parent, child, other = (NodeId(letter * 32) for letter in (b"p", b"c", b"o"))
+    orphan, hung = Plumtree(parent), Plumtree(child)
+    orphan.link_up(TREE)
+    orphan.link_up(child)
+    hung.link_up(parent)
+    hung.link_up(other)
+    hung.on_duplicate(other)
+    orphan.spread(batch(1), TREE, UnixMs(0))
+    hung.spread(batch(1), parent, UnixMs(0))
+
+    (told,) = orphan.link_down(TREE)
+    assert (told.peer, told.frame) == (child, frames.graft([]))
+    (asked,) = hung.on_graft(parent, ())
+
+    assert asked == Send(other, frames.graft([]))
+    assert hung.on_graft(parent, ()) == []

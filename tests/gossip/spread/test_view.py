@@ -224,3 +224,17 @@ def test_where_the_founders_have_no_room_others_are_sought() -> None:
             crowded.full(peer, now)
     assert len(full) == 0
     assert len(crowded.sought) >= AT_ONCE
+
+
+def test_wandering_lets_go_rather_of_whom_we_do_not_hang_by() -> None:
+    large = view(60)
+    large.review(NOW)
+    for peer in frozenset(large.sought):
+        large.link_up(peer)
+    first, second, *_ = large.sought
+    large.bringing = {first}
+
+    large.review(UnixMs(NOW + WANDER_MS))
+
+    assert first in large.sought
+    assert second not in large.sought

@@ -106,7 +106,8 @@ class Principals:
 
     roster: Roster
     suite: Suite
-    _known: dict[tuple[bytes, bytes], Principal] = attrs.field(init=False, factory=dict)
+    _known: dict[bytes, Principal] = attrs.field(init=False, factory=dict)
+    """By certificate."""
 
     def read_untrusted(
         self, chain: bytes, cert: bytes, node: NodeId, key: KeyId
@@ -118,8 +119,8 @@ class Principals:
         Raises:
             PeerError: see `read_chain_untrusted` and `read_principal_untrusted`.
         """
-        known = self._known.pop((chain, cert), None)
-        if known is None:
+        known = self._known.pop(cert, None)
+        if known is None or known.chain.encoded != chain:
             seen = self.roster.chain(node, key)
             if seen is None or seen.encoded != chain:
                 seen = read_chain_untrusted(chain, self.suite)
@@ -128,7 +129,7 @@ class Principals:
             )
         else:
             check_granted(known.cert, known.chain, self.roster)
-        self._known[chain, cert] = known
+        self._known[cert] = known
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
         return known

@@ -397,11 +397,17 @@ def test_naming_a_known_key_spares_no_other_chain_its_verification(
     roster.learn(town.branch.chain)
     forged = bytearray(town.branch.chain.encoded)
     forged[-1] ^= 1  # in the last certificate's signature
+    known = Principals(roster, SUITE)
+
+    def judge(proof: bytes) -> DeniedRequest | None:
+        return read_proof_untrusted(
+            proof, roster=roster, suite=SUITE, policies=find, known=known
+        )
+
     for chain in (bytes(forged), town.other.chain.encoded):
+        assert judge(case.proof()) is not None, "so that its certificate is known too"
         with pytest.raises(PeerError):
-            read_proof_untrusted(
-                put(case.proof(), 1, chain), roster=roster, suite=SUITE, policies=find
-            )
+            judge(put(case.proof(), 1, chain))
 
 
 @given(st.binary(max_size=300))

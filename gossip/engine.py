@@ -70,10 +70,11 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         self._view = View(self.me, self.roster.groups, self.suite)
         self._tree = Plumtree(self.me)
-        self._sync = Sync(self.me, self.ledger, self.suite)
+        voice_of = self.roster.voice_of
+        self._sync = Sync(self.me, self.ledger, self.suite, voice_of)
         self._pen = Pen(self.me, self.roster, self.ledger)
         needed = min(self.roster.colluders + 1, self.roster.size - 1)
-        self._opening = Opening(self.me, self.ledger, needed)
+        self._opening = Opening(self.me, self.ledger, needed, voice_of)
         self._intake = Intake(
             self.roster, self.suite, self.ledger, self._tree, self._sync
         )
@@ -235,6 +236,7 @@ class Engine:
         ]
 
     def _on_woken(self, now: UnixMs) -> list[Effect]:
+        self._view.bringing = self._tree.bringing()
         self._view.review(now)
         return [
             *self._pen.write(now),

@@ -7,6 +7,7 @@ fresh incarnation once f+1 of them answered (one of them is honest), or after
 say meanwhile waits.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -28,6 +29,8 @@ class Opening:
     ledger: Ledger
     needed: int
     """How many peers must answer: f+1, or as many as there are."""
+    voice_of: Callable[[NodeId], NodeId] = lambda peer: peer
+    """Which of the peers count once; see `Roster.voice_of`."""
     _opened: events.Opened | None = attrs.field(init=False, default=None)
     _until_ms: int = attrs.field(init=False, default=0)
     _heard: dict[NodeId, Closing | None] = attrs.field(init=False, factory=dict)
@@ -48,7 +51,8 @@ class Opening:
         opened = self._opened
         if opened is None or self._done:
             return None
-        if len(self._heard) < self.needed and now < self._until_ms:
+        voices = set(map(self.voice_of, self._heard))
+        if len(voices) < self.needed and now < self._until_ms:
             return None
         self._done = True
         return opened, self._latest()

@@ -141,6 +141,14 @@ class Roster:
         own_ms = newcomer.confirmed_ms
         return None if own_ms is not None and own_ms <= at_ms else newcomer.sponsor
 
+    def voice_of(self, node: NodeId) -> NodeId:
+        """Whose voice a member has: where f + 1 must say something, all newcomers of
+        one sponsor count once, together with it."""
+        newcomer = self.newcomer(node)
+        if newcomer is None or newcomer.confirmed_ms is not None:
+            return node
+        return newcomer.sponsor
+
     def confirmed(self) -> list[UnixMs]:
         """Since when each newcomer with a voice of its own has it, in order."""
         return self._admittance.voices()

@@ -15,7 +15,7 @@ the job to the next that offered. So a broken link resumes where it stopped, and
 what is missing crosses the wire once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -57,6 +57,8 @@ class Sync:
     me: NodeId = attrs.field(repr=bytes.hex)
     ledger: Ledger
     suite: Suite
+    voice_of: Callable[[NodeId], NodeId] = lambda peer: peer
+    """Which of the peers count once; see `Roster.voice_of`."""
     _peers: dict[NodeId, dict[FeedId, int]] = attrs.field(init=False, factory=dict)
     """For each linked peer: how far it offered each feed that we lack."""
     _fetches: dict[FeedId, _Fetch] = attrs.field(init=False, factory=dict)
@@ -172,8 +174,7 @@ class Sync:
 
         If not, the feed is not fetched before they do.
         """
-        held = sum(offers.get(feed, 0) > number for offers in self._peers.values())
-        if held >= needed:
+        if self._holders(feed, number) >= needed:
             self._held_back.pop(feed, None)
             return True
         if feed in self._held_back or len(self._held_back) < OFFERS_PER_PEER_MAX:
@@ -181,6 +182,16 @@ class Sync:
         self._fetches.pop(feed, None)
         self._gaps.pop(feed, None)
         return False
+
+    def _holders(self, feed: FeedId, number: int) -> int:
+        """How many voices among the peers offer more of a feed than ``number``."""
+        return len(
+            {
+                self.voice_of(peer)
+                for peer, offers in self._peers.items()
+                if offers.get(feed, 0) > number
+            }
+        )
 
     def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
         """A batch came before those it follows: fetch them, if they stay away.

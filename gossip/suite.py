@@ -151,9 +151,12 @@ class Suite(Protocol):
         ...
 
 
+_LABELS: Final = {d: len(d.value).to_bytes(8, "big") + d.value for d in Domain}
+
+
 def digest(domain: Domain, *parts: bytes) -> bytes:
     """SHA-256 over a label and parts, each length-prefixed, so none can slide."""
-    h = hashlib.sha256(len(domain.value).to_bytes(8, "big") + domain.value)
+    h = hashlib.sha256(_LABELS[domain])
     for part in parts:
         h.update(len(part).to_bytes(8, "big"))
         h.update(part)

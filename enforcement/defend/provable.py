@@ -5,6 +5,7 @@ until its proof would not fit must not get away with a witness's word: a request
 proof could be too large is refused at both ends, whatever it says.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from enforcement import limits
@@ -47,27 +48,34 @@ def _cost(
     params: Json, path: Path, whole: bool, longest: int, room: int
 ) -> tuple[int, int]:
     """Leaves and bytes that one read adds to a proof, never too few."""
-    value, count, size = params, 0, 0
-    for end, part in enumerate(path):
-        count, size = count + 1, size + _leaf(path[:end], value)
+    value, count, size, at = params, 0, 0, 0
+    for part in path:
+        count, size = count + 1, size + _leaf(at, value)
         if not isinstance(value, dict):
             return count, size
         if part not in value:  # two neighbours, whose names may be anything
-            return count + 1, size + 2 * (_LEAF_BYTES + longest) + len(pointer(path))
-        value = value[part]
-    waiting: list[tuple[Path, Json]] = [(path, value)]
+            named = sum(map(_step, path))
+            return count + 1, size + 2 * (_LEAF_BYTES + longest) + named
+        value, at = value[part], at + _step(part)
+    waiting: list[tuple[int, Json]] = [(at, value)]
     while waiting and size <= room:
         at, item = waiting.pop()
         count, size = count + 1, size + _leaf(at, item)
         if whole and isinstance(item, dict):
-            waiting += [((*at, key), member) for key, member in item.items()]
+            waiting += [(at + _step(key), member) for key, member in item.items()]
         elif whole and isinstance(item, list):
-            waiting += [((*at, str(i)), member) for i, member in enumerate(item)]
+            waiting += [(at + _step(str(i)), member) for i, member in enumerate(item)]
     return count, size
 
 
-def _leaf(path: Path, value: Json) -> int:
-    return _LEAF_BYTES + len(pointer(path)) + len(typed(value))
+def _leaf(path_bytes: int, value: Json) -> int:
+    return _LEAF_BYTES + path_bytes + len(typed(value))
+
+
+@lru_cache(maxsize=1_024)
+def _step(name: str) -> int:
+    """How much longer a path is with this name at its end."""
+    return len(pointer((name,)))
 
 
 def _longest_path(params: Json) -> int:
@@ -78,7 +86,7 @@ def _longest_path(params: Json) -> int:
         longest = max(longest, length)
         if isinstance(value, dict):
             for key, member in value.items():
-                waiting.append((length + len(pointer((key,))), member))
+                waiting.append((length + _step(key), member))
         elif isinstance(value, list):
             waiting += [(length + 8, item) for item in value]
     return longest

@@ -5,10 +5,12 @@
     Ask ──▶ a child at rest, or a new one ──▶ what it says until its answer
             └──◀── back to rest ◀── answered      given up ──▶ the child is ended
 
-A child serves one request at a time, always of the same agent, so that whatever it
-says belongs to that request, and nothing of one agent reaches another.
+A child serves one call at a time, always of the same agent, so that whatever it says
+belongs to that call, and nothing of one agent reaches another. Beside it somebody may
+listen (`subscriptions/listen`): what is meant for them names their request.
 """
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +31,8 @@ from node.proxy.session import Backend, Lost
 
 _VERSION: Final = "mcp-protocol-version"
 _FIRST: Final = "2026-"
+_LISTEN: Final = "subscriptions/listen"
+_SUBSCRIPTION: Final = "io.modelcontextprotocol/subscriptionId"
 _JSON: Final[Headers] = (("content-type", "application/json"),)
 _STATUS: Final[Mapping[int | None, int]] = {
     PARSE_CODE: 400,
@@ -59,14 +63,15 @@ class ChildCarrier:
 
     start: Callable[[], Awaitable[Backend]]
     _rest: deque[tuple[Backend, float]] = attrs.field(init=False, factory=deque)
-    _busy: int = attrs.field(init=False, default=0)
+    _busy: set["_Child"] = attrs.field(init=False, factory=set)
+    _open: int = attrs.field(init=False, default=0)
     is_open: bool = attrs.field(init=False, default=True)
     """Whether a child may rest, or is ended after its answer."""
 
     @property
     def is_unused(self) -> bool:
         """Whether it holds no child."""
-        return not self._rest and not self._busy
+        return not self._rest and not self._open
 
     async def ask(self, ask: Ask) -> Answer:
         """Pass a request to a child; returns with the first thing it says.
@@ -85,41 +90,62 @@ class ChildCarrier:
             code, sentence = wrong
             denial = write_denial(seen.key[1], sentence, Reason.MALFORMED, code=code)
             return Document(_STATUS[code], _JSON, denial)
-        return await self._serve(letter, seen.key)
+        return await self._serve(letter, seen.key, listens=seen.method == _LISTEN)
 
-    async def _serve(self, letter: Letter, key: Key) -> Answer:
-        if self._busy >= limits.LONE_CHILDREN_MAX:
+    async def _serve(self, letter: Letter, key: Key, *, listens: bool) -> Answer:
+        if self._open >= limits.LONE_CHILDREN_MAX:
             raise Lost("too many requests of this agent wait for this server")
-        self._busy += 1
+        self._open += 1
         answer: ChildAnswer | None = None
         try:
-            child = self._rest.pop()[0] if self._rest else await self.start()
-            answer = ChildAnswer(self, child, key)
-            await child.send(letter.data, None)
+            child = await self._find(key, listens=listens)
+            answer = ChildAnswer(self, child, key, listens)
+            child.answers[key] = answer
+            await child.backend.send(letter.data, None)
             await answer.begin()
         except BaseException:
             if answer is None:
-                self._busy -= 1
+                self._open -= 1
             else:
                 with trio.CancelScope(shield=True):
                     await answer.aclose()
             raise
         return answer
 
+    async def _find(self, key: Key, *, listens: bool) -> "_Child":
+        """A child that only listens, so that it hears what this call changes; or one
+        at rest; or a new one."""
+        for child in self._busy:
+            if not listens and child.may_serve(key):
+                return child
+        made = _Child(self._rest.pop()[0] if self._rest else await self.start())
+        self._busy.add(made)
+        return made
+
     def endpoint(self, data: bytes) -> Way | None:
         """That revision has no such event."""
         del data
         return None
 
-    def keep(self, child: Backend) -> None:
-        """A child has answered and rests."""
-        self._busy -= 1
-        self._rest.append((child, trio.current_time()))
+    def keep(self, child: "_Child") -> None:
+        """A child has answered all it was asked, and rests."""
+        self._open -= 1
+        if not child.answers:
+            self._busy.discard(child)
+            self._rest.append((child.backend, trio.current_time()))
 
-    async def end(self, child: Backend) -> None:
-        """A child was given up."""
-        self._busy -= 1
-        await child.aclose()
+    async def drop(self, child: "_Child", key: Key) -> None:
+        """Nobody wants this answer any more."""
+        self._open -= 1
+        child.spoilt = True
+        if not child.answers:
+            self._busy.discard(child)
+            await child.backend.aclose()
+            return
+        params = {"requestId": key[1]}
+        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        with contextlib.suppress(Lost):
+            await child.backend.send(json.dumps(told).encode(), None)
 
     async def tend(self) -> None:
         """End the children that have rested for long."""
@@ -135,15 +161,63 @@ class ChildCarrier:
 
 
 @attrs.define(eq=False)
+class _Child:
+    """A child at work: one call at most, and whoever listens beside it."""
+
+    backend: Backend
+    answers: dict[Key, "ChildAnswer"] = attrs.field(factory=dict)
+    spoilt: bool = False
+    """An answer was given up: it may still come, so no other request may follow."""
+    _turn: trio.Lock = attrs.field(factory=trio.Lock)
+
+    def may_serve(self, key: Key) -> bool:
+        """Whether a call may go where somebody listens."""
+        calls = any(not answer.listens for answer in self.answers.values())
+        return not (calls or self.spoilt or key in self.answers)
+
+    async def next_of(self, answer: "ChildAnswer") -> bytes:
+        """The next message for one of its answers; who waits reads for all.
+
+        Raises:
+            Lost: it has ended.
+        """
+        while not answer.ready:
+            async with self._turn:
+                if not answer.ready:
+                    self._deliver(await self.backend.receive())
+        return answer.ready.popleft()
+
+    def _deliver(self, data: bytes) -> None:
+        seen = peek(data)
+        asked = seen.kind is Kind.RESPONSE and seen.key is not None
+        answer = self.answers.get(seen.key) if asked and seen.key else None
+        answer = answer or self._find(data)  # what nobody asked for is the gate's
+        if answer is not None:
+            answer.ready.append(data)
+
+    def _find(self, data: bytes) -> "ChildAnswer | None":
+        """Whose a notification is: what names no subscription is the call's."""
+        listening = [a for a in self.answers.values() if a.listens]
+        calling = [a for a in self.answers.values() if not a.listens]
+        if _SUBSCRIPTION.encode() in data or not calling:
+            name = _subscription(data)
+            named = [a for a in listening if str(a.key[1]) == name]
+            return next(iter(named or calling), None)
+        return calling[0]
+
+
+@attrs.define(eq=False)
 class ChildAnswer:
     """What a child says to one request; see `node.proxy.carry.Answer`."""
 
     _carrier: ChildCarrier
-    _child: Backend | None
-    _key: Key
+    _child: _Child | None
+    key: Key
+    listens: bool
     status: int = 200
     headers: Headers = ()
     events: bool = False
+    ready: deque[bytes] = attrs.field(factory=deque)
     _next: bytes | None = None
     _done: bool = False
 
@@ -168,25 +242,42 @@ class ChildAnswer:
 
     async def _receive(self) -> bytes:
         assert self._child is not None, "nothing is read after its end"
-        data = await self._child.receive()
+        data = await self._child.next_of(self)
         seen = peek(data)
-        self._done = seen.kind is Kind.RESPONSE and seen.key == self._key
+        self._done = seen.kind is Kind.RESPONSE and seen.key == self.key
         return data
 
     def rest(self) -> bool:
         """Let the child rest, if it has answered."""
-        if self._done and self._child is not None and self._carrier.is_open:
-            self._carrier.keep(self._child)
-            self._child = None
-        return self._child is None
+        child = self._child
+        if child is None:
+            return True
+        if not self._done or child.spoilt or not self._carrier.is_open:
+            return False
+        self._child = None
+        del child.answers[self.key]
+        self._carrier.keep(child)
+        return True
 
     async def aclose(self) -> None:
-        """End the child, unless it has answered: nobody wants its answer."""
+        """End the child, or what it does, unless it has answered."""
         child = self._child
         if self.rest() or child is None:
             return
         self._child = None
-        await self._carrier.end(child)
+        del child.answers[self.key]
+        await self._carrier.drop(child, self.key)
+
+
+def _subscription(data: bytes) -> str:
+    """The listening request that a notification names."""
+    try:
+        found: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    for name in ("params", "_meta", _SUBSCRIPTION):
+        found = found.get(name) if isinstance(found, dict) else None
+    return "" if found is None else str(found)
 
 
 def _find_wrong(headers: Headers, method: str, data: bytes) -> tuple[int, str] | None:

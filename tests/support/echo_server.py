@@ -5,6 +5,8 @@ import os
 import sys
 import time
 
+listener: object = None
+
 
 def say(message: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
@@ -14,6 +16,11 @@ def say(message: dict[str, object]) -> None:
 def result(key: object, text: str) -> None:
     content = [{"type": "text", "text": text}]
     say({"jsonrpc": "2.0", "id": key, "result": {"content": content}})
+
+
+def tell_listener(method: str) -> None:
+    meta = {"io.modelcontextprotocol/subscriptionId": listener}
+    say({"jsonrpc": "2.0", "method": method, "params": {"_meta": meta}})
 
 
 def call(key: object, params: dict[str, object]) -> None:
@@ -44,6 +51,8 @@ def call(key: object, params: dict[str, object]) -> None:
         result(key, "progressed")
     elif tool == "news":
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        if listener is not None:
+            tell_listener("notifications/prompts/list_changed")
         result(key, "told")
     elif tool == "ask":
         say({"jsonrpc": "2.0", "id": "question", "method": "roots/list"})
@@ -54,6 +63,7 @@ def call(key: object, params: dict[str, object]) -> None:
 
 
 def main() -> None:
+    global listener
     sys.stderr.write("echo server is up\n")
     sys.stderr.flush()
     for line in sys.stdin:
@@ -74,6 +84,9 @@ def main() -> None:
             say({"jsonrpc": "2.0", "id": key, "result": {"tools": tools}})
         elif method == "ping":
             say({"jsonrpc": "2.0", "id": key, "result": {}})
+        elif method == "subscriptions/listen":
+            listener = key
+            tell_listener("notifications/subscriptions/acknowledged")
         elif method == "tools/call":
             call(key, message["params"])
         elif key is not None and method is not None:

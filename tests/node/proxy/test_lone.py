@@ -105,6 +105,42 @@ async def test_what_a_server_says_meanwhile_goes_to_who_asked(path: str) -> None
         ]
 
 
+# httpx leaves its generators of lines to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@PATHS
+async def test_who_listens_hears_what_a_call_of_the_same_agent_changes(
+    path: str,
+) -> None:
+    told = headers(**{"mcp-method": "subscriptions/listen"})
+    asked = {**call(7, "x"), "method": "subscriptions/listen"}
+    async with (
+        before(path) as url,
+        httpx.AsyncClient(trust_env=False, timeout=20) as http,
+    ):
+        async with http.stream("POST", url, json=asked, headers=told) as stream:
+            lines = stream.aiter_lines()
+
+            async def heard() -> str:
+                async for line in lines:
+                    if line.startswith("data:"):
+                        return str(json.loads(line.removeprefix("data:"))["method"])
+                return "the end"
+
+            assert await heard() == "notifications/subscriptions/acknowledged"
+            pid = text(await ask(http, url, 1, "pid"))
+            answer = await ask(http, url, 1, "news")
+            assert "tools/list_changed" in answer.text
+            assert "prompts/list_changed" not in answer.text
+            assert await heard() == "notifications/prompts/list_changed"
+            assert text(await ask(http, url, 7, "pid")) != pid, "its id is in use"
+            with trio.move_on_after(0.3):
+                await ask(http, url, 2, "never")
+            assert text(await ask(http, url, 3, "pid")) != pid, "a call is open there"
+        with trio.fail_after(10):
+            assert text(await ask(http, url, 4, "pid")) != pid, "nobody listens"
+
+
 @PATHS
 async def test_who_goes_away_takes_the_child_along(path: str) -> None:
     async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:

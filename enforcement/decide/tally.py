@@ -62,7 +62,10 @@ class Tally:
         if at_ms < self._newest_ms:
             return self._sum_one_by_one(at_ms)
         half_life, second = divmod(at_ms // 1_000, HALF_LIFE_S)
-        bits = 2 * FALL_BITS + _FINE_BITS + half_life - self._half_life
+        halvings = half_life - self._half_life
+        if halvings > FALL_BITS:
+            return 0  # of any number of voices; stamps may be from another century
+        bits = 2 * FALL_BITS + _FINE_BITS + halvings
         return (self._total * FALL[second] + (1 << (bits - 1))) >> bits
 
     def _weigh(self, voice: Voice) -> int:

@@ -124,8 +124,10 @@ def test_a_stamp_ahead_makes_nobody_elses_voice_older() -> None:
 
 def test_stamps_of_other_centuries_make_nothing_grow() -> None:
     made = tally([voice(n, n * YEAR_MS) for n in range(57)])
+    assert made.sum(NOW) == 0
     made.put(voice(99, NOW))
     assert made.sum(NOW) == MICRO
+    assert made.sum(NOW + 64 * HALF_LIFE_MS) == made.sum(10**15) == 0
     assert made._total.bit_length() < 256
 
 

@@ -273,13 +273,12 @@ class McpHttp:
         place = self._place(request)
         known = [place.origin + place.path, place.origin + place.path + "/mcp"]
         known.append(known[0].removesuffix("/mcp"))
-        if request.headers.get("host", "").lower() in self.hosts:
-            known.append(place.origin)
+        own = request.headers.get("host", "").lower() in self.hosts
         config = self.desk.servers.get(server)
         if config is not None:
             known += [url for url in (config.url, config.resource) if url]
         token = request.headers["authorization"].partition(" ")[2]
-        return is_meant_for(token.strip(), known)
+        return is_meant_for(token.strip(), known, place.origin if own else "")
 
     def _authenticate(self, route: _Route) -> Principal | None:
         name = self._agent_of(route.token)

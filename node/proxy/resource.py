@@ -83,8 +83,8 @@ def stand_in(resource: str) -> bytes:
     ).encode()
 
 
-def is_meant_for(token: str, resources: Collection[str]) -> bool:
-    """Whether a bearer token may be for one of ``resources``.
+def is_meant_for(token: str, resources: Collection[str], host: str = "") -> bool:
+    """Whether a bearer token may be for one of ``resources``, or all of ``host``.
 
     Only a JWT (RFC 9068) that names its audience tells; whether a token is genuine,
     and whom any other is for, is the server's to say.
@@ -93,7 +93,8 @@ def is_meant_for(token: str, resources: Collection[str]) -> bool:
     if audience is None:
         return True
     known = {_comparable(url) for url in resources}
-    return any(_comparable(name) in known for name in audience)
+    whole = origin_of(host) or None
+    return any(_comparable(n) in known or origin_of(n) == whole for n in audience)
 
 
 def _audience(token: str) -> list[str] | None:

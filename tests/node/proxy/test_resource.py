@@ -113,6 +113,14 @@ def test_a_token_for_another_server_is_known_by_its_audience(
     assert is_meant_for(token(claims), (HERE, URL)) is meant
 
 
+def test_a_host_of_its_own_is_the_servers_whatever_the_path() -> None:
+    shown = token({"aud": "https://Stock.example/other"})
+    assert is_meant_for(shown, (), "https://stock.example:443")
+    assert not is_meant_for(shown, (), "https://stock.example:8443")
+    assert not is_meant_for(token({"aud": "urn:x"}), (), "")
+    assert not is_meant_for(token({"aud": "urn:x"}), (), "nonsense")
+
+
 @given(st.text())
 def test_what_is_no_jwt_says_nothing(text: str) -> None:
     assert is_meant_for(text.replace(".", ""), ())

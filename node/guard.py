@@ -171,6 +171,8 @@ class Guard:
         """The guard of a node whose court says who is cut off."""
 
         def is_refused(who: gate.Subject) -> bool:
+            if not court.denies_anyone():
+                return False
             subject = _for_court(who.kind, who.id)
             if court.denial(subject) is not None:
                 return True

@@ -154,6 +154,10 @@ class Court:
         """Why the subject's calls are refused now, or None. Two look-ups."""
         return self._enforcement.denial(subject)
 
+    def denies_anyone(self) -> bool:
+        """Whether anybody's calls are refused now, for whatever cause: mostly not."""
+        return bool(self._isolated) or self._enforcement.denies_anyone
+
     def denies_artefacts(self) -> bool:
         """Whether anything is cut off by its content now."""
         return self._enforcement.denies_artefacts

@@ -208,6 +208,11 @@ class Enforcement:
         return self._held_back.get(subject) or self._of_nodes.held_back.get(subject)
 
     @property
+    def denies_anyone(self) -> bool:
+        """Whether anybody's calls are refused."""
+        return bool(self._denied or self._of_nodes.denied)
+
+    @property
     def denies_artefacts(self) -> bool:
         """Whether anything is cut off by its content."""
         return bool(self._artefacts)

@@ -111,9 +111,11 @@ def release(whom: Subject, at: int = NOW + 1000, **more: object) -> bytes:
 
 def test_a_proof_from_one_witness_cuts_the_agent_and_its_node() -> None:
     judge = court()
+    assert not judge.denies_anyone()
 
     rulings = judge.hear(accuse("birch", AGENT, proof=b"p"), NOW)
 
+    assert judge.denies_anyone()
     assert {r.subject for r in rulings if isinstance(r, Deny)} == {
         AGENT,
         subject("elm"),
@@ -186,6 +188,7 @@ def test_operators_release_and_links_come_back() -> None:
     assert AcceptLink(node("elm")) in rulings
     assert Allow(subject("elm")) in rulings
     assert judge.denial(AGENT) is None
+    assert not judge.denies_anyone()
 
 
 @pytest.mark.parametrize("signers", [(0,), (0, 0), (7, 8)])
@@ -238,6 +241,8 @@ def test_own_evidence_isolates_a_hostile_node_at_once_and_only_here() -> None:
 
     assert any(isinstance(r, RefuseLink) for r in rulings)
     assert judge.isolated(node("fir"), NOW)
+    assert judge.denies_anyone()
+    assert judge.denial(subject("fir")) is None
     rulings = judge.tick(UnixMs(NOW + 5 * 60_000))
     assert AcceptLink(node("fir")) in rulings
 

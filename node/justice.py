@@ -88,7 +88,10 @@ class Justice:
         if any(isinstance(r, rulings.Deny) for r in ruled) and not self._restoring:
             self.metrics.denial_seconds.observe(perf_counter() - began)
         if entry.kind == EntryKind.REPORT:
-            report = read_report_untrusted(entry.body)
+            said = entry.said
+            report = (
+                said if isinstance(said, Report) else read_report_untrusted(entry.body)
+            )
             kind = "proof" if isinstance(report.evidence, Proof) else "witness"
             self.metrics.reports.labels(kind).inc()
             if not any(isinstance(r, rulings.Disbelieved) for r in ruled):

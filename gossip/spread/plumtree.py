@@ -239,7 +239,7 @@ class Plumtree:
             return []
         if len(self.eager()) <= EAGER_MIN:
             return [Send(peer, frames.graft([]))]
-        branch.eager = False
+        branch.eager = branch.brings = False
         return []
 
     def on_ihave(self, peer: NodeId, ids: tuple[bytes, ...], now: UnixMs) -> None:
@@ -272,10 +272,12 @@ class Plumtree:
         branch = self._branches.get(peer)
         if branch is None:
             return []
+        hung = branch.eager and branch.brings
         branch.eager = True
-        if not ids and branch.brings:
+        if not ids and hung:
             branch.brings = False
-            return self._hang_elsewhere(but=peer)
+            if not self.hangs:
+                return self._hang_elsewhere(but=peer)
         places = sorted(self._recent[i] for i in set(ids) if i in self._recent)
         return [SendStored(peer, *feed, n, n) for feed, n in places]
 

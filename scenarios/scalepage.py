@@ -20,6 +20,7 @@ class Row:
         first_p99_ms: Of the first report, while the tree takes shape; the others'
             figures leave it out.
         bytes_per_report: What one node sends for one report, mean.
+        batch_bytes: The size of a batch that holds one report.
         memory_mb: What the whole simulation needed at its peak.
         reckoned_ms: By a formula; see the page.
         floor_ms: The 99th percentile of the shortest ways over the links there are.
@@ -34,6 +35,7 @@ class Row:
     cut_p50_ms: float
     cut_p99_ms: float
     bytes_per_report: float
+    batch_bytes: int = attrs.field(converter=int)
     duplicates: float
     memory_mb: float
     cpu_s: float
@@ -89,12 +91,16 @@ def write_study(
         Line("cut, p99", _RED, of(lambda r: r.cut_p99_ms)),
         Line("reach, p99", _GREY, of(lambda r: r.reach_p99_ms), dashed=True),
     )
-    batch = rows[0].bytes_per_report / (1 + rows[0].duplicates)
     draw(
         "bytes",
         "KB",
         Line("sent a node and report", _BLUE, of(lambda r: r.bytes_per_report / 1e3)),
-        Line("one batch to everybody", _GREY, [batch / 1e3] * len(rows), dashed=True),
+        Line(
+            "one batch to everybody",
+            _GREY,
+            of(lambda r: r.batch_bytes / 1e3),
+            dashed=True,
+        ),
     )
     draw(
         "cost",
@@ -105,6 +111,8 @@ def write_study(
     text = _PAGE.format(
         table=_table(rows),
         costs=_costs(rows),
+        longer=_range([row.reach_p99_ms / row.floor_ms for row in rows]),
+        sent=_range([row.bytes_per_report / row.batch_bytes for row in rows]),
         feeds=_feeds(feeds),
         memory=f"{feeds[-1].held_kb - feeds[-1].disk_kb:.0f}",
         disk=f"{feeds[-1].disk_kb:.0f}",
@@ -180,6 +188,10 @@ def _feeds(feeds: Sequence[Feeds]) -> str:
     )
 
 
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
 def _matrix(cities: Sequence[str]) -> str:
     return _markdown(
         ["one way, ms", *cities],
@@ -205,12 +217,11 @@ was delivered and the attacker was cut by everybody, at every size.
 ![Reach against size](scale-reach.svg)
 
 *Reach* is from said to held by an honest node, over all pairs; *first* the same of the first report, while the tree takes
-shape, which the others leave out; *cut* from the hostile call to an honest node refusing its sender. The
-100th node hears of things about as soon as the 10 000th: what grows are hops, and those with the logarithm. *Shortest ways* is
-a floor: the ways over the links there are, if every branch of the tree were on one. *Hops by mean way* is
-log N / log (2·d - 1) legs, d being how many members [each node dials](decisions/0031-whom-to-link.md), of the mean way between two
-cities. It is what a tree drawn by lot would take; the real one is that of the soonest arrivals, and they go through near
-neighbours.
+shape, which the others leave out; *cut* from the hostile call to an honest node refusing its sender. What grows are legs, and those with the
+logarithm of N. *Shortest ways* is a floor: the ways over the links there are, if every branch of the tree were on one.
+*Hops by mean way* is log N / log (2·d - 1) legs, d being how many members [each node dials](decisions/0031-whom-to-link.md), of
+the mean way between two cities: what a tree drawn by lot would take. The tree is one for all who speak, shaped by
+what came first through links that were only being made, so at p99 a way along it is {longer} times the shortest.
 
 ![Time to quarantine against size](scale-cut.svg)
 
@@ -223,9 +234,10 @@ witness's signature and disk.
 
 ![Bytes for each report](scale-bytes.svg)
 
-A report goes to everybody once: about one batch (a signature of 3.4 KB, and what it says) for each node, ids of 32 bytes
-to the neighbours that are not below it in the tree, and what comes twice while the tree grows. So the traffic of a node does not depend on how
-many others there are; that of the cluster is N times as much.
+What a node sends for a report does not depend on how many others there are; what the cluster sends is N times as much.
+Reckoned is one batch for each node (a signature of 3.4 KB, and what it says), ids of 32 bytes to the neighbours that are
+not below it in the tree not counted. Sent are {sent}: neighbours that announce a batch sooner than the tree brings it are grafted
+and send it too, and others are pruned for it. *Batches twice* also counts the beginning, when there is no tree.
 
 ![Memory and processor against size](scale-cost.svg)
 

@@ -106,6 +106,12 @@ class Meter(Spreading):
         steps = [b - a for a, b in zip(self.sent[1:], self.sent[2:], strict=False)]
         return fmean(steps) / len(self.world.citizens)
 
+    def batch_bytes(self) -> int:
+        """The size of a batch that holds one report."""
+        speaker = next(c for c in self.world.citizens if c.name == "honest-0")
+        sizes = speaker.disk.sizes()
+        return sizes[max(place for place in sizes if place[0][0] == speaker.node)]
+
 
 def study(nodes: int) -> Row:
     """Run one size, in this process."""
@@ -130,6 +136,7 @@ def study(nodes: int) -> Row:
         cut_p50_ms=found["cut_p50_ms"],
         cut_p99_ms=found["cut_p99_ms"],
         bytes_per_report=meters[0].bytes_per_node(),
+        batch_bytes=meters[0].batch_bytes(),
         duplicates=found["duplicates_per_batch"],
         memory_mb=_peak_mb() - before,
         cpu_s=cpu_s,

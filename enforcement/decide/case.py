@@ -118,7 +118,11 @@ class Case:
                 surplus -= 1
             else:
                 kept.append((order, remark))
-        self._remarks, self._track, self._said[reporter] = kept, None, newest
+        self._remarks, self._said[reporter] = kept, newest
+        # Each reporter's last voice is still there. So where older ones never led to
+        # anything, and none was taken back, folding again would come to the same.
+        if newest == 0 or self._withdrawn or (self._track and self._track.times):
+            self._track = None
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on."""

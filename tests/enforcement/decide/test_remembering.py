@@ -1,9 +1,11 @@
 """How much of what is said the court holds: bounded, shared, the newest of each."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enforcement.decide import docket as dockets
-from enforcement.decide.case import Voice
+from enforcement.decide.case import Case, Voice
 from enforcement.decide.docket import Docket
 from enforcement.decide.rules import Census, Rules
 from gossip.ledger.entries import Subject, SubjectKind
@@ -67,3 +69,38 @@ def test_the_last_word_about_each_is_never_crowded_out(docket: Docket) -> None:
         say(docket, CHATTY, number, agent(number % 10))
     assert held(docket, CHATTY)[agent(99)] == [0]
     assert docket.cases[agent(99)].standing(NOW + 5_000).sum_micro > 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(1, 9)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(1, 5),
+)
+def test_forgetting_is_as_if_only_the_rest_had_been_said(
+    said: list[tuple[int, int, int]], newest: int
+) -> None:
+    census = Census.of(Rules(members=7, colluders=0))
+    case, rest = Case(agent(1), census), Case(agent(1), census)
+    voices = [
+        Voice(
+            order=(NOW + 60_000 * minute, bytes([who]) * 32, b"i" * 16, number, 0),
+            reporter=NodeId(bytes([who]) * 32),
+            category="x",
+            severity=severity,
+            weight_ppm=900_000,
+        )
+        for number, (who, minute, severity) in enumerate(said)
+    ]
+    for voice in voices:
+        case.hear(voice)
+    case.standing(NOW + 60_000 * 41)  # folded before anything is forgotten
+    for who in range(4):
+        case.forget(NodeId(bytes([who]) * 32), newest)
+    for remark in case.remarks():
+        rest.hear(remark)
+    for later in (41, 60, 600):
+        at = NOW + 60_000 * later
+        assert case.standing(at) == rest.standing(at)

@@ -160,9 +160,11 @@ class HttpCarrier:
         key = ask.method, ask.target, ask.headers, bool(body)
         head = self._heads.get(key)
         if head is None:
-            if len(self._heads) >= _HEADS_MAX:
-                self._heads.clear()
-            head = self._heads[key] = self._head(ask, bool(body))
+            head = self._head(ask, bool(body))
+            if not any(name == "authorization" for name, _ in ask.headers):
+                if len(self._heads) >= _HEADS_MAX:
+                    self._heads.clear()
+                self._heads[key] = head  # and nobody's tokens
         if body or ask.method == "POST":
             return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         return head + b"\r\n"

@@ -94,6 +94,32 @@ async def test_status_headers_and_body_come_back_as_they_are() -> None:
         assert sent["host"] == carrier.url.authority
 
 
+async def test_a_head_written_before_is_that_of_its_own_requests_only() -> None:
+    async with upstream() as (server, carrier):
+        letters = (Letter(ASK % (1, b"ping")), Letter(ASK % (22, b"ping")))
+        for token in ("a", "a", "b", ""):
+            headers = (("authorization", token),) if token else (("x-own", "1"),)
+            for letter in letters:
+                answer = await carrier.ask(Ask("POST", headers, (letter,)))
+                while await answer.next() is not None:
+                    pass
+                await answer.aclose()
+
+        heard = [e.request.headers.get("authorization") for e in server.seen]
+        assert heard == ["a"] * 4 + ["b"] * 2 + [None] * 2
+        bodies = [e.request.body for e in server.seen]
+        assert bodies == [letter.data for letter in letters] * 4
+        assert len(carrier._heads) == 1  # and nobody's tokens in it
+
+
+async def test_heads_do_not_fill_the_memory() -> None:
+    async with upstream() as (_, carrier):
+        for n in range(600):
+            carrier._write(Ask("POST", (("x-own", str(n)),), (Letter(b"{}"),)))
+
+        assert len(carrier._heads) <= 256
+
+
 async def test_events_keep_their_ids_and_their_time_to_reconnect() -> None:
     async with upstream() as (_, carrier):
         answer = await carrier.ask(post(1, b"events"))

@@ -16,6 +16,9 @@ from gossip.units import NodeId, UnixMs
 WRONG_MS: Final = FUTURE_MS_MAX // 4
 """From here on a person is told; well before anything is ignored."""
 
+NEAR_MS: Final = 100
+"""What is nearer may be but the way that frames take."""
+
 
 @attrs.define
 class Clocks:
@@ -53,6 +56,8 @@ def is_wrong(offset_ms: int | None) -> bool:
 
 def tell_offset(offset_ms: int) -> str:
     """One sentence about our clock, beside the median peer's."""
+    if abs(offset_ms) < NEAR_MS:
+        return "this clock agrees with the median peer's"
     side = "ahead of" if offset_ms > 0 else "behind"
     told = f"this clock is {abs(offset_ms) / 1_000:.1f} s {side} the median peer's"
     if not is_wrong(offset_ms):

@@ -83,6 +83,7 @@ def test_who_is_not_linked_any_more_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("offset_ms", "sentence"),
     [
+        (99, "this clock agrees with the median peer's"),
         (-250, "this clock is 0.2 s behind the median peer's"),
         (
             31_000,

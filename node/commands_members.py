@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from enforcement.decide.acts import write_confirmation
 from gossip.errors import PeerError, UserError
 from gossip.ledger.entries import EntryKind
-from gossip.membership.admittance import Card, Waiting, write_card
+from gossip.membership.admittance import Card, Waiting, read_card_untrusted, write_card
 from gossip.membership.founders import ActKind, Founder, parse_card
 from node.commands_justice import Table, draft_answer
 from node.control import Args, text_arg
@@ -62,7 +62,9 @@ async def _endorse(daemon: "Daemon", args: Args) -> Json:
 
 async def _say(daemon: "Daemon", card: Card) -> Json:
     daemon.roster.check_card(card, daemon.clock.unix_ms())
-    await daemon.driver.say_durably(EntryKind.ENDORSEMENT, write_card(card))
+    body = write_card(card)
+    read_card_untrusted(body)  # as everybody will: what they refuse is not said
+    await daemon.driver.say_durably(EntryKind.ENDORSEMENT, body)
     node = card.member.node
     waiting = [w for w in daemon.roster.waiting() if w.card.id == card.id]
     return {

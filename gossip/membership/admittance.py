@@ -78,21 +78,17 @@ def read_card_untrusted(body: bytes) -> Card:
     """
     fields = take_list(unpack_untrusted(body, CARD_BYTES_MAX), 6, 6)
     take_int(fields[0], _VERSION, _VERSION)
-    name = take_str(fields[1], 1, limits.NAME_CHARS_MAX)
-    if not name.isascii() or not all(c.isalnum() or c in "-_." for c in name):
-        raise PeerError("a member's name has other letters than a-z, 0-9, `-_.`")
     addresses: list[tuple[str, int]] = []
     for value in take_list(fields[3], 0, ADDRESSES_MAX):
         host, port = take_list(value, 2, 2)
-        addresses.append(
-            (take_str(host, 1, _HOST_CHARS_MAX), take_int(port, 1, 65_535))
-        )
+        shown = _take_plain(host, _HOST_CHARS_MAX, "-.:")
+        addresses.append((shown, take_int(port, 1, 65_535)))
     grants = [
-        take_str(role, 1, limits.NAME_CHARS_MAX)
+        _take_plain(role, limits.NAME_CHARS_MAX, "-_.")
         for role in take_list(fields[4], 0, limits.ROLES_MAX)
     ]
     member = Founder(
-        name=name,
+        name=_take_plain(fields[1], limits.NAME_CHARS_MAX, "-_."),
         node=NodeId(take_bytes(fields[2], ID_BYTES, ID_BYTES)),
         addresses=tuple(addresses),
         grants=frozenset(grants),
@@ -103,6 +99,14 @@ def read_card_untrusted(body: bytes) -> Card:
     if write_card(card) != body:
         raise PeerError("a card whose roles are not sorted and different")
     return card
+
+
+def _take_plain(value: Value, chars_max: int, besides: str) -> str:
+    """A word that may be printed anywhere: letters, digits and a few signs."""
+    text = take_str(value, 1, chars_max)
+    if not text.isascii() or not all(c.isalnum() or c in besides for c in text):
+        raise PeerError("a card with other letters than names and addresses have")
+    return text
 
 
 @attrs.frozen(kw_only=True)

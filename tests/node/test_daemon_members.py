@@ -126,6 +126,9 @@ async def test_a_card_that_takes_a_name_or_provides_servers_is_refused(
             await tell(a, "member.admit", card=serving)
         with pytest.raises(PeerError, match="card"):
             await tell(a, "member.admit", card="what")
+        odd = other.replace('"b"', '"x"').replace("127.0.0.1", "a host")
+        with pytest.raises(PeerError, match="other letters"):
+            await tell(a, "member.admit", card=odd)
         with pytest.raises(PeerError, match="is no newcomer"):
             await tell(a, "member.confirm.draft", name="b", reason="")
 

@@ -2,6 +2,7 @@
 
 import random
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -243,6 +244,18 @@ def test_any_body_is_a_card_or_a_peer_error(body: bytes) -> None:
         assert write_card(read_card_untrusted(body)) == body
     except PeerError:
         return
+
+
+@pytest.mark.parametrize("host", ["a b", "\x1b[2J", "h\n", "ü", ""])
+def test_what_a_card_says_can_be_printed_anywhere(host: str) -> None:
+    shown = card("gum")
+    for changed in (
+        attrs.evolve(shown.member, addresses=((host, 1),)),
+        attrs.evolve(shown.member, name=host),
+        attrs.evolve(shown.member, grants=frozenset({host})),
+    ):
+        with pytest.raises(PeerError):
+            read_card_untrusted(write_card(attrs.evolve(shown, member=changed)))
 
 
 def test_a_card_says_the_same_after_its_way() -> None:

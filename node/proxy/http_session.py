@@ -5,10 +5,13 @@ from collections import deque
 import attrs
 import trio
 
+from enforcement.mcp.batch import join_batch
 from gossip.units import AgentId
 from node.proxy import limits
+from node.proxy.batches import Batches
 from node.proxy.carry import SESSION_HEADER
 from node.proxy.httpd import Exchange
+from node.proxy.passage import refusal
 from node.proxy.peek import Key, Kind, Peek, peek
 from node.proxy.session import Session
 
@@ -21,6 +24,7 @@ class _Post:
     token: Key | None
     opens: bool
     """It is the `initialize`: its answer names the session."""
+    batch: "_Batch | None" = None
 
     @property
     def takes_events(self) -> bool:
@@ -36,6 +40,14 @@ class _Post:
 
 
 @attrs.define(eq=False)
+class _Batch:
+    """Requests that came together, and so do their answers."""
+
+    left: int
+    answers: list[bytes] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
 class HttpSession:
     """Routes one session's messages between HTTP exchanges and its gate."""
 
@@ -45,6 +57,7 @@ class HttpSession:
     _listener: Exchange | None = attrs.field(init=False, default=None)
     _parked: deque[bytes] = attrs.field(init=False, factory=deque)
     _parked_bytes: int = attrs.field(init=False, default=0)
+    _batches: Batches = attrs.field(init=False, factory=Batches)
     _used_s: float = attrs.field(init=False, factory=trio.current_time)
     _ended: bool = attrs.field(init=False, default=False)
     _scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
@@ -78,6 +91,10 @@ class HttpSession:
         """Take one POSTed message; its answer may come later."""
         self._used_s = trio.current_time()
         body = exchange.request.body
+        parts = self._batches.part(body)
+        if parts:
+            await self._post_batch(exchange, parts)
+            return
         seen = peek(body)
         key = seen.key if seen.kind is Kind.REQUEST else None
         if key is None or key in self._posts or len(self._posts) >= limits.PENDING_MAX:
@@ -95,6 +112,37 @@ class HttpSession:
                 await self._route(reply)
         if self._ended:
             await exchange.answer(404)
+
+    async def _post_batch(self, exchange: Exchange, parts: list[bytes]) -> None:
+        """Take messages that came together; one array answers them, or events."""
+        seen = [peek(part) for part in parts]
+        asked = {s.key: s for s in seen if s.kind is Kind.REQUEST and s.key is not None}
+        requests = sum(s.kind is Kind.REQUEST for s in seen)
+        if len(asked) != requests or asked.keys() & self._posts.keys():
+            sentence = "a batch has an id twice, or one that is in use"
+            await exchange.answer(400, refusal(sentence))
+            return
+        batch = _Batch(left=len(asked))
+        posts = {k: _Post(exchange, s.token, False, batch) for k, s in asked.items()}
+        self._posts.update(posts)
+
+        def forget() -> None:
+            for key, post in posts.items():
+                self._forget(key, post)
+
+        exchange.on_gone = forget
+        for part, told in zip(parts, seen, strict=True):
+            for reply in await self.session.client_said(part):
+                about = peek(reply)
+                if about.failed and about.key is None and told.key in asked:
+                    self._posts.pop(told.key, None)  # read here, and not by the gate
+                    await self._finish_batched(exchange, batch, reply)
+                else:
+                    await self._route(reply)
+        if self._ended:
+            await exchange.answer(404)
+        elif not asked:
+            await exchange.answer(202)
 
     def _forget(self, key: Key, post: _Post) -> None:
         if self._posts.get(key) is post:
@@ -161,6 +209,10 @@ class HttpSession:
         if post is None:
             return
         exchange = post.exchange
+        if post.batch is not None:
+            await self._finish_batched(exchange, post.batch, data)
+            return
+        self._batches.hear(data)
         began = post.opens and not seen.failed
         headers = [(SESSION_HEADER, self.name)] if began else []
         if post.takes_only_events and not exchange.streaming:
@@ -172,6 +224,20 @@ class HttpSession:
             await exchange.answer(200, data, headers=headers)
         if post.opens and not began:
             self.end()
+
+    async def _finish_batched(
+        self, exchange: Exchange, batch: _Batch, data: bytes
+    ) -> None:
+        batch.answers.append(data)
+        batch.left -= 1
+        if batch.left:
+            return
+        if not exchange.streaming:
+            await exchange.answer(200, join_batch(batch.answers))
+            return
+        for answer in batch.answers:
+            await exchange.event(answer)
+        await exchange.end_events()
 
     def _stream_for(self, seen: Peek) -> Exchange | None:
         """The exchange for a notification or request of the server."""

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
+from enforcement.limits import SERVER_KEYS_MAX
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from node.log import Log
 from node.proxy import limits
+from node.proxy.batches import Batches
 from node.proxy.children import Child, start_child
 from node.proxy.raw import Wire, wire_of_stdio
 from node.proxy.stdio import LineChannel
@@ -157,9 +159,10 @@ async def _wrap(child: Child, client: _Client, new_guard: NewGuard) -> int:
         await nursery.start(_forward_signals, child)
         nursery.start_soon(outlet.run)
         nursery.start_soon(guard.run)
-        nursery.start_soon(_from_client, client, guard)
+        batches = Batches()
+        nursery.start_soon(_from_client, client, guard, batches)
         drained = trio.Event()
-        nursery.start_soon(_from_child, child, guard, drained)
+        nursery.start_soon(_from_child, child, guard, batches, drained)
         status = await child.wait()
         with trio.move_on_after(_DRAIN_S):
             await drained.wait()
@@ -167,7 +170,7 @@ async def _wrap(child: Child, client: _Client, new_guard: NewGuard) -> int:
     return status or int(guard.refused)
 
 
-async def _from_client(client: _Client, guard: Guard) -> None:
+async def _from_client(client: _Client, guard: Guard, batches: Batches) -> None:
     async with trio.open_nursery() as nursery:
 
         async def stop_when_gone() -> None:
@@ -180,19 +183,24 @@ async def _from_client(client: _Client, guard: Guard) -> None:
                 sentence = f"a message has at most {limits.MESSAGE_BYTES_MAX} bytes"
                 await client.say(write_denial(None, sentence, Reason.MALFORMED))
             else:
-                await guard.client_said(message)
+                for part in batches.part(message) or (message,):
+                    await guard.client_said(part)
         nursery.cancel_scope.cancel()
     await guard.client_ended()
 
 
-async def _from_child(child: Child, guard: Guard, drained: trio.Event) -> None:
+async def _from_child(
+    child: Child, guard: Guard, batches: Batches, drained: trio.Event
+) -> None:
     lines = LineChannel(child.wire)
     while (message := await lines.receive()) != b"":
         if message is None:
             Log().warn("the server said more than a message may hold; ending it")
             child.signal_group(signal.SIGTERM)
         else:
-            await guard.server_said(message)
+            batches.hear(message)
+            for part in batches.part(message, SERVER_KEYS_MAX) or (message,):
+                await guard.server_said(part)
     await guard.server_ended()
     drained.set()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
-from math import cos, log10, pi, sin
+from math import cos, floor, log10, pi, sin
 from typing import Final
 
 import attrs
@@ -104,7 +104,7 @@ class Line:
 def against_size(sizes: Sequence[int], lines: Sequence[Line], unit: str) -> str:
     """A file of its own: each line's figures, over sizes on a logarithmic axis."""
     begin, end, top, ground = 70, WIDTH - 190, 20, HEIGHT - 2 * _BOTTOM
-    most = max(max(line.values) for line in lines) * 1.1 or 1.0
+    most = _TICKS * _round_step(max(max(line.values) for line in lines) / _TICKS)
     least, span = log10(sizes[0]), log10(sizes[-1] / sizes[0]) or 1.0
     xs = [begin + (log10(size) - least) / span * (end - begin) for size in sizes]
     parts = [
@@ -130,7 +130,11 @@ def against_size(sizes: Sequence[int], lines: Sequence[Line], unit: str) -> str:
         y = top + 18 * number
         parts.append(
             f'<polyline points="{points}" {style}/>'
-            f'<line x1="{end + 14}" x2="{end + 38}" y1="{y}" y2="{y}" {style}/>'
+            + "".join(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{line.colour}"/>'
+                for x, y in zip(xs, ys, strict=True)
+            )
+            + f'<line x1="{end + 14}" x2="{end + 38}" y1="{y}" y2="{y}" {style}/>'
             f'<text x="{end + 44}" y="{y + 4}">{escape(line.name)}</text>'
         )
     frame = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
@@ -138,6 +142,12 @@ def against_size(sizes: Sequence[int], lines: Sequence[Line], unit: str) -> str:
     return _svg(WIDTH, HEIGHT, [style, frame, *parts]).replace(
         "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
     )
+
+
+def _round_step(least: float) -> float:
+    """The next of 1, 2, 2.5 and 5 times a power of ten."""
+    power = 10.0 ** floor(log10(least)) if least > 0 else 1.0
+    return next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= least)
 
 
 def _axis(begin: int, end: int, ground: int, last: float, unit: str) -> str:

@@ -136,7 +136,7 @@ class Exchange:
 
 
 LOOKOUT_S: Final = 0.02
-_SOON_S: Final = 1.0
+_SOON_S: Final = 10.0
 _BODILESS = (204, 304)
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 

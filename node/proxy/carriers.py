@@ -97,10 +97,21 @@ class Carriers:
             async def start() -> Backend:
                 if self._nursery is None:
                     raise Lost("the server cannot be started just now")
+                await self._make_room()
                 return await self.desk.backend(self._nursery, server)
 
             self._lone[key] = ChildCarrier(start)
         return self._lone[key]
+
+    async def _make_room(self) -> None:
+        """See to it that one more child may be started; it is counted already."""
+        carriers = [*self._lone.values()]
+        while sum(c.children for c in carriers) > limits.LONE_CHILDREN_IN_ALL_MAX:
+            for carrier in carriers:
+                if await carrier.make_room():
+                    break
+            else:
+                raise Lost("too many servers run here; ask again later")
 
     async def _way(
         self, provider: NodeId, principal: Principal, server: str

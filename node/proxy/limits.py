@@ -36,6 +36,8 @@ PARKED_BYTES_MAX: Final = 4_194_304
 
 LONE_CHILDREN_MAX: Final = 32
 """Children that serve one agent's requests of the stateless revision at once."""
+LONE_CHILDREN_IN_ALL_MAX: Final = 256
+"""Of all agents and servers, at work or at rest."""
 LONE_CHILD_REST_S: Final = 60.0
 
 # Mesh and wrap

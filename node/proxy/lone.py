@@ -65,13 +65,19 @@ class ChildCarrier:
     _rest: deque[tuple[Backend, float]] = attrs.field(init=False, factory=deque)
     _busy: set["_Child"] = attrs.field(init=False, factory=set)
     _open: int = attrs.field(init=False, default=0)
+    _starting: int = attrs.field(init=False, default=0)
     is_open: bool = attrs.field(init=False, default=True)
     """Whether a child may rest, or is ended after its answer."""
 
     @property
     def is_unused(self) -> bool:
-        """Whether it holds no child."""
+        """Whether it holds no child, and starts none."""
         return not self._rest and not self._open
+
+    @property
+    def children(self) -> int:
+        """How many it holds or starts."""
+        return len(self._rest) + len(self._busy) + self._starting
 
     async def ask(self, ask: Ask) -> Answer:
         """Pass a request to a child; returns with the first thing it says.
@@ -118,7 +124,14 @@ class ChildCarrier:
         for child in self._busy:
             if not listens and child.may_serve(key):
                 return child
-        made = _Child(self._rest.pop()[0] if self._rest else await self.start())
+        if self._rest:
+            made = _Child(self._rest.pop()[0])
+        else:
+            self._starting += 1
+            try:
+                made = _Child(await self.start())
+            finally:
+                self._starting -= 1
         self._busy.add(made)
         return made
 
@@ -152,6 +165,13 @@ class ChildCarrier:
         long_ago_s = trio.current_time() - limits.LONE_CHILD_REST_S
         while self._rest and self._rest[0][1] <= long_ago_s:
             await self._rest.popleft()[0].aclose()
+
+    async def make_room(self) -> bool:
+        """End the child that has rested longest; False if none rests."""
+        if not self._rest:
+            return False
+        await self._rest.popleft()[0].aclose()
+        return True
 
     async def close(self) -> None:
         """End those at rest, and let none rest any more."""

@@ -231,6 +231,34 @@ async def test_an_agent_has_no_more_than_its_share_of_children(
     assert refused == ["too many requests of this agent wait for this server"]
 
 
+async def test_all_agents_together_have_so_many_children_and_rest_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "LONE_CHILDREN_IN_ALL_MAX", 1)
+    roster, places = found("vault")
+    servers = {name: echo_config(name) for name in ("vault-db", "other")}
+    vault = desk_of(places["vault"], roster, servers=servers)
+    guard(vault, places["vault"], OPEN, strict=True)
+    async with (
+        site(vault, "vault-db") as place,
+        httpx.AsyncClient(trust_env=False, timeout=20) as http,
+        trio.open_nursery() as nursery,
+    ):
+        other = place.url.replace("vault-db", "other")
+        pids = [text(await ask(http, url, 1, "pid")) for url in (place.url, other) * 2]
+        assert len({*pids}) == 4, "each made room for the next"
+        refused: list[str] = []
+
+        async def hang(url: str) -> None:
+            answer = await ask(http, url, 1, "never")
+            refused.append(answer.json()["error"]["message"])
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(hang, place.url)
+        nursery.start_soon(hang, other)
+    assert refused == ["too many servers run here; ask again later"]
+
+
 async def test_a_child_that_rests_for_long_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -66,10 +66,10 @@ class Clerk:
 def write_audit(record: Audit) -> bytes:
     """One decision as JSON, keys in a fixed order; no payload is in it."""
     return (
-        f'{{"at_ms":{record.at_ms},"position":"{record.position.value}",'
+        f'{{"at_ms":{record.at_ms},"position":"{record.position}",'
         f'"agent":"{record.agent.hex()}","node":"{record.node.hex()}",'
         f'"server":{_text(record.server)},"method":{_text(record.method)},'
-        f'"tool":{_text(record.tool)},"verdict":"{record.verdict.value}",'
+        f'"tool":{_text(record.tool)},"verdict":"{record.verdict}",'
         f'"rule":{_text(record.rule)},"reason":{_text(record.reason)},'
         f'"request_id":"{record.request_id.hex()}","digest":"{record.digest.hex()}",'
         f'"session":"{record.session.hex()}","count":{record.count}}}'

@@ -148,8 +148,7 @@ def read_message_untrusted(
     if not isinstance(value, dict):
         raise MalformedError("a message must be a JSON object")
     key = _read_key(value)
-    unknown = value.keys() - _MEMBERS
-    if unknown or value.get("jsonrpc") != "2.0":
+    if not _MEMBERS.issuperset(value) or value.get("jsonrpc") != "2.0":
         raise MalformedError("not a JSON-RPC 2.0 message", key=key)
     if "method" in value:
         return _read_call(value, key)
@@ -176,14 +175,10 @@ def _read_call(value: dict[str, Json], key: RequestKey | None) -> Message:
     method, params = value["method"], value.get("params")
     if "result" in value or "error" in value:
         raise MalformedError("a message is a request or an answer, not both", key=key)
-    if (
-        not isinstance(method, str)
-        or len(method) > limits.METHOD_CHARS_MAX
-        or not _METHOD.fullmatch(method)
-    ):
+    if not isinstance(method, str):
         raise MalformedError("a method is a short name", key=key)
-    if method not in METHODS and method.casefold() in _FOLDED_METHODS:
-        raise MalformedError(f"method `{method}` is in the wrong case", key=key)
+    if method not in METHODS:
+        _check_unknown(method, key)
     if ("params" in value and not isinstance(params, dict)) or (
         params is not None and not isinstance(params, dict)
     ):
@@ -197,6 +192,13 @@ def _read_call(value: dict[str, Json], key: RequestKey | None) -> Message:
     return Request(key, method, params, _read_tool(method, params, key))
 
 
+def _check_unknown(method: str, key: RequestKey | None) -> None:
+    if len(method) > limits.METHOD_CHARS_MAX or not _METHOD.fullmatch(method):
+        raise MalformedError("a method is a short name", key=key)
+    if method.casefold() in _FOLDED_METHODS:
+        raise MalformedError(f"method `{method}` is in the wrong case", key=key)
+
+
 def _read_tool(method: str, params: dict[str, Json] | None, key: RequestKey) -> str:
     if method != "tools/call":
         return ""
@@ -208,7 +210,7 @@ def _read_tool(method: str, params: dict[str, Json] | None, key: RequestKey) -> 
     known = ("name", "arguments")
     for member in params or {}:
         # Some parsers match members without regard to case.
-        if member.casefold() in known and member not in known:
+        if member not in known and member.casefold() in known:
             raise MalformedError(f"member `{member}` is in the wrong case", key=key)
     return name
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from enforcement import limits
 from enforcement.mcp.jsonrpc import (
+    METHODS,
     Notification,
     Reason,
     Request,
@@ -202,3 +203,17 @@ def test_a_denial_is_a_json_rpc_error_that_says_it_all() -> None:
             },
         },
     }
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_method_is_taken_in_its_own_case_only(method: str) -> None:
+    key = b"" if method.startswith("notifications/") else b'"id":1,'
+    message = b'{"jsonrpc":"2.0",%b"method":"%b","params":{"name":"t"}}'
+    assert len(method) <= limits.METHOD_CHARS_MAX
+
+    read = read_message_untrusted(message % (key, method.encode()))
+    assert isinstance(read, Request | Notification)
+    assert read.method == method
+    for bent in (method.upper(), method.title(), method + " ", method + "\u212a", ""):
+        with pytest.raises(MalformedError):
+            read_message_untrusted(message % (key, bent.encode()))

@@ -198,9 +198,16 @@ class Roster:
             raise PeerError(f"node {node.hex()[:16]} is not a member") from None
 
     def name(self, node: NodeId) -> str:
-        """The member's name, or the first digits of a stranger's id."""
+        """The member's name, or the first digits of a stranger's id.
+
+        Of two newcomers with one name only the first is called by it alone.
+        """
         member = self._members.get(node)
-        return member.name if member else node.hex()[:16]
+        if member is None:
+            return node.hex()[:16]
+        if self._names.get(member.name) != node:
+            return f"{member.name}~{node.hex()[:8]}"
+        return member.name
 
     def by_name(self, name: str) -> NodeId | None:
         """The member called ``name``."""

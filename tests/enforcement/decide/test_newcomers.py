@@ -148,6 +148,18 @@ def test_nobody_takes_over_anothers_newcomer() -> None:
     assert newcomer.member.addresses == (("127.0.0.1", 9),)
 
 
+def test_two_newcomers_of_one_name_are_told_apart() -> None:
+    feeds, judge = Feeds(), fresh_court()
+    other = card("hazel")
+    other = attrs.evolve(other, member=attrs.evolve(other.member, name="gum"))
+    tell(judge, [endorse(feeds, by, other, NOW + 9) for by in ("fir", "elm")], NOW)
+    tell(judge, admit(feeds, "gum"), NOW)
+    roster = judge.roster
+    assert roster.by_name("gum") == node("gum"), "who came first, whoever was heard"
+    assert roster.name(node("gum")) == "gum"
+    assert roster.name(node("hazel")) == f"gum~{node('hazel').hex()[:8]}"
+
+
 def test_a_newcomer_has_no_voice_for_a_day_and_grows_into_it() -> None:
     feeds, judge = Feeds(), fresh_court()
     tell(judge, admit(feeds, "gum"), NOW)

@@ -170,7 +170,11 @@ class Catalogue:
             for member in self.roster.members()
             if member.node in self._keys
             and member.node != self.me
-            and named & {member.name, *(f"role:{role}" for role in member.grants)}
+            and named
+            & {
+                self.roster.name(member.node),
+                *(f"role:{role}" for role in member.grants),
+            }
         ]
         if len(keys) > READERS_MAX:
             self.log.warn(

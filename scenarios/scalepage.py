@@ -236,7 +236,7 @@ witness's signature and disk.
 
 What a node sends for a report does not depend on how many others there are; what the cluster sends is N times as much.
 Reckoned is one batch for each node (a signature of 3.4 KB, and what it says), ids of 32 bytes to the neighbours that are
-not below it in the tree not counted. Sent are {sent}: neighbours that announce a batch sooner than the tree brings it are grafted
+not below it in the tree not counted. Sent are {sent} batches: neighbours that announce a batch sooner than the tree brings it are grafted
 and send it too, and others are pruned for it. *Batches twice* also counts the beginning, when there is no tree.
 
 ![Memory and processor against size](scale-cost.svg)
@@ -251,7 +251,8 @@ It happens once in the life of a cluster.)
 
 ## Above 10 000 nodes
 
-Nothing breaks at 10 001. What grows with N, and what has to change before it hurts:
+Nothing above was simulated, and what is called an answer here is not built. What grows with N, and what has to change before
+it hurts:
 
 - **Every node holds every feed**: about {memory} KB of memory and {disk} KB of disk for each that has said no more than who it
   is, and every member rotates its key twice a day, which is about as much to everybody. At 10 000 nodes that is {memory}0 MB, and

@@ -173,7 +173,7 @@ class Gate:
             if message.key is not None and not self._asked_back.answer(message.key):
                 return self._trail.dropped_junk(seen, Reason.UNASKED)
             why = self._judge.find_fault(
-                self.principal, self._tooling, message, seen.at_ms
+                self.principal, self._asked.tools, message, seen.at_ms
             )
             if why is not None:
                 audit = self._trail.denied(seen, why.reason, why.rule)
@@ -242,7 +242,7 @@ class Gate:
             if item.unsigned is not None:
                 seen.request_id = item.unsigned.request_id
         item.audit = self._trail.allowed(seen)
-        self._asked.ask(request.key)
+        self._asked.ask(request.key, self._judge.tool_of(request))
         if self._tooling is not None:
             self._tooling.note(request)
         return effects + self._outbox.put(item)

@@ -27,7 +27,6 @@ from enforcement.post import DeniedError as DeniedError
 from enforcement.post import Post as Post
 from enforcement.principal import Principal
 from enforcement.screening import Screen
-from enforcement.tooling import Tooling
 from enforcement.verifying import Verified as Verified
 from enforcement.verifying import Verifier, quarantined
 from gossip.errors import PeerError
@@ -237,15 +236,18 @@ class Judge:
                 )
             raise _denial(denied, evidence)
 
+    def tool_of(self, request: Request) -> str:
+        """The tool that works on a request; empty for none."""
+        return self._screen.tool_of(request)
+
     def find_fault(
         self,
         principal: Principal,
-        tooling: Tooling | None,
+        opened: Sequence[str],
         answer: Response,
         now_ms: UnixMs,
     ) -> DeniedError | None:
-        """Why the agent may not answer its server so, with these calls open."""
-        opened = tooling.open_calls() if tooling is not None else []
+        """Why the agent may not answer its server so, while these tools work."""
         if answer.result is None:
             return None
         for judged in self._screen.answering(principal, opened, answer.result, now_ms):

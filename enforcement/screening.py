@@ -142,22 +142,32 @@ class Screen:
             call = call if known is None else self._call_of(call, known, now_ms)
         yield from overlaid(call, answers)
 
+    def tool_of(self, request: Request) -> str:
+        """The tool that works on a request; empty for none."""
+        pins = self.post.pins
+        if request.tool or pins is None or not request.method.startswith("tasks/"):
+            return request.tool
+        known = pins.task(self.server, str((request.params or {}).get("taskId")))
+        return "" if known is None else known.tool
+
     def answering(
         self,
         principal: Principal,
-        opened: Sequence[Manifest],
+        opened: Sequence[str],
         result: Json,
         now_ms: UnixMs,
     ) -> Iterator[Call]:
-        """What an answer to the server amounts to: each open call, with it."""
-        for manifest in opened:
+        """What an answer to the server amounts to: a call of each open tool, with it."""
+        pins = self.post.pins
+        for tool in opened:
+            manifest = None if pins is None else pins.find(self.server, tool)
             call = Call(
                 principal=principal,
                 server=self.server,
                 method="tools/call",
-                tool=manifest.tool,
+                tool=tool,
                 params={},
-                senses=self._senses(principal, manifest.tool, manifest, now_ms),
+                senses=self._senses(principal, tool, manifest, now_ms),
             )
             yield from overlaid(call, {"answer": result})
 

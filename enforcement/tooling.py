@@ -149,15 +149,6 @@ class Tooling:
     def _task(self, task: str) -> Manifest | None:
         return self._tasks.get(task) or self.pins.task(self.server, task)
 
-    def open_calls(self) -> list[Manifest]:
-        """The listed tools whose calls wait for their answers."""
-        noted = {
-            note.manifest.digest: note.manifest
-            for note in self._notes.values()
-            if note.manifest
-        }
-        return [*noted.values()]
-
     def open_manifests(self) -> list[Manifest]:
         """The tools whose data the server may speak of now, if it is tagged.
 

@@ -10,7 +10,7 @@ from enforcement.mcp.strictjson import Json, RequestKey
 class Exchange:
     """Requests of one side that the other has not answered yet."""
 
-    _pending: dict[RequestKey, None] = attrs.field(init=False, factory=dict)
+    _pending: dict[RequestKey, str] = attrs.field(init=False, factory=dict)
     _cancelled: dict[RequestKey, None] = attrs.field(init=False, factory=dict)
 
     @property
@@ -22,10 +22,15 @@ class Exchange:
         """Whether an answer to this id may still come."""
         return key in self._pending or key in self._cancelled
 
-    def ask(self, key: RequestKey) -> None:
-        """Note a request that was let through."""
+    @property
+    def tools(self) -> list[str]:
+        """The tools that work on these requests, each once."""
+        return [tool for tool in dict.fromkeys(self._pending.values()) if tool]
+
+    def ask(self, key: RequestKey, tool: str = "") -> None:
+        """Note a request that was let through, and the tool that works on it."""
         assert not self.is_used(key), "the caller has looked"
-        self._pending[key] = None
+        self._pending[key] = tool
 
     def cancel(self, key: RequestKey) -> None:
         """The asker lost interest; the answer may or may not come.
@@ -51,7 +56,7 @@ class Exchange:
         if key in self._cancelled:
             del self._cancelled[key]
             return True
-        return self._pending.pop(key, False) is None
+        return self._pending.pop(key, None) is not None
 
     def abandon(self) -> list[RequestKey]:
         """No answer will come any more: whom to tell."""

@@ -159,6 +159,27 @@ def test_a_form_filled_in_meanwhile_is_judged_with_the_open_calls(local: Gate) -
         assert audits == ([Verdict.DENIED] if query == "drop" else [])
 
 
+def test_a_form_is_judged_where_no_tool_was_ever_listed_too(
+    town: Town, clerk: Agent
+) -> None:
+    alone = gate(Position.LOCAL, town, clerk, post(town, POLICY))
+    assert of(said(alone, call("ask", 1)), ToServer)
+    question = {"jsonrpc": "2.0", "id": "a", "method": "elicitation/create"}
+    server(alone, json.dumps(question).encode())
+    (sent,) = of(said(alone, answer("a", **form(query="drop"))), ToServer)
+    assert "error" in json.loads(sent.data)
+
+
+def test_a_form_asked_for_by_a_task_is_judged_as_its_tool(local: Gate) -> None:
+    assert of(said(local, call("ask", 1)), ToServer)
+    server(local, answer(1, task={"taskId": "t1", "status": "working"}))
+    assert of(said(local, message("tasks/result", 2, taskId="t1")), ToServer)
+    question = {"jsonrpc": "2.0", "id": "a", "method": "elicitation/create"}
+    server(local, json.dumps(question).encode())
+    (sent,) = of(said(local, answer("a", **form(query="drop"))), ToServer)
+    assert "error" in json.loads(sent.data)
+
+
 def test_a_node_that_lets_such_an_answer_out_is_seen_but_not_proven_to(
     town: Town, clerk: Agent
 ) -> None:

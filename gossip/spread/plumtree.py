@@ -28,7 +28,7 @@ from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
-LAZY_MS: Final = 50
+LAZY_MS: Final = 25
 GATHER_MS: Final = 200
 """Ids wait for company, longer where much is said: a frame costs far more than an id.
 Who speaks second waits for another turn, since it will have been told most of them.

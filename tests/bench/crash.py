@@ -4,7 +4,9 @@ Run as ``python -m tests.bench.crash [--turns 200]``; prints JSON. Of two real d
 one says one thing after the other; it is killed at a random moment, started again, and
 must hold what it acknowledged, as must its peer, with no feed forked. Times are from
 the start of the process, interpreter and imports included, to its answering, to the
-link being up, and to both holding all that was ever acknowledged.
+link being up, and to both holding all that was ever acknowledged. A machine that others
+keep busy makes them wait: "alone" is what the process used of a processor, and what it
+waited for its peer besides.
 """
 
 import argparse
@@ -32,12 +34,22 @@ REMEMBERED_MAX = 500
 
 @attrs.frozen
 class Turn:
-    """One crash: seconds from the start of the process."""
+    """One crash: seconds from the start of the process.
+
+    Attributes:
+        cpu_s: What the process itself used of a processor until it was linked.
+    """
 
     said: int
     ready_s: float
     linked_s: float
     held_s: float
+    cpu_s: float
+
+    @property
+    def alone_s(self) -> float:
+        """How soon the link is up where nobody else wants the processor."""
+        return self.cpu_s + self.linked_s - self.ready_s
 
 
 class Talker(threading.Thread):
@@ -96,10 +108,17 @@ def revive(branch: Daemon, ledger: Daemon, wanted: set[str], said: int) -> Turn:
     branch.wait_ready()
     ready_s = time.monotonic() - began
     until(lambda: branch.linked() == 1, PATIENCE_S)
-    linked_s = time.monotonic() - began
+    linked_s, cpu_s = time.monotonic() - began, cpu_of(branch)
     for node in (branch, ledger):
         until(partial(holds, node, wanted), PATIENCE_S)
-    return Turn(said, ready_s, linked_s, time.monotonic() - began)
+    return Turn(said, ready_s, linked_s, time.monotonic() - began, cpu_s)
+
+
+def cpu_of(node: Daemon) -> float:
+    """Seconds of processor that its process has used."""
+    assert node.process is not None
+    stat = Path(f"/proc/{node.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def holds(node: Daemon, wanted: set[str]) -> bool:
@@ -134,6 +153,8 @@ def main() -> None:
         "ready_ms": spread_ms([turn.ready_s for turn in turns]),
         "relinked_ms": spread_ms([turn.linked_s for turn in turns]),
         "relinked_after_ready_ms": spread_ms([t.linked_s - t.ready_s for t in turns]),
+        "cpu_until_linked_ms": spread_ms([turn.cpu_s for turn in turns]),
+        "relinked_alone_ms": spread_ms([turn.alone_s for turn in turns]),
         "all_held_ms": spread_ms([turn.held_s for turn in turns]),
         "relinked_within_3_s": sum(turn.linked_s <= 3.0 for turn in turns) / len(turns),
         "load": round(os.getloadavg()[0], 1),

@@ -10,9 +10,10 @@ from enforcement import limits
 from enforcement.mcp.batch import is_batch, join_batch, split_batch_untrusted
 from enforcement.mcp.strictjson import MalformedError
 
+KEYS = st.text().filter(lambda key: key != "__proto__")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
     max_leaves=6,
 )
 SPACES = st.text(" \t\r\n", max_size=3)

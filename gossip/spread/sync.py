@@ -193,6 +193,16 @@ class Sync:
             }
         )
 
+    def _is_held_back(self, feed: FeedId) -> bool:
+        back = self._held_back.get(feed)
+        if back is None:
+            return False
+        number, needed = back
+        if number < self._next_number(feed):
+            self._held_back.pop(feed, None)  # it came by another way
+            return False
+        return not self.vouched(feed, number, needed)
+
     def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
         """A batch came before those it follows: fetch them, if they stay away.
 
@@ -271,8 +281,7 @@ class Sync:
                     break
                 if feed in self._fetches or feed in self._gaps:
                     continue
-                back = self._held_back.get(feed)
-                if back is not None and not self.vouched(feed, *back):
+                if self._is_held_back(feed):
                     continue
                 piece = self._piece(feed, offers[feed])
                 if piece is None:

@@ -276,6 +276,7 @@ class Conductor:
                 f"{role} {caller.name}", provider.server
             )
         except Unreachable:
+            told(False, 0.0)
             return
         answer = await session.call(step.tool, **dict(step.params))
         told(answer.passed, answer.ms)

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from scenarios.demo.agents import Agents
 
 LOOK_EVERY_S: Final = 0.25
+CALLS_S: Final = 10.0
+"""What calls that are under way when the story ends have for their answers."""
 _PIECES: Final = 100
 
 
@@ -264,6 +266,9 @@ class _Run:
                 acts.start_soon(_end_when, seen.wait_violated, acts.cancel_scope)
                 await conductor.play(self.plan)
                 conductor.end()
+                with trio.move_on_after(CALLS_S):
+                    while seen.waiting:  # noqa: ASYNC110 - they tell nobody
+                        await trio.sleep(LOOK_EVERY_S)
                 settled = await self._settle(seen)
                 acts.cancel_scope.cancel()
             nursery.cancel_scope.cancel()

@@ -47,6 +47,8 @@ class Seen:
     lines: int = 0
     unanswered: list[str] = attrs.field(factory=list)
     """What the story asked of a node and got no answer to, or a refusal."""
+    waiting: int = 0
+    """Calls that have no answer yet."""
     disbelieved: int = 0
     """How often an honest node found a proof to prove nothing."""
     _said: dict[tuple[str, str], deque[int]] = attrs.field(init=False, factory=dict)
@@ -96,7 +98,10 @@ class Seen:
         elif honest:
             self._calls += 1
 
+        self.waiting += 1
+
         def told(passed: bool, ms: float) -> None:
+            self.waiting -= 1
             if step.forbidden:
                 self._leaked += passed
             elif passed and honest:

@@ -214,9 +214,14 @@ class Engine:
         if not self._view.link_up(peer):
             self._view.link_down(peer, now)
             return [Send(peer, frames.full())]
-        self._tree.link_up(peer)
+        grafts = self._tree.link_up(peer)
         asks = [Send(peer, frames.ask())] if self._opening.asking else []
-        return [*asks, *self._sync.link_up(peer, now), *self._intake.unpark(now)]
+        return [
+            *asks,
+            *grafts,
+            *self._sync.link_up(peer, now),
+            *self._intake.unpark(now),
+        ]
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
         self.clocks.forget(peer)

@@ -28,6 +28,8 @@ from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
+GRAFTS: Final = 4
+"""So many of the others bring whole batches at first where a branch broke."""
 LAZY_MS: Final = 25
 GATHER_MS: Final = 200
 """Ids wait for company, longer where much is said: a frame costs far more than an id.
@@ -103,14 +105,17 @@ class Plumtree:
     _grafted: OrderedDict[bytes, None] = attrs.field(init=False, factory=OrderedDict)
     _starved: bool = attrs.field(init=False, default=False)
 
-    def link_up(self, peer: NodeId) -> None:
-        """A new link begins eager; the first duplicate prunes it."""
+    def link_up(self, peer: NodeId) -> list[Send]:
+        """A new link begins lazy where we hang by somebody, so that it makes no circle
+        in the tree; else eager, and we ask for the same."""
         odd = bool((self.me[-1] ^ peer[-1]) & 1)
-        self._branches[peer] = _Branch(first=(self.me < peer) is odd)
+        hangs = self.hangs
+        self._branches[peer] = _Branch(first=(self.me < peer) is odd, eager=not hangs)
+        return [] if hangs else [Send(peer, frames.graft([]))]
 
     def link_down(self, peer: NodeId) -> list[Send]:
         """Forget a link. What it announced is asked of others; if we hung by it, we
-        have whole batches from everybody, and the best of them is our branch next."""
+        have whole batches from some, and the best of them is our branch next."""
         gone = self._branches.pop(peer, None)
         if gone is None:
             return []
@@ -151,20 +156,20 @@ class Plumtree:
     def _hang_elsewhere(self, but: NodeId | None = None) -> list[Send]:
         """The branch we hung by brings nothing any more. If all that are left hang by
         us, we want to hang by them: and they know that they must look elsewhere."""
-        return self._graft_spare(None) or [
+        return self._graft_spare(GRAFTS) or [
             Send(other, frames.graft([]))
             for other in self.linked()
             if other != but and not self._branches[other].demoted
         ]
 
-    def _graft_spare(self, count: int | None) -> list[Send]:
-        """Have whole batches from so many links more; None: from all of them."""
+    def _graft_spare(self, count: int) -> list[Send]:
+        """Have whole batches from so many links more."""
         spare = [
             Send(other, frames.graft([]))
             for other in self.linked()
             if not self._branches[other].eager and not self._branches[other].demoted
         ]
-        return spare if count is None else spare[: max(0, count)]
+        return spare[: max(0, count)]
 
     def spread(
         self, batch: Batch, source: NodeId | None, now: UnixMs, *, live: bool = True

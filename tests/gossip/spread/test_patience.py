@@ -235,3 +235,19 @@ def test_who_can_hang_by_nobody_else_tells_those_who_hang_by_it() -> None:
 
     assert asked == Send(other, frames.graft([]))
     assert hung.on_graft(parent, ()) == []
+
+
+def test_a_new_link_makes_no_circle_where_both_hang_already() -> None:
+    third = NodeId(b"3" * 32)
+    made = tree()
+    made.spread(batch(1), TREE, UnixMs(0))
+
+    assert made.link_up(third) == []
+    assert third not in made.eager()
+
+
+def test_a_new_link_is_asked_for_everything_by_who_hangs_by_nobody() -> None:
+    alone = Plumtree(NodeId(b"m" * 32))
+    (asked,) = alone.link_up(TREE)
+    assert asked.frame == frames.graft([])
+    assert alone.eager() == (TREE,)

@@ -28,7 +28,7 @@ from gossip.spread import frames
 from gossip.units import NodeId, UnixMs
 
 EAGER_MIN: Final = 2
-GRAFTS: Final = 4
+GRAFTS: Final = 2
 """So many of the others bring whole batches at first where a branch broke."""
 LAZY_MS: Final = 25
 GATHER_MS: Final = 200

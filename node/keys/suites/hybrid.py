@@ -16,11 +16,8 @@ from functools import lru_cache
 from typing import Final
 
 import attrs
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
@@ -40,7 +37,7 @@ from gossip.suite import (
     SUITE_1,
     Claim,
 )
-from node.keys.suites.edwards import check_ed25519_public
+from node.keys.suites.ed25519 import Ed25519Public
 from node.keys.suites.lattice import (
     MLDSA_PUBLIC_BYTES,
     MLDSA_SEED_BYTES,
@@ -78,19 +75,15 @@ class ParsedKey:
     """Both halves, checked and parsed once."""
 
     mldsa: MldsaPublic = attrs.field(repr=False)
-    ed25519: Ed25519PublicKey = attrs.field(repr=False)
+    ed25519: Ed25519Public = attrs.field(repr=False)
 
     def verifies(self, message: bytes, signature: bytes, context: bytes) -> bool:
         if len(signature) != SIGNATURE_BYTES:
             return False
         signed = representative(message, context)
-        if not self.mldsa.verify(signed, signature[:MLDSA_SIGNATURE_BYTES], _LABEL):
-            return False
-        try:
-            self.ed25519.verify(signature[MLDSA_SIGNATURE_BYTES:], signed)
-        except InvalidSignature:
-            return False
-        return True
+        return self.mldsa.verify(
+            signed, signature[:MLDSA_SIGNATURE_BYTES], _LABEL
+        ) and self.ed25519.verify(signed, signature[MLDSA_SIGNATURE_BYTES:])
 
 
 @attrs.frozen
@@ -228,11 +221,8 @@ class HybridSuite:
             public_key[MLDSA_PUBLIC_BYTES:],
         )
         _check_t1(lattice[_RHO_BYTES:])
-        check_ed25519_public(ed25519)
-        return ParsedKey(
-            self.lattice.mldsa_public(lattice),
-            Ed25519PublicKey.from_public_bytes(ed25519),
-        )
+        ed25519_key = Ed25519Public.read_untrusted(ed25519)
+        return ParsedKey(self.lattice.mldsa_public(lattice), ed25519_key)
 
     def _holds(self, claim: Claim) -> bool:
         try:

@@ -94,9 +94,13 @@ def read_once() -> Callable[[bytes], Batch]:
 _READ_ONCE: Final = read_once()
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Arrival:
-    """A batch on its way in: who brought it, and whether along the tree."""
+    """A batch on its way in: who brought it, and whether along the tree.
+
+    Attributes:
+        claim: What is to be verified, once the batch was examined.
+    """
 
     peer: NodeId
     batch: Batch
@@ -212,8 +216,13 @@ class Intake:
         if not isinstance(found, Claim):
             return self._settle(arrival, found, now)
         batch = arrival.batch
-        if self._admission.is_late(batch, now) and not self.sync.vouched(
-            batch.feed, batch.number, min(self.roster.colluders + 1, VOUCHERS_MAX)
+        # What is live was asked already.
+        if (
+            not arrival.live
+            and self._admission.is_late(batch, now)
+            and not self.sync.vouched(
+                batch.feed, batch.number, min(self.roster.colluders + 1, VOUCHERS_MAX)
+            )
         ):
             why = "its key's life is over, and too few neighbours hold it"
             return [Note(Fact.BATCH_IGNORED, arrival.peer, batch.author, why)]
@@ -224,7 +233,8 @@ class Intake:
             if len(self._delayed) < limits.DELAYED_BATCHES_MAX:
                 self._delayed[due, batch.id] = arrival
             return [Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)]
-        self._examined.append(_Arrival(arrival.peer, batch, arrival.live, found))
+        arrival.claim = found
+        self._examined.append(arrival)
         return []
 
     def _conclude(

@@ -284,8 +284,14 @@ class Driver:
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case effects.Send():
+            case effects.Send():  # the most frequent first
                 self._send(effect.peer, effect.frame)
+            case effects.Admitted():
+                self._admit(effect.entry)
+            case effects.Note():
+                self._note(effect)
+            case effects.Store():
+                self._store(effect)
             case effects.Sign():
                 self._sign(effect)
             case effects.Verify():
@@ -296,14 +302,8 @@ class Driver:
                 )
             case effects.Recall():
                 self._recall(effect)
-            case effects.Store():
-                self._store(effect)
             case effects.SendStored():
                 self._send_stored(effect)
-            case effects.Admitted():
-                self._admit(effect.entry)
-            case effects.Note():
-                self._note(effect)
             case effects.Seek():
                 self.links.seek(effect.peers)
             case effects.CloseLink():

@@ -72,9 +72,9 @@ class SubjectKind(IntEnum):
     SESSION = 4
 
 
-@attrs.frozen(order=False)
+@attrs.frozen(order=False, cache_hash=True)
 class Subject:
-    """Whom or what a report is about."""
+    """Whom or what a report is about. Looked up a dozen times for each report."""
 
     kind: SubjectKind
     id: bytes = attrs.field(repr=bytes.hex)

@@ -82,6 +82,8 @@ class Feed:
 
     def place(self, batch: Batch) -> Place:
         """Say what ``batch`` is to this feed. Changes nothing."""
+        if self._follows(batch):
+            return Place.NEW
         if self.frozen_at is not None and batch.number >= self.frozen_at:
             return Place.FROZEN
         if batch.number < self.base or self.id_at(batch.number) == batch.id:
@@ -94,6 +96,15 @@ class Feed:
         ):
             return Place.TOO_FAR
         return Place.NEW
+
+    def _follows(self, batch: Batch) -> bool:
+        """Whether it is simply the next one, as most are: then there is less to ask."""
+        return (
+            batch.number == self.base + len(self._sizes)
+            and not self._ahead
+            and self.frozen_at is None
+            and batch.previous == self.head
+        )
 
     def contradicted(self, batch: Batch) -> int | None:
         """The number of a held batch that cannot be honest beside ``batch``."""

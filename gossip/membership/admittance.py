@@ -227,13 +227,19 @@ class Admittance:
         begun = now_ms - limits.DAY_MS
         others = {
             self._cards[c].member.node
-            for c, said in self._said.items()
-            if self._cards[c].sponsor == card.sponsor and min(said.values()) > begun
+            for c in self._said
+            if self._cards[c].sponsor == card.sponsor and self._latest_ms(c) > begun
         }
         if len(others - {card.member.node}) >= SPONSORED_PER_DAY_MAX:
             raise PeerError(
                 f"its sponsor brought in {SPONSORED_PER_DAY_MAX} within a day; wait"
             )
+
+    def _latest_ms(self, key: bytes) -> int:
+        """When a card came in, or was last endorsed while it waits. Never the sponsor's
+        stamp alone: whoever brings in many would say that it was long ago."""
+        since_ms = self._since_ms(key)
+        return max(self._said[key].values()) if since_ms is None else since_ms
 
     def waiting(self) -> Iterator[Waiting]:
         """Cards that are not in yet, the oldest first."""

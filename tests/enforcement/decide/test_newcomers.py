@@ -250,6 +250,21 @@ def test_an_honest_member_endorses_only_so_many_of_one_sponsor_a_day() -> None:
         judge.roster.check_card(card("x", sponsor="s1"), NOW)
 
 
+def test_a_sponsor_that_dates_its_words_back_brings_in_no_more_a_day() -> None:
+    feeds, judge = Feeds(), fresh_court()
+    for n in range(SPONSORED_PER_DAY_MAX):
+        brought = card(f"s{n}")
+        tell(judge, [endorse(feeds, "fir", brought, NOW - 2 * DAY)], NOW)
+        judge.roster.check_card(brought, NOW)
+        tell(judge, [endorse(feeds, "elm", brought)], NOW)
+    more = endorse(feeds, "fir", card("one-more"), NOW - 2 * DAY)
+    tell(judge, [more, endorse(feeds, "fir", card("s0"), NOW - 3 * DAY)], NOW)
+    with pytest.raises(PeerError, match="within a day"):
+        judge.roster.check_card(card("one-more"), NOW)
+    tell(judge, [endorse(feeds, "birch", card("s0"), NOW + DAY)], NOW + DAY)
+    judge.roster.check_card(card("one-more"), UnixMs(NOW + DAY))
+
+
 @given(st.binary(max_size=200))
 def test_any_body_is_a_card_or_a_peer_error(body: bytes) -> None:
     try:

@@ -25,7 +25,7 @@ from gossip.membership.acts import Act, draft_act, read_act_untrusted
 from gossip.membership.founders import ActKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
-from gossip.units import ID_BYTES, NodeId, UnixMs
+from gossip.units import ID_BYTES, AgentId, NodeId, UnixMs
 from gossip.wire import (
     Value,
     pack,
@@ -79,6 +79,10 @@ class Catalogue:
     _told: dict[str, tuple[list[bytes], list[bytes]]] = attrs.field(
         init=False, factory=dict
     )
+    _vouched: dict[tuple[AgentId, str, str], tuple[int, bytes]] = attrs.field(
+        init=False, factory=dict
+    )
+    """The act that vouched last for an agent's use of a tool: version and id."""
 
     @classmethod
     def of(
@@ -206,11 +210,18 @@ class Catalogue:
         if entry.issued_at_ms >= act.expires_at_ms:
             return
         if not is_vouch(act):
-            self.pins.approve(*read_approval_untrusted(act))
+            server, tool, content = read_approval_untrusted(act)
+            self.pins.approve(server, tool, act.version, content)
             return
         vouch = read_vouch_untrusted(act)
-        what = vouch.agent, vouch.server, vouch.tool, vouch.until_ms
-        self.approvals.approve(*what, act.issued_at_ms)
+        what, told = (vouch.agent, vouch.server, vouch.tool), (act.version, act.id)
+        if self._vouched.get(what, (-1, b"")) >= told:
+            return  # carried again, or operators have said otherwise since
+        self._vouched[what] = told
+        if len(self._vouched) > limits.APPROVALS_MAX:
+            del self._vouched[min(self._vouched, key=self._vouched.__getitem__)]
+        if what in self._vouched:
+            self.approvals.approve(*what, vouch.until_ms, act.issued_at_ms)
 
 
 def restricted(config: Config) -> dict[str, tuple[str, ...]]:

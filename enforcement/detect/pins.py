@@ -164,9 +164,10 @@ class Pins:
     _tasks: dict[tuple[str, str], Manifest] = attrs.field(
         init=False, factory=dict, repr=False
     )
-    _approved: dict[tuple[str, str, bytes], None] = attrs.field(
+    _approved: dict[tuple[str, str], tuple[int, bytes]] = attrs.field(
         init=False, factory=dict, repr=False
     )
+    """The declaration that operators accepted last, by the version of their act."""
 
     def note_task(self, server: str, task: str, manifest: Manifest) -> None:
         """Remember which tool a task of a server works for; the oldest is forgotten."""
@@ -214,7 +215,7 @@ class Pins:
             if self._held.pop(key, None) is not None:
                 self.on_shown(manifest.server)
             return Sighting.SAME
-        if pinned is not None and (*key, manifest.digest) in self._approved:
+        if pinned is not None and self._is_approved(manifest):
             self._held.pop(key, None)
             self._pinned[manifest.server][manifest.tool] = manifest
             self.on_pinned(manifest.server)
@@ -256,14 +257,26 @@ class Pins:
             self.on_shown(server)
         return changed
 
-    def approve(self, server: str, tool: str, digest: bytes) -> None:
-        """Operators accept this declaration on all nodes, seen already or not."""
-        self._approved[server, tool, digest] = None
+    def approve(self, server: str, tool: str, version: int, digest: bytes) -> None:
+        """Operators accept this declaration on all nodes, seen already or not.
+
+        The highest version wins, whenever it comes: to go back to what they accepted
+        before is a change like any other, and an act carried again does nothing.
+        """
+        key, accepted = (server, tool), (version, digest)
+        if self._approved.get(key, (-1, b"")) >= accepted:
+            return
+        self._approved[key] = accepted
         if len(self._approved) > limits.APPROVALS_MAX:
-            del self._approved[next(iter(self._approved))]
+            # Never the newest: who carries old acts again would push it out.
+            del self._approved[min(self._approved, key=self._approved.__getitem__)]
         held = self.held(server, tool)
-        if held is not None and held.digest == digest:
+        if held is not None and self._is_approved(held):
             self.accept(server, tool)
+
+    def _is_approved(self, manifest: Manifest) -> bool:
+        accepted = self._approved.get((manifest.server, manifest.tool))
+        return accepted is not None and accepted[1] == manifest.digest
 
     def forget(self, server: str, tool: str) -> bool:
         """An operator wants the tool pinned anew at its next sight."""

@@ -138,10 +138,65 @@ def test_operators_vouch_for_an_agents_use_of_a_tool_at_every_node(
     assert not heard.approvals.holds(AgentId(bytes(32)), "sql", "wipe", NOW)
 
 
+def test_a_provider_cannot_go_back_to_what_operators_accepted_before(
+    town: Town, roster: Roster
+) -> None:
+    branch = at(town.branch.node, roster)
+    first, poisoned, mended = tool(), tool(title="poisoned"), tool(title="mended")
+
+    def declares(each: Json) -> None:
+        (body,) = write_tools("sql", pinned("sql", each))
+        branch.hear(entry(town.ledger.node, EntryKind.TOOLS, body))
+
+    def accepted(each: Json, after_ms: int) -> bytes:
+        content = read_manifest_untrusted("sql", each).digest
+        at_ms = UnixMs(NOW - 1_000 + after_ms)
+        draft = draft_approval(roster, "sql", "read", content, at_ms)
+        return join_act(draft, [sign_act(draft, OPERATOR)])
+
+    def in_use() -> Json:
+        found = branch.pins.find("sql", "read")
+        assert found is not None
+        return found.declared
+
+    earlier, later = accepted(poisoned, 0), accepted(mended, 1)
+    declares(first)
+    for act, each in ((earlier, poisoned), (later, mended)):
+        branch.hear(entry(town.other.node, EntryKind.ACT, act))
+        declares(each)
+        assert in_use() == each
+    branch.hear(entry(town.ledger.node, EntryKind.ACT, earlier))
+    declares(poisoned)
+    assert in_use() == mended
+    assert branch.pins.held("sql", "read") is not None
+    branch.hear(entry(town.ledger.node, EntryKind.ACT, earlier))
+    assert in_use() == mended
+
+
+def test_nobody_revives_a_vouch_that_operators_cut_short(
+    town: Town, roster: Roster
+) -> None:
+    agent = AgentId(bytes(31) + b"a")
+
+    def vouch(until_ms: int, at_ms: int) -> Entry:
+        asked = Vouch(agent, "sql", "wipe", UnixMs(until_ms))
+        draft = draft_vouch(roster, asked, UnixMs(at_ms))
+        body = join_act(draft, [sign_act(draft, OPERATOR)])
+        return entry(town.other.node, EntryKind.ACT, body)
+
+    long, short = vouch(NOW + VOUCH_MS_MAX, NOW), vouch(NOW + 2_000, NOW + 1_000)
+    for order in ((long, short, long), (short, long, long)):
+        heard = at(town.branch.node, roster)
+        for act in order:
+            heard.hear(act)
+        assert heard.approvals.holds(agent, "sql", "wipe", UnixMs(NOW + 1_999))
+        assert not heard.approvals.holds(agent, "sql", "wipe", UnixMs(NOW + 2_000))
+
+
 def test_an_approval_may_come_before_the_change(town: Town, roster: Roster) -> None:
     pins = pinned("sql", tool())
     changed = read_manifest_untrusted("sql", tool(title="changed"))
-    pins.approve("sql", "read", changed.digest)
+    pins.approve("sql", "read", 1, changed.digest)
     pins.see(changed)
     assert pins.find("sql", "read") == changed
     assert pins.held("sql", "read") is None

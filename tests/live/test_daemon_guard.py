@@ -74,8 +74,9 @@ async def test_calls_pass_across_nodes_and_forbidden_ones_stop_at_egress(
             until(lambda node=node: node.reports())  # type: ignore[misc]  # mypy cannot infer a lambda's default
             assert node.reports()[0]["reporter"] == "branch"
             assert node.reports()[0]["class"] == "witness"
-        rows = picket("audit", "-c", str(branch.home)).stdout
-        assert "ledger-admin-only" in rows
+        until(
+            lambda: "ledger-admin-only" in picket("audit", "-c", str(branch.home)).stdout
+        )
         assert "\tbot of branch (" in rows
         assert "INSERT" not in rows
         for node in made.nodes:

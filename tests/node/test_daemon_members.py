@@ -70,7 +70,7 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
             assert (answer["is_member"], answer["endorsed"]) == (False, 1)
             await until(lambda: a.roster.waiting())
             assert newcomer_daemon.engine.linked() == ()
-            told = await tell(gum, "status")
+            told = await tell(newcomer_daemon, "status")
             assert "no member until others endorse it, d first" in str(told)
             told = await tell(a, "status")
             assert f"to be members: {name} (1 of 2)" in str(told)

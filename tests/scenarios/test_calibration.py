@@ -93,7 +93,7 @@ def test_daemons_that_share_processors_wait_for_each_other() -> None:
 
     # Each of 15 daemons takes 2 ms of two processors; with its own, only its own.
     assert soon(16, 2) >= 15 * 2 / 2
-    assert soon(16, 16) < soon(16, 2) / 1.5
+    assert soon(16, 16) < soon(16, 2) < soon(16, 1) / 1.5
     assert soon(4, 2) < soon(16, 2)
 
 

@@ -56,8 +56,10 @@ class Network:
     rng: random.Random
     loss: float = attrs.field(init=False)
     duplicate: float = attrs.field(init=False)
-    _side: dict[int, int] = attrs.field(init=False, factory=dict)
-    deaf: set[int] = attrs.field(init=False, factory=set)
+    _sides: dict[int, dict[int, int]] = attrs.field(init=False, factory=dict)
+    """Of each partition: who is on which side."""
+    _deaf: dict[int, set[int]] = attrs.field(init=False, factory=dict)
+    _losses: dict[int, float] = attrs.field(init=False, factory=dict)
     _uplink_free_us: dict[int, int] = attrs.field(init=False, factory=dict)
     _ways: dict[tuple[str, str], int] = attrs.field(init=False, factory=dict)
 
@@ -73,28 +75,43 @@ class Network:
             least += self._ways[cities[src % len(cities)], cities[dst % len(cities)]]
         return Link(src, dst, least)
 
-    def part(self, sides: list[set[int]]) -> None:
-        """Let nothing pass between the sides; who is on none hears everybody."""
-        self._side = {node: i for i, side in enumerate(sides) for node in side}
+    def part(self, fault: int, sides: list[set[int]]) -> None:
+        """Let nothing pass between the sides; who is on none hears everybody.
 
-    def heal(self) -> None:
-        """End partitions and deafness."""
-        self._side = {}
-        self.deaf = set()
+        ``fault`` is a number of the caller's by which `heal` ends this and nothing
+        else: faults that overlap add up.
+        """
+        self._sides[fault] = {node: i for i, side in enumerate(sides) for node in side}
+
+    def deafen(self, fault: int, nodes: set[int]) -> None:
+        """Let nothing reach these nodes."""
+        self._deaf[fault] = nodes
+
+    def lose(self, fault: int, share: float) -> None:
+        """Lose this share of frames; of several faults the latest counts."""
+        self._losses[fault] = self.loss = share
+
+    def heal(self, fault: int) -> None:
+        """End one fault; nothing, if it is over."""
+        self._sides.pop(fault, None)
+        self._deaf.pop(fault, None)
+        if self._losses.pop(fault, None) is not None:
+            self.loss = [self.plan.loss, *self._losses.values()][-1]
 
     def calm(self) -> None:
-        """End every fault: from here on the network does its best."""
-        self.heal()
+        """End every fault for good: from here on the network does its best."""
+        self._sides, self._deaf, self._losses = {}, {}, {}
         self.loss = self.duplicate = 0.0
 
     def is_cut(self, src: int, dst: int) -> bool:
         """Whether nothing sent now from ``src`` reaches ``dst``."""
-        if dst in self.deaf:
+        if self._deaf and any(dst in deaf for deaf in self._deaf.values()):
             return True
-        if not self._side:
-            return False
-        one, other = self._side.get(src), self._side.get(dst)
-        return one is not None and other is not None and one != other
+        for side in self._sides.values():
+            one, other = side.get(src), side.get(dst)
+            if one is not None and other is not None and one != other:
+                return True
+        return False
 
     def carry(self, link: Link, frame: bytes, leave_us: int) -> tuple[int, ...]:
         """Send a frame; each time at which it arrives."""

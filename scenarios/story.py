@@ -148,12 +148,14 @@ class Story:
             self._junk(citizen, step.bytes)
 
     def partition(self, step: Step, cast: Cast) -> None:
-        self.world.network.part(cast.sides)
-        self._until_healed(step)
+        fault = self._fault(step)
+        self.world.network.part(fault, cast.sides)
+        self.world.agenda.after(SILENCE_US, self.linking.check_silence)
 
     def deafen(self, step: Step, cast: Cast) -> None:
-        self.world.network.deaf |= {c.index for c in cast.who}
-        self._until_healed(step)
+        fault = self._fault(step)
+        self.world.network.deafen(fault, {c.index for c in cast.who})
+        self.world.agenda.after(SILENCE_US, self.linking.check_silence)
 
     def crash(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
@@ -191,12 +193,7 @@ class Story:
 
     def lose(self, step: Step, cast: Cast) -> None:
         del cast
-        network = self.world.network
-        network.loss = step.share
-        self._after(
-            step.for_s or 0.0,
-            partial(setattr, network, "loss", network.plan.loss),
-        )
+        self.world.network.lose(self._fault(step), step.share)
 
     # --- parts of deeds -------------------------------------------------------------
 
@@ -207,12 +204,14 @@ class Story:
     def _after(self, delay_s: float, do: Callable[[], None]) -> None:
         self.world.agenda.after(round(delay_s * SECOND_US), do)
 
-    def _until_healed(self, step: Step) -> None:
-        self.world.agenda.after(SILENCE_US, self.linking.check_silence)
-        self._after(step.for_s or 0.0, self._heal)
+    def _fault(self, step: Step) -> int:
+        """The number of a new fault of the network, which ends after ``for_s``."""
+        self._count += 1
+        self._after(step.for_s or 0.0, partial(self._heal, self._count))
+        return self._count
 
-    def _heal(self) -> None:
-        self.world.network.heal()
+    def _heal(self, fault: int) -> None:
+        self.world.network.heal(fault)
         self.linking.resume()
 
     def _in_time(self, witness: Citizen, do: Callable[[], None]) -> None:

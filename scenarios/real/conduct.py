@@ -184,20 +184,17 @@ class Conductor:
 
     async def partition(self, step: Step, cast: Cast) -> None:
         """The relay lets nothing pass between the sides."""
-        self._tell_relay(do="part", sides=[[*sorted(side)] for side in cast.sides])
-        await self._heal_after(step)
+        sides: list[Json] = [[*sorted(side)] for side in cast.sides]
+        await self._fault(step, do="part", sides=sides)
 
     async def deafen(self, step: Step, cast: Cast) -> None:
         """The relay lets nothing through to them."""
-        self._tell_relay(do="deafen", who=[c.index for c in cast.who])
-        await self._heal_after(step)
+        await self._fault(step, do="deafen", who=[c.index for c in cast.who])
 
     async def lose(self, step: Step, cast: Cast) -> None:
         """The relay drops a share of all packets."""
         del cast
-        self._tell_relay(do="lose", share=step.share)
-        await trio.sleep(step.for_s or 0.0)
-        self._tell_relay(do="lose", share=self.scenario.network.loss)
+        await self._fault(step, do="lose", share=step.share)
 
     async def crash(self, step: Step, cast: Cast) -> None:
         """SIGKILL; and a fresh start after a while, maybe without a disk."""
@@ -312,9 +309,13 @@ class Conductor:
                 _signal(node, signal.SIGCONT)
         self._slowed.pop(node.name, None)
 
-    async def _heal_after(self, step: Step) -> None:
+    async def _fault(self, step: Step, **told: Json) -> None:
+        """A fault of the network: it ends after ``for_s``, and no other with it."""
+        self._count += 1
+        fault = self._count
+        self._tell_relay(fault=fault, **told)
         await trio.sleep(step.for_s or 0.0)
-        self._tell_relay(do="heal")
+        self._tell_relay(do="heal", fault=fault)
 
     def _tell_relay(self, **told: Json) -> None:
         if self.relay is not None and self.relay.stdin is not None:

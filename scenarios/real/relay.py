@@ -48,6 +48,8 @@ class Relay:
     addresses: dict[bytes, int]
     desk: int
     loss: float
+    _losses: dict[int, float] = attrs.field(init=False, factory=dict)
+    """What the story adds; the latest counts."""
     _links: dict[tuple[int, int], Link] = attrs.field(init=False, factory=dict)
     _under_way: list[tuple[int, int, int, bytes]] = attrs.field(
         init=False, factory=list
@@ -65,7 +67,8 @@ class Relay:
         if self.desk not in (source, target):
             if self.network.is_cut(source, target):
                 return
-            if self.loss and self.rng.random() < self.loss:
+            loss = [self.loss, *self._losses.values()][-1]
+            if loss and self.rng.random() < loss:
                 return
             place = (source, target)
             link = self._links.get(place)
@@ -91,15 +94,17 @@ class Relay:
         told = json.loads(line)
         match told["do"]:
             case "part":
-                self.network.part([set(side) for side in told["sides"]])
+                self.network.part(told["fault"], [set(side) for side in told["sides"]])
             case "deafen":
-                self.network.deaf |= set(told["who"])
-            case "heal":
-                self.network.heal()
+                self.network.deafen(told["fault"], set(told["who"]))
             case "lose":
-                self.loss = told["share"]
+                self._losses[told["fault"]] = told["share"]
+            case "heal":
+                self.network.heal(told["fault"])
+                self._losses.pop(told["fault"], None)
             case "calm":
                 self.network.calm()
+                self._losses = {}
                 self.loss = 0.0
             case unknown:
                 raise ValueError(unknown)

@@ -50,21 +50,45 @@ def test_datagrams_get_lost_doubled_and_overtaken() -> None:
 
 def test_nothing_passes_between_the_sides_of_a_partition() -> None:
     net = network()
-    net.part([{0, 1}, {2}])
+    net.part(1, [{0, 1}, {2}])
     link = net.link(0, 2)
     assert sent(net, link, STALLED_FRAMES_MAX + 5) == []
     assert len(link.stalled) == STALLED_FRAMES_MAX
     assert len(sent(net, net.link(0, 1), 3)) == 3
     assert len(sent(net, net.link(0, 9), 3)) == 3  # on no side: hears everybody
-    net.heal()
+    net.heal(1)
     assert len(sent(net, net.link(0, 2), 3)) == 3
 
 
 def test_the_deaf_can_still_speak() -> None:
     net = network()
-    net.deaf = {1}
+    net.deafen(1, {1})
     assert net.is_cut(0, 1)
     assert not net.is_cut(1, 0)
+
+
+def test_the_end_of_one_fault_ends_no_other() -> None:
+    net = network(loss=0.1)
+    net.deafen(1, {3})
+    net.part(2, [{0}, {1}])
+    net.part(3, [{0}, {2}])
+    net.lose(4, 0.5)
+    net.heal(2)
+    net.heal(2)
+    assert not net.is_cut(0, 1)
+    assert net.is_cut(0, 2)
+    assert net.is_cut(0, 3)
+    assert net.loss == 0.5
+    net.heal(4)
+    assert net.loss == 0.1
+
+
+def test_after_the_story_no_fault_comes_back() -> None:
+    net = network(loss=0.9)
+    net.lose(1, 0.1)
+    net.calm()
+    net.heal(1)  # its time came later
+    assert net.loss == 0
 
 
 def test_a_thin_line_takes_its_time() -> None:

@@ -1,6 +1,5 @@
 """The relay's shaping, without devices: order, delay, loss, partitions one way and both."""
 
-import json
 import os
 from collections.abc import Iterator
 
@@ -65,7 +64,7 @@ def test_packets_of_one_way_keep_their_order_whatever_their_delays(
 
 def test_a_share_is_lost(ends: list[tuple[int, int]]) -> None:
     one = relay(ends, FAST)
-    one.obey(b'{"do": "lose", "share": 0.3}')
+    one.obey(b'{"do": "lose", "fault": 1, "share": 0.3}')
     for _ in range(1_000):
         one.take(0, packet(NODES[1]), 0)
     one.deliver(10**9)
@@ -74,12 +73,14 @@ def test_a_share_is_lost(ends: list[tuple[int, int]]) -> None:
 
 def test_a_partition_cuts_both_ways_until_it_heals(ends: list[tuple[int, int]]) -> None:
     one = relay(ends, FAST)
-    one.obey(b'{"do": "part", "sides": [[0], [1, 2]]}')
+    one.obey(b'{"do": "part", "fault": 1, "sides": [[0], [1, 2]]}')
     for source, target in ((0, 1), (1, 0), (1, 2)):
         one.take(source, packet(NODES[target], source), 0)
     one.deliver(10**6)
     assert (got(ends, 0), got(ends, 1), got(ends, 2)) == (b"", b"", b"\x01")
-    one.obey(b'{"do": "heal"}')
+    one.obey(b'{"do": "heal", "fault": 2}')  # another's
+    one.take(0, packet(NODES[1], 8), 10**6)
+    one.obey(b'{"do": "heal", "fault": 1}')
     one.take(0, packet(NODES[1], 9), 10**6)
     one.deliver(10**7)
     assert got(ends, 1) == b"\x09"
@@ -87,7 +88,7 @@ def test_a_partition_cuts_both_ways_until_it_heals(ends: list[tuple[int, int]]) 
 
 def test_the_deaf_still_speak(ends: list[tuple[int, int]]) -> None:
     one = relay(ends, FAST)
-    one.obey(b'{"do": "deafen", "who": [0]}')
+    one.obey(b'{"do": "deafen", "fault": 1, "who": [0]}')
     one.take(0, packet(NODES[1], 1), 0)
     one.take(1, packet(NODES[0], 1), 0)
     one.deliver(10**6)
@@ -96,7 +97,7 @@ def test_the_deaf_still_speak(ends: list[tuple[int, int]]) -> None:
 
 def test_nothing_is_in_the_way_of_the_desk(ends: list[tuple[int, int]]) -> None:
     one = relay(ends, NetworkPlan(delay=Delay(min_ms=1_000, mean_ms=1_000), loss=0.9))
-    one.obey(b'{"do": "deafen", "who": [0]}')
+    one.obey(b'{"do": "deafen", "fault": 1, "who": [0]}')
     for mark in range(50):
         one.take(3, packet(NODES[0], mark), 0)
     one.deliver(0)
@@ -105,9 +106,10 @@ def test_nothing_is_in_the_way_of_the_desk(ends: list[tuple[int, int]]) -> None:
 
 def test_calm_ends_every_fault(ends: list[tuple[int, int]]) -> None:
     one = relay(ends, FAST)
-    for told in ({"do": "lose", "share": 0.99}, {"do": "deafen", "who": [1]}):
-        one.obey(json.dumps(told).encode())
+    one.obey(b'{"do": "lose", "fault": 0, "share": 0.99}')
+    one.obey(b'{"do": "deafen", "fault": 1, "who": [1]}')
     one.obey(b'{"do": "calm"}')
+    one.obey(b'{"do": "heal", "fault": 0}')  # its time came after the story's end
     for mark in range(20):
         one.take(0, packet(NODES[1], mark), 0)
     one.deliver(10**6)

@@ -7,7 +7,7 @@ import click
 
 from node.cli.common import json_option, say_json
 from node.keys.suites.measure import Figures, measure
-from node.keys.suites.registry import load_hybrids
+from node.keys.suites.registry import load_hybrids, providers_report
 
 
 @click.group()
@@ -23,7 +23,13 @@ def bench() -> None:
 )
 @json_option
 def crypto(state: Path | None, as_json: bool) -> None:
-    """Time every usable provider, side by side. Takes a few seconds."""
+    """Time every usable provider, side by side. Takes a few seconds.
+
+    On stderr it says which was left out, and why.
+    """
+    for report in providers_report(state):
+        if not report.usable:
+            click.echo(f"{report.name} is left out: {report.why_not}", err=True)
     figures = measure(load_hybrids(state))
     if as_json:
         say_json([attrs.asdict(provider) for provider in figures])

@@ -3,8 +3,8 @@
     python -m tests.vectors FOLDER [--provider NAME]
 
 prints, for each file and provider, how many vectors passed, failed, or could
-not be expressed, and why. Ends in 1 if one failed, if a provider is missing
-that was to run, or if the folder holds no vectors at all.
+not be expressed, and why. Ends in 1 if one failed, if a file could not be read,
+if a provider is missing that was to run, or if the folder holds no vectors at all.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.vectors.backends import (
     NotExpressible,
     OpensslBackend,
 )
-from tests.vectors.cases import Case, Cases
+from tests.vectors.cases import Case, Cases, collected
 from tests.vectors.hybrids import (
     composite_cases,
     hpke_cases,
@@ -35,7 +35,7 @@ from tests.vectors.hybrids import (
     xwing_cases,
 )
 from tests.vectors.plain import plain_cases
-from tests.vectors.reading import blocks, read_bytes, read_json
+from tests.vectors.reading import Unreadable, blocks, read_bytes, read_json
 from tests.vectors.wycheproof import is_wycheproof, wycheproof_cases
 
 _SUFFIXES: Final = (".json", ".txt", ".rsp", ".json.gz", ".txt.gz", ".rsp.gz")
@@ -70,7 +70,11 @@ class Tally:
 
 
 def load_cases(path: Path) -> list[Case]:
-    """The vectors of one file; empty where it holds none of ours."""
+    """The vectors of one file; empty where it holds none of ours.
+
+    Raises:
+        Unreadable: the file cannot be read.
+    """
     data = read_bytes(path)
     if path.name.removesuffix(".gz").endswith(".json"):
         try:
@@ -82,13 +86,13 @@ def load_cases(path: Path) -> list[Case]:
             return []
         for recognises, cases in _FORMATS:
             if recognises(document):
-                return list(cases(document))
+                return collected(cases(document))
         return []
     content = data.decode("utf-8", "replace")
     in_blocks = blocks(content)
     if is_xwing(in_blocks):
-        return list(xwing_cases(in_blocks))
-    return list(plain_cases(content))
+        return collected(xwing_cases(in_blocks))
+    return collected(plain_cases(content))
 
 
 def run_cases(cases: list[Case], backend: Backend) -> Tally:
@@ -138,7 +142,12 @@ def load_backend(name: str) -> Backend:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    """One line, whatever is in the name of a file or of a vector."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in line
+    )
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 
@@ -163,7 +172,13 @@ def main() -> int:
             _say(f"{provider} cannot be tested: {why}")
     total, failed = 0, 0
     for path in vector_files(folder):
-        name, cases = path.relative_to(folder), load_cases(path)
+        name = path.relative_to(folder)
+        try:
+            cases = load_cases(path)
+        except Unreadable as why:
+            failed += 1
+            _say(f"{name}: cannot be read: {why}")
+            continue
         if not cases:
             _say(f"{name}: no vectors of suite 1 recognised")
             continue

@@ -45,6 +45,25 @@ def elsewhere(name: str) -> Case:
     return Case(name, check)
 
 
+def unreadable(name: str, error: Exception) -> Case:
+    """What should be a vector and is none: a failure, told beside the others."""
+
+    def check(_: Backend) -> bool:
+        raise ValueError(f"no test vector: {error}")
+
+    return Case(name, check)
+
+
+def collected(cases: Cases) -> list[Case]:
+    """All of them; where one cannot be read, a failure in place of the rest."""
+    found: list[Case] = []
+    try:
+        found.extend(cases)
+    except Exception as error:
+        found.append(unreadable("the rest of the file", error))
+    return found
+
+
 def refuses(attempt: Callable[[], object]) -> bool:
     """Whether the provider refuses what a vector calls invalid."""
     try:

@@ -20,12 +20,13 @@ from tests.vectors.backends import (
     mlkem_decapsulate,
     mlkem_secret,
 )
-from tests.vectors.cases import Case, Cases, case, elsewhere
+from tests.vectors.cases import Case, Cases, case, elsewhere, unreadable
 from tests.vectors.reading import Json, maybe, raw, records
 
 _HEX: Final = frozenset(string.hexdigits)
 _NO_RANDOMNESS: Final = bytes(32)
 _KEY_BYTES_OF_OTHERS: Final = (800, 1568)
+_KEY_BYTES: Final = (*_KEY_BYTES_OF_OTHERS, MLKEM_ENCAPSULATION_KEY_BYTES)
 _NAMES: Final = {
     "ek": ("ek", "pk", "Public Key"),
     "dk": ("dk", "sk", "Secret Key"),
@@ -44,21 +45,27 @@ def plain_cases(content: str) -> Cases:
         yield from _bare_keys(lines)
         return
     for number, record in enumerate(records(content)):
-        yield from _record_cases(f"record {number}", record)
+        name = f"record {number}"
+        try:
+            yield from _record_cases(name, record)
+        except ValueError as error:
+            yield unreadable(name, error)
 
 
 def _is_key(line: str) -> bool:
-    return len(line) >= 2 * _KEY_BYTES_OF_OTHERS[0] and _HEX.issuperset(line)
+    return len(line) // 2 in _KEY_BYTES and len(line) % 2 == 0 and _HEX.issuperset(line)
 
 
 def _bare_keys(lines: list[str]) -> Iterator[Case]:
     """CCTV's modulus file: encapsulation keys that must all be refused."""
     for number, line in enumerate(lines):
-        ek = bytes.fromhex(line)
-        if len(ek) in _KEY_BYTES_OF_OTHERS:
-            yield elsewhere(f"line {number}")
+        name = f"line {number}"
+        if not _is_key(line):  # Its length alone would have it refused.
+            yield unreadable(name, ValueError("no ML-KEM encapsulation key"))
+        elif len(line) // 2 in _KEY_BYTES_OF_OTHERS:
+            yield elsewhere(name)
         else:
-            yield case(f"line {number}", _refuses_key, ek)
+            yield case(name, _refuses_key, bytes.fromhex(line))
 
 
 def _record_cases(name: str, record: Json) -> Iterator[Case]:
@@ -67,6 +74,7 @@ def _record_cases(name: str, record: Json) -> Iterator[Case]:
             yield elsewhere(name)
         else:
             yield case(name, _mldsa_kat, record)
+            yield case(f"{name}: sk", _mldsa_expanded, record)
         return
     ek, dk = maybe(record, *_NAMES["ek"]), maybe(record, *_NAMES["dk"])
     if ek is None and dk is None:
@@ -78,7 +86,9 @@ def _record_cases(name: str, record: Json) -> Iterator[Case]:
         return
     seed = _seed(record)
     if seed is not None and ek is not None:
-        yield case(f"{name}: key", _mlkem_key, seed, ek, dk)
+        yield case(f"{name}: key", _mlkem_key, seed, ek)
+        if dk is not None:
+            yield case(f"{name}: dk", _mlkem_expanded, seed, ek, dk)
     m, c = maybe(record, *_NAMES["m"]), maybe(record, *_NAMES["c"])
     if ek is not None and m is not None and c is not None:
         secret = raw(record, *_NAMES["K"])
@@ -103,19 +113,19 @@ def _fits(seed: bytes, ek: bytes) -> bool:
     return hashlib.sha3_512(seed[:32] + b"\x03").digest()[:32] == ek[-32:]
 
 
-def _is_of_a_draft(seed: bytes, ek: bytes) -> bool:
-    return hashlib.sha3_512(seed[:32]).digest()[:32] == ek[-32:]
-
-
-def _mlkem_key(backend: Backend, seed: bytes, ek: bytes, dk: bytes | None) -> bool:
-    if _is_of_a_draft(seed, ek):
+def _not_of_a_draft(seed: bytes, ek: bytes) -> None:
+    if hashlib.sha3_512(seed[:32]).digest()[:32] == ek[-32:]:
         raise NotExpressible("the seed is of a draft of FIPS 203: G(d), not G(d || k)")
-    if mlkem_secret(backend, seed).encapsulation_key != ek:
-        return False
-    try:
-        return dk is None or backend.mlkem_expand(seed) == dk
-    except NotExpressible:
-        return True  # The encapsulation key says the same of the seed.
+
+
+def _mlkem_key(backend: Backend, seed: bytes, ek: bytes) -> bool:
+    _not_of_a_draft(seed, ek)
+    return mlkem_secret(backend, seed).encapsulation_key == ek
+
+
+def _mlkem_expanded(backend: Backend, seed: bytes, ek: bytes, dk: bytes) -> bool:
+    _not_of_a_draft(seed, ek)
+    return backend.mlkem_expand(seed) == dk
 
 
 def _refuses_key(backend: Backend, ek: bytes) -> bool:
@@ -171,4 +181,8 @@ def _mldsa_kat(backend: Backend, record: Json) -> bool:
         )
     except NotExpressible:
         return True  # Key and signature are right; signing is randomised here.
-    return sk == raw(record, "sk") and signed == signature
+    return signed == signature
+
+
+def _mldsa_expanded(backend: Backend, record: Json) -> bool:
+    return backend.mldsa_expand(raw(record, "xi")) == raw(record, "sk")

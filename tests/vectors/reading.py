@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -12,22 +13,36 @@ Json: TypeAlias = Mapping[str, object]
 FILE_BYTES_MAX = 256 * 2**20
 
 
+class Unreadable(Exception):
+    """The file cannot be read; the message says why."""
+
+
 def read_bytes(path: Path) -> bytes:
-    """The file's content, unpacked where it ends in ``.gz``."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-    else:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+    """The file's content, unpacked where it ends in ``.gz``.
+
+    Raises:
+        Unreadable: it is too large, packed wrongly, or the disk refuses.
+    """
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(str(error)) from error
     if len(data) > FILE_BYTES_MAX:
-        raise ValueError("larger than a test vector file may be")
+        raise Unreadable("larger than a test vector file may be")
     return data
 
 
 def read_json(data: bytes) -> object:
     """Parse JSON into plain objects; ValueError where it is none."""
-    return cast("object", json.loads(data))
+    try:
+        return cast("object", json.loads(data))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def as_object(value: object) -> Json:

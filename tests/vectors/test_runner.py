@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
-from tests.vectors.__main__ import load_cases, run_cases, vector_files
+from tests.vectors.__main__ import Tally, load_cases, run_cases, vector_files
 from tests.vectors.backends import OpensslBackend
+from tests.vectors.reading import FILE_BYTES_MAX
 
 SEED, MESSAGE, CONTEXT = bytes(range(32)), b"message", b"context"
 SIGNER = MLDSA65PrivateKey.from_seed_bytes(SEED)
@@ -118,7 +120,7 @@ BAD: dict[str, object] = {
     "keyGen": acvp("ML-DSA-65", {"seed": SEED.hex(), "pk": flip(PK).hex()}),
     "sigVer": external(SIG, False),
     "sigVer of a forgery": external(flip(SIG), True),
-    "no such field": acvp("ML-DSA-65", {"seed": SEED.hex()}),
+    "no such field": acvp("ML-DSA-65", {"testPassed": True, "signature": SIG.hex()}),
     "verify": wycheproof("MlDsaVerify", "invalid", publicKey=PK, msg=MESSAGE, ctx=CONTEXT, sig=SIG),
     "decapsulate": wycheproof("MLKEMTest", "valid", seed=KEM_SEED, ek=EK, c=CIPHERTEXT, K=SEED),
     "make a key": wycheproof("MLKEMKeyGen", "valid", seed=KEM_SEED, ek=flip(EK)),
@@ -150,6 +152,89 @@ def test_a_wrong_vector_fails(
 ) -> None:
     tally = run_cases(load_cases(write(tmp_path, BAD[name])), backend)
     assert (tally.passed, len(tally.failed)) == (0, 1)
+
+
+def judge(document: object, backend: OpensslBackend, folder: Path) -> Tally:
+    return run_cases(load_cases(write(folder, document)), backend)
+
+
+@pytest.mark.parametrize("altered", ["sk", "dk"])
+def test_a_part_that_the_provider_never_sees_does_not_pass(
+    tmp_path: Path, backend: OpensslBackend, altered: str
+) -> None:
+    secret = {"sk": bytes(4032).hex()} if altered == "sk" else {"dk": "00" * 2400}
+    halves = {"d": KEM_SEED[:32].hex(), "z": KEM_SEED[32:].hex(), "ek": EK.hex()}
+    document = (
+        acvp("ML-DSA-65", {"seed": SEED.hex(), "pk": PK.hex(), **secret})
+        if altered == "sk"
+        else acvp("ML-KEM-768", {**halves, **secret})
+    )
+    tally = judge(document, backend, tmp_path)
+    assert (tally.passed, tally.failed) == (1, [])
+    assert dict(tally.not_expressible) == {"pyca takes and gives seeds only": 1}
+
+
+def test_a_signature_that_is_only_verified_is_not_said_to_be_made(
+    tmp_path: Path, backend: OpensslBackend
+) -> None:
+    for signature, failed in ((SIG, 0), (flip(SIG), 1)):
+        test: dict[str, object] = {
+            "sk": bytes(4032).hex(),
+            "pk": PK.hex(),
+            "message": MESSAGE.hex(),
+            "context": CONTEXT.hex(),
+            "signature": signature.hex(),
+        }
+        document = acvp("ML-DSA-65", test, signatureInterface="external")
+        tally = judge(document, backend, tmp_path)
+        assert (tally.passed, len(tally.failed)) == (0, failed)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_hash_signed_under_too_long_a_context_is_refused_not_a_crash(
+    tmp_path: Path, backend: OpensslBackend, passed: bool
+) -> None:
+    test: dict[str, object] = {
+        "pk": PK.hex(),
+        "message": MESSAGE.hex(),
+        "context": "00" * 256,
+        "hashAlg": "SHA2-256",
+        "signature": SIG.hex(),
+        "testPassed": passed,
+    }
+    group = {"signatureInterface": "external", "preHash": "preHash"}
+    tally = judge(acvp("ML-DSA-65", test, **group), backend, tmp_path)
+    assert (tally.passed, len(tally.failed)) == ((0, 1) if passed else (1, 0))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        acvp("ML-DSA-65", {"seed": SEED.hex()}),
+        acvp("ML-DSA-65", {"pk": PK.hex(), "message": "", "signature": SIG.hex()}),
+        acvp("ML-KEM-768", {"ek": EK.hex(), "m": "00" * 32}, function="encapsulation"),
+        acvp("ML-KEM-768", {"dk": "", "c": ""}, function="decapsulation"),
+        acvp("ML-KEM-768", {"ek": EK.hex()}, function="encapsulationKeyCheck"),
+        acvp("ML-KEM-768", {"d": "00" * 32, "z": "00" * 32}),
+    ],
+)
+def test_a_prompt_without_answers_neither_passes_nor_fails(
+    tmp_path: Path, backend: OpensslBackend, document: object
+) -> None:
+    tally = judge(document, backend, tmp_path)
+    assert (tally.passed, tally.failed) == (0, [])
+    assert list(tally.not_expressible) == ["the file has no answer to this case"]
+
+
+def test_long_hex_is_no_key_that_was_refused(
+    tmp_path: Path, backend: OpensslBackend
+) -> None:
+    blob = tmp_path / "blob.txt"
+    blob.write_text("\n".join([PK.hex()] * 9))
+    assert load_cases(blob) == []
+    blob.write_text("\n".join([*["ff" * 1184] * 8, "ff" * 1952, "no-hex", "f" * 2367]))
+    tally = run_cases(load_cases(blob), backend)
+    assert (tally.passed, len(tally.failed)) == (8, 3)
 
 
 def test_a_prompt_finds_its_answers(tmp_path: Path, backend: OpensslBackend) -> None:
@@ -202,3 +287,28 @@ def test_the_exit_status_says_whether_all_passed(tmp_path: Path) -> None:
     bad = run_on(tmp_path)
     assert bad.returncode == 1
     assert "wrong.json: openssl: passed 0, failed 1" in bad.stdout
+
+
+def test_no_odd_file_keeps_the_others_from_being_run(tmp_path: Path) -> None:
+    write(tmp_path, GOOD["sigVer"], "z.json")
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    odd = {"testGroups": [{"tgId": [1], "tests": [{"tcId": {}, "pk": 3}]}]}
+    (tmp_path / "pair").mkdir()
+    for name in ("prompt.json", "expectedResults.json"):
+        write(tmp_path / "pair", odd, name)
+    (tmp_path / os.fsdecode(b"\xff\xfe\n.json")).write_text("{}")
+    harmless = run_on(tmp_path)
+    assert (harmless.returncode, harmless.stderr) == (0, "")
+    assert "z.json: openssl: passed 1, failed 0" in harmless.stdout
+
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(bytes(range(256)))[:40])
+    (tmp_path / "bad.txt.gz").write_bytes(b"not gzip")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(FILE_BYTES_MAX + 1)
+    (tmp_path / "odd.rsp").write_text(f"pk = abc\ncount = 1\nek = {EK.hex()}\ndk = f\n")
+    told = run_on(tmp_path)
+    assert (told.returncode, told.stderr) == (1, "")
+    assert "z.json: openssl: passed 1, failed 0" in told.stdout
+    for name in ("cut.json.gz", "bad.txt.gz", "huge.json"):
+        assert f"{name}: cannot be read: " in told.stdout
+    assert "odd.rsp: openssl: passed 0, failed 2" in told.stdout

@@ -11,6 +11,7 @@ from gossip.errors import PeerError, UserError
 from gossip.ledger.entries import EntryKind
 from gossip.membership.admittance import Card, Waiting, read_card_untrusted, write_card
 from gossip.membership.founders import ActKind, Founder, parse_card
+from gossip.units import NodeId
 from node.commands_justice import Table, draft_answer
 from node.control import Args, text_arg
 from node.jsonlines import Json
@@ -53,11 +54,30 @@ async def _endorse(daemon: "Daemon", args: Args) -> Json:
         for w in daemon.roster.waiting()
         if w.card.member.name == meant or w.card.member.node.hex().startswith(meant)
     ]
-    if len(found) != 1:
-        raise PeerError(
-            f"{len(found)} cards that wait are `{meant}`; see `picket member list`"
-        )
+    if not found:
+        raise PeerError(_why_none(daemon, meant))
+    if len(found) > 1:
+        ids = ", ".join(w.card.member.node.hex()[:16] for w in found)
+        raise PeerError(f"{len(found)} cards that wait are of `{meant}`; say {ids}")
     return await _say(daemon, found[0].card)
+
+
+def _why_none(daemon: "Daemon", meant: str) -> str:
+    """Why nothing waits here for anybody's word: it is done, or not begun."""
+    node = daemon.roster.by_name(meant)
+    newcomer = None if node is None else daemon.roster.newcomer(node)
+    if newcomer is not None:
+        return f"`{meant}` {_tell_member(daemon, newcomer.sponsor)}"
+    if node is not None:
+        return f"`{meant}` is a founder, whom nobody needs to endorse"
+    return (
+        f"no card of `{meant}` waits here; its sponsor runs `picket member admit CARD`"
+        " first, see `picket member list`"
+    )
+
+
+def _tell_member(daemon: "Daemon", sponsor: NodeId) -> str:
+    return f"is a member already, sponsored by {daemon.roster.name(sponsor)}"
 
 
 async def _say(daemon: "Daemon", card: Card) -> Json:

@@ -262,6 +262,11 @@ def load_founders(config: Config) -> Founders:
     Raises:
         UserError: missing, broken, or this node is not in it by its name.
     """
+    if not config.founders_file.exists():
+        raise UserError(
+            f"{config.founders_file}: the founders' file is missing; whoever runs"
+            " `picket founders` with the cards of all nodes hands it to each"
+        )
     text = read_text(config.founders_file, "the founders' file")
     founders = parse_founders(text, str(config.founders_file))
     if config.name in {node.name for node in founders.nodes}:

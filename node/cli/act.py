@@ -37,6 +37,11 @@ class Draft:
         Raises:
             UserError: the key file is missing or is none.
         """
+        if key_file.endswith(".toml"):
+            raise UserError(
+                f"{key_file}: this is a card, for others to see; sign with the key"
+                " beside it, which ends in .key"
+            )
         key = load_suite().signing_key_from_seed(operator_seed(Path(key_file)))
         key_id, signature = sign_act(self.body, key)
         return Draft(self.body, {**self.signatures, key_id: signature})
@@ -82,6 +87,11 @@ def submit_draft(draft: Draft, config: str) -> None:
     Raises:
         UserError: too few or wrong signatures, or no daemon.
     """
+    if not draft.signatures:
+        raise UserError(
+            "nobody has signed this draft; operators do by"
+            " `picket act sign DRAFT --operator-key FILE`"
+        )
     data = join_act(draft.body, list(draft.signatures.items()))
     ask(read_config(config).control_socket, "act.submit", {"act": data.hex()})
 

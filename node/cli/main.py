@@ -95,12 +95,17 @@ def main() -> None:
         say_error("`python -O` drops the checks Picket relies on; run it without -O")
         raise SystemExit(1)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="picket", standalone_mode=False)
     except UserError as wrong:
         say_error(str(wrong))
         raise SystemExit(1) from None
+    except click.exceptions.NoArgsIsHelpError as wrong:
+        click.echo(wrong.format_message(), err=True)  # a whole page, as it was drawn
+        raise SystemExit(wrong.exit_code) from None
     except click.ClickException as wrong:
-        say_error(f"{wrong.format_message().rstrip('.')}; see `picket --help`")
+        asked = wrong.ctx if isinstance(wrong, click.UsageError) else None
+        page = asked.command_path if asked is not None else "picket"
+        say_error(f"{wrong.format_message().rstrip('.')}; see `{page} --help`")
         raise SystemExit(wrong.exit_code) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None

@@ -22,18 +22,23 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Row = dict[str, Json]
 _UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DIGITS_MAX: Final = 9
 
 
-def duration_ms(text: str) -> int:
+def duration_ms(text: str, days_max: int = 365) -> int:
     """``90m``, ``1h`` or ``7d`` in milliseconds.
 
     Raises:
-        UserError: it is none of these.
+        UserError: it is none of these, nothing, or longer than ``days_max``.
     """
     number, unit = text[:-1], text[-1:]
-    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
+    if not (number.isascii() and number.isdigit()) or unit not in _UNITS:
         raise UserError(f"--for: `{text}` is no duration such as 90m, 1h or 7d")
-    return int(number) * _UNITS[unit]
+    lasts_ms = int(number[:_DIGITS_MAX]) * _UNITS[unit]
+    if len(number) > _DIGITS_MAX or not 0 < lasts_ms <= days_max * _UNITS["d"]:
+        longest = "a day" if days_max == 1 else f"{days_max} days"
+        raise UserError(f"--for: `{text}` must be more than nothing, {longest} at most")
+    return lasts_ms
 
 
 def signing_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -115,7 +120,7 @@ def stand_down(
 ) -> None:
     """Suspend automatic quarantine in the whole cluster, for a day at most."""
     check_signing(keys, draft)
-    args: Row = {"for_ms": duration_ms(lasts), "reason": reason}
+    args: Row = {"for_ms": duration_ms(lasts, days_max=1), "reason": reason}
     finish_act(cast("Row", _ask(config, "stand-down.draft", args)), keys, draft, config)
 
 

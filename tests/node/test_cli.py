@@ -138,6 +138,36 @@ def test_nothing_is_ever_born_twice(solo: Path) -> None:
     assert "config.toml: exists already" in said
 
 
+def seen_by_git(folder: Path) -> list[str]:
+    """What `git add -A` in ``folder`` would take."""
+    git = ["git", "-C", str(folder)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    words = ["status", "--porcelain", "--untracked-files=all"]
+    done = subprocess.run([*git, *words], check=True, capture_output=True, text=True)
+    return [line[3:] for line in done.stdout.splitlines()]
+
+
+def test_no_key_is_ever_taken_into_version_control_by_mistake(tmp_path: Path) -> None:
+    picket("init", str(tmp_path / "guard"), "--name", "here", "--solo")
+    picket("operator", "init", str(tmp_path / "ops"), "--name", "opal")
+    assert (tmp_path / "guard" / "keys" / "root.seed").exists()
+    assert (tmp_path / "ops" / "opal.key").exists()
+    assert seen_by_git(tmp_path) == []
+
+
+def test_what_lay_in_a_folder_before_is_left_to_git_but_not_the_keys(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    (tmp_path / "mine.txt").touch()
+    picket("init", str(tmp_path), "--name", "here", "--solo")
+    assert (tmp_path / ".gitignore").read_text() == "*.pyc\n"
+    seen = seen_by_git(tmp_path)
+    assert "mine.txt" in seen
+    assert not [path for path in seen if path.endswith((".seed", ".key"))]
+    assert (tmp_path / "operator" / "here.key").exists()
+
+
 def test_renewing_needs_the_root_key(solo: Path, tmp_path: Path) -> None:
     picket("renew", "-c", str(solo))
     away = tmp_path / "root.seed"
@@ -166,7 +196,8 @@ def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
     "words", [("nosuch",), ("init",), ("status", "--nosuch"), ("reports", "--last=x")]
 )
 def test_a_wrong_call_is_one_sentence_and_exit_2(words: tuple[str, ...]) -> None:
-    assert "picket --help" in fails(*words, code=2)
+    page = "picket" if words == ("nosuch",) else f"picket {words[0]}"
+    assert f"see `{page} --help`" in fails(*words, code=2)
 
 
 def edit(path: Path, old: str, new: str) -> None:

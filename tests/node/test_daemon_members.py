@@ -87,8 +87,12 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         rows = await members(b)
         assert rows["gum"]["sponsor"] == "d"
         assert rows["gum"]["weight"] == 0, "it is on probation"
-        with pytest.raises(PeerError, match="cards that wait"):
+        with pytest.raises(PeerError, match="member already, sponsored by d"):
             await tell(b, "member.endorse", name="gum")
+        with pytest.raises(PeerError, match="no card of `yew` waits here"):
+            await tell(b, "member.endorse", name="yew")
+        with pytest.raises(PeerError, match="is a founder"):
+            await tell(b, "member.endorse", name="a")
         for daemon in everybody:
             daemon.stop()
     later = ShiftedClock(9 * DAY_MS)

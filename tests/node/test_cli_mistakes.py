@@ -1,0 +1,61 @@
+"""Calling a command wrongly: one sentence that says what to do, or the whole page."""
+
+from pathlib import Path
+
+import pytest
+
+from gossip.errors import UserError
+from node.cli.act import read_draft
+from node.cli.mercy import duration_ms
+from tests.node.test_cli import fails
+from tests.support.daemons import picket
+
+
+@pytest.fixture(scope="module")
+def solo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("solo") / "n"
+    picket("init", str(home), "--name", "here", "--solo")
+    return home
+
+
+@pytest.mark.parametrize("words", [(), ("sim",), ("quarantine",)])
+def test_a_group_without_a_command_shows_its_page(words: tuple[str, ...]) -> None:
+    done = picket(*words, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(" ".join(("Usage: picket", *words)))
+    assert "\\n" not in done.stderr
+    assert done.stderr == picket(*words, "--help").stdout
+
+
+def test_who_calls_a_command_wrongly_is_led_to_its_own_page() -> None:
+    words = ("act", "sign", "x", "--operator-key", "k", "-c", "gum")
+    assert "see `picket act sign --help`" in fails(*words, code=2)
+    assert "see `picket --help`" in fails("nosuch", code=2)
+
+
+def test_a_card_does_not_sign_and_an_unsigned_draft_is_not_submitted(
+    solo: Path, tmp_path: Path
+) -> None:
+    draft, card = tmp_path / "d", solo / "operator" / "here.card.toml"
+    draft.write_text('{"draft": "90", "signatures": {}}')
+    said = fails("act", "submit", str(draft), "-c", str(solo))
+    assert "nobody has signed this draft" in said
+    assert "picket act sign" in said
+    with pytest.raises(UserError, match="this is a card"):
+        read_draft(str(draft)).signed_by(str(card))
+
+
+def test_a_duration_that_cannot_be_is_refused_in_its_own_words() -> None:
+    assert duration_ms("1d", days_max=1) == 86_400_000
+    with pytest.raises(UserError, match=r"--for: `2d` must .* a day at most"):
+        duration_ms("2d", days_max=1)
+    for text in ("366d", "0m", "9" * 5_000 + "m"):
+        with pytest.raises(UserError, match="365 days at most"):
+            duration_ms(text)
+
+
+def test_a_node_without_founders_says_where_they_come_from(tmp_path: Path) -> None:
+    picket("init", str(tmp_path / "n"), "--name", "here")
+    said = fails("run", "-c", str(tmp_path / "n"))
+    assert "the founders' file is missing" in said
+    assert "picket founders" in said

@@ -22,6 +22,7 @@ from enforcement.decide.acts import (
 from enforcement.decide.appeals import Appeals
 from enforcement.decide.case import Conviction, Release, Voice
 from enforcement.decide.docket import Docket, Subjects
+from enforcement.decide.early import Early
 from enforcement.decide.rulings import Found, Ruling
 from gossip.errors import PeerError
 from gossip.ledger.appeals import read_retraction_untrusted
@@ -55,7 +56,6 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
 CONVICTED_MAX: Final = 65_536
-EARLY_MAX: Final = 1_024
 PROOF_LIFE_MS: Final = 7 * DAY_MS
 """As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
@@ -122,7 +122,7 @@ class Hearing:
     appeals: Appeals
     policies: dict[NodeId, tuple[UnixMs, bytes]] = attrs.field(init=False, factory=dict)
     recent: dict[bytes, Heard] = attrs.field(init=False, factory=dict)
-    _early: dict[NodeId, list[Entry]] = attrs.field(init=False, factory=dict)
+    _early: Early = attrs.field(init=False, factory=Early)
     """Reports about nodes that are no members yet."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
     _voided: dict[tuple[NodeId, Incarnation], int] = attrs.field(
@@ -140,7 +140,7 @@ class Hearing:
         Raises:
             PeerError: it claims what does not hold.
         """
-        if entry.number >= self._voided.get(entry.feed, entry.number + 1):
+        if self._is_void(entry):
             return Touched()
         match entry.kind:
             case EntryKind.REPORT:
@@ -170,7 +170,7 @@ class Hearing:
         if subject.id == entry.author:
             raise PeerError("a node reports itself")
         if subject.kind is SubjectKind.NODE and subject.id not in self.roster:
-            self._keep_early(NodeId(subject.id), entry)
+            self._early.keep(NodeId(subject.id), entry)
             raise PeerError("a report about a node that is no member")
         offence, voided = self._offence(report, entry.issued_at_ms)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
@@ -252,6 +252,10 @@ class Hearing:
         self._voided[feed] = number
         return self.docket.void(feed, number)
 
+    def _is_void(self, entry: Entry) -> bool:
+        """Whether it stands where its feed forked, or later."""
+        return entry.number >= self._voided.get(entry.feed, entry.number + 1)
+
     def _retraction(self, entry: Entry) -> Subjects:
         said = read_retraction_untrusted(entry.body)
         place = (entry.author, said.incarnation, said.number, said.index)
@@ -294,14 +298,11 @@ class Hearing:
     def _rejoined(self, node: NodeId) -> Touched:
         """Weigh again what a newcomer said; hear what was said of it too early."""
         touched = self.docket.rejoin(node, self.roster.shares_voice)
-        for entry in self._early.pop(node, ()) if node in self.roster else ():
-            with contextlib.suppress(PeerError):
-                touched |= self._report(entry)
+        for entry in self._early.take(node) if node in self.roster else ():
+            if not self._is_void(entry):
+                with contextlib.suppress(PeerError):
+                    touched |= self._report(entry)
         return Touched(touched, recount=True)
-
-    def _keep_early(self, node: NodeId, entry: Entry) -> None:
-        if sum(map(len, self._early.values())) < EARLY_MAX:
-            self._early.setdefault(node, []).append(entry)
 
     # --- operators ------------------------------------------------------------
 

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from enforcement.decide.acts import write_confirmation
 from enforcement.decide.case import Level
 from enforcement.decide.court import Court, Deny, Disbelieved
+from gossip.domains import Domain
 from gossip.errors import PeerError
-from gossip.ledger.entries import Entry, EntryKind
+from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
+from gossip.ledger.entries import Entry, EntryKind, ProofKind
+from gossip.ledger.equivocation import write_equivocation
 from gossip.membership.admittance import (
     SPONSORED_PER_DAY_MAX,
     Card,
@@ -23,6 +26,7 @@ from gossip.units import UnixMs
 from tests.support.courts import (
     AGENT,
     DAY,
+    INCARNATION,
     MINUTE,
     NAMES,
     ROSTER,
@@ -32,7 +36,7 @@ from tests.support.courts import (
     read_proof,
     subject,
 )
-from tests.support.members import NOW
+from tests.support.members import NOW, member
 
 GROWN = UnixMs(NOW + 9 * DAY)
 
@@ -69,6 +73,28 @@ def confirm(feeds: Feeds, name: str, at: int = NOW) -> Entry:
 def tell(judge: Court, entries: list[Entry], now: int) -> None:
     for entry in entries:
         judge.hear(entry, UnixMs(now))
+
+
+def fork(name: str) -> bytes:
+    """Proof that a founder signed two batches of one number, its feed's first."""
+    who = member(SUITE, name)
+
+    def batch(body: bytes) -> Batch:
+        draft = draft_batch(
+            cluster=ROSTER.cluster,
+            author=who.node,
+            incarnation=INCARNATION,
+            number=0,
+            previous=bytes(32),
+            issued_at_ms=NOW,
+            key=who.chain.key,
+            entries=[(200, body)],
+        )
+        return read_batch_untrusted(
+            draft.join(who.key.sign(draft.header, Domain.BATCH))
+        )
+
+    return write_equivocation(batch(b"x"), batch(b"y"), [who.chain])
 
 
 def test_a_newcomer_is_in_when_one_more_endorse_than_may_lie() -> None:
@@ -209,6 +235,40 @@ def test_what_was_said_of_a_newcomer_too_early_is_heard_once_it_is_in() -> None:
         assert isinstance(told, Disbelieved)
     tell(judge, admit(feeds, "gum"), NOW)
     assert judge.denial(subject("gum")) is not None
+
+
+def test_who_reports_invented_nodes_crowds_out_nobody_but_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("enforcement.decide.early.EARLY_MAX", 20)
+    feeds, judge = Feeds(), fresh_court()
+    for by in ("cedar", "elm"):
+        tell(judge, [feeds.accuse(by, subject("gum"), NOW - DAY)], NOW)
+    for n in range(100):
+        tell(judge, [feeds.accuse("birch", subject(f"ghost-{n}"), NOW)], NOW)
+    tell(judge, [feeds.accuse("birch", subject("hazel"), NOW)], NOW)
+    tell(judge, admit(feeds, "gum", NOW - 2 * MINUTE), NOW)
+    assert judge.standing(subject("gum"), UnixMs(NOW - DAY)).sum_micro == 1_800_000
+    tell(judge, admit(feeds, "ghost-0"), NOW)
+    assert judge.case(subject("ghost-0")) is None, "its own oldest words made room"
+    tell(judge, admit(feeds, "hazel"), NOW)
+    assert judge.case(subject("hazel")) is not None
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0), (2, 1, 0)])
+def test_what_a_forked_feed_said_too_early_is_void_as_well(
+    order: tuple[int, ...],
+) -> None:
+    feeds, judge = Feeds(), fresh_court()
+    admitted = admit(feeds, "gum")
+    early = feeds.accuse("birch", subject("gum"))
+    forked = feeds.accuse(
+        "ash", subject("birch"), proof=fork("birch"), kind=ProofKind.EQUIVOCATION
+    )
+    said = (admitted, [early], [forked])
+    for at in order:
+        tell(judge, said[at], NOW)
+    assert judge.standing(subject("gum"), NOW).sum_micro == 0
 
 
 @given(st.randoms(use_true_random=False))

@@ -253,7 +253,7 @@ class Intake:
             case Answer.ACCEPT:
                 return self._accept(arrival, now)
             case Answer.KNOWN:
-                follow: list[Effect] = [*self.sync.on_arrived(batch.feed, now)]
+                follow: list[Effect] = [*self.sync.on_known(batch.feed, now)]
                 self.tree.on_known(peer, batch.id)
                 if arrival.live:
                     follow += self.tree.on_duplicate(peer)
@@ -264,8 +264,7 @@ class Intake:
             case Answer.FORK:
                 follow = self._recall(batch)
             case Answer.IGNORE:
-                self.sync.on_ignored(batch.feed)
-                follow = []
+                follow = [*self.sync.on_ignored(peer, batch.feed, now)]
         fact = _FACTS[verdict.answer]
         return [Note(fact, peer, batch.author, verdict.why), *follow]
 
@@ -280,7 +279,7 @@ class Intake:
             # Spread first: what it says may close links, and all shall hear why.
             *self.tree.spread(batch, peer, now, live=arrival.live),
             *self.admit(batch),
-            *self.sync.on_arrived(batch.feed, now),
+            *self.sync.on_admitted(peer, batch, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
         if isinstance(batch.entries[0].said, Keys):

@@ -10,7 +10,7 @@
 
 At each new link and every `SYNC_MS` with one random peer, more often by those whom
 nobody brings anything. A feed is fetched
-from one peer at a time, a piece at a time; a peer that does not deliver loses
+from one peer at a time, a piece at a time; a peer that does not itself deliver loses
 the job to the next that offered. So a broken link resumes where it stopped, and
 what is missing crosses the wire once.
 """
@@ -46,6 +46,7 @@ class _Fetch:
     """One piece of a feed, asked of one peer."""
 
     peer: NodeId
+    first: int
     last: int
     deadline_ms: int
 
@@ -162,12 +163,17 @@ class Sync:
             sends.append(SendStored(peer, *wanted.feed, held.base, last))
         return sends
 
-    def on_ignored(self, feed: FeedId) -> None:
-        """We do not take a feed's batches now: it is not the peers' fault."""
-        self._fetches.pop(feed, None)
-        self._gaps.pop(feed, None)
-        for offers in self._peers.values():
-            offers.pop(feed, None)
+    def on_ignored(self, peer: NodeId, feed: FeedId, now: UnixMs) -> list[Send]:
+        """What a peer brought of a feed is not taken now, and that is no fault of its.
+
+        Only its own offer ends: its batch may be forged, and others' are not.
+        """
+        self._peers.get(peer, {}).pop(feed, None)
+        fetch = self._fetches.get(feed)
+        if fetch is None or fetch.peer != peer:
+            return []
+        del self._fetches[feed]
+        return self.pump(now)
 
     def vouched(self, feed: FeedId, number: int, needed: int) -> bool:
         """Whether so many linked peers offer a batch that we lack.
@@ -215,14 +221,25 @@ class Sync:
         offers[batch.feed] = max(offers.get(batch.feed, 0), batch.number)
         self._gaps.setdefault(batch.feed, now + (GAP_MS if wait else 0))
 
-    def on_arrived(self, feed: FeedId, now: UnixMs) -> list[Send]:
-        """A batch of ``feed`` arrived: go on with its fetch, or end it."""
-        fetch = self._fetches.get(feed)
+    def on_admitted(self, peer: NodeId, batch: Batch, now: UnixMs) -> list[Send]:
+        """A peer brought a batch that was new: go on with its feed's fetch, or end it.
+
+        Only what the peer that was asked brings of what it was asked for is its
+        merit, and a reason to wait on: else it could be silent for as long as the
+        feed's author speaks.
+        """
+        fetch = self._fetches.get(batch.feed)
         if fetch is None:
             return []
-        self._deliver.add(fetch.peer)
-        if self._next_number(feed) <= fetch.last:
+        if peer == fetch.peer and fetch.first <= batch.number <= fetch.last:
+            self._deliver.add(peer)
             fetch.deadline_ms = now + FETCH_MS
+        return self.on_known(batch.feed, now)
+
+    def on_known(self, feed: FeedId, now: UnixMs) -> list[Send]:
+        """A batch of ``feed`` came: end its fetch if nothing asked for is missing."""
+        fetch = self._fetches.get(feed)
+        if fetch is None or self._next_number(feed) <= fetch.last:
             return []
         del self._fetches[feed]
         return self.pump(now)
@@ -254,6 +271,8 @@ class Sync:
         for feed, fetch in list(self._fetches.items()):
             if fetch.deadline_ms <= now:
                 del self._fetches[feed]
+                if self._next_number(feed) > fetch.last:
+                    continue  # a checkpoint elsewhere let the feed begin later
                 self._peers[fetch.peer].pop(feed, None)
                 self._failed.append(fetch.peer)
         sends = self.pump(now)
@@ -288,7 +307,7 @@ class Sync:
                     del offers[feed]
                     continue
                 load[peer] = load.get(peer, 0) + 1
-                self._fetches[feed] = _Fetch(peer, piece[1], now + patience_ms)
+                self._fetches[feed] = _Fetch(peer, *piece, now + patience_ms)
                 sends.append(Send(peer, frames.want(feed, *piece)))
         return sends
 

@@ -71,7 +71,8 @@ def make_node(
     for name in (FILE_NAME, CARD):
         if (folder / name).exists():
             raise UserError(f"{folder / name}: exists already; choose another folder")
-    make_private_folder(folder)
+    _make_unversioned_folder(folder)
+    _make_unversioned_folder(folder / "keys")
     node = bear_node(folder, suite, now)
     addresses = new.advertise or tuple(a for a in new.listen if a[1])
     card = _toml(
@@ -96,7 +97,7 @@ def make_operator(folder: Path, name: str, suite: SuiteWithKeys) -> tuple[Path, 
     Raises:
         UserError: they exist already.
     """
-    make_private_folder(folder)
+    _make_unversioned_folder(folder)
     key, card = folder / f"{name}.key", folder / f"{name}.card.toml"
     seed = suite.generate_seed()
     public_key = suite.signing_key_from_seed(seed).public_key
@@ -106,6 +107,23 @@ def make_operator(folder: Path, name: str, suite: SuiteWithKeys) -> tuple[Path, 
     )
     write_new(card, text.encode())
     return key, card
+
+
+def _make_unversioned_folder(folder: Path) -> None:
+    """Make a private folder whose content git does not see, secrets above all.
+
+    What lies in a folder already is somebody's own, and git sees it as before.
+
+    Raises:
+        UserError: it cannot be made, or not looked into.
+    """
+    make_private_folder(folder)
+    try:
+        empty = not any(folder.iterdir())
+    except OSError as wrong:
+        raise UserError(f"{folder}: cannot look inside: {wrong.strerror}") from None
+    if empty:
+        write_new(folder / ".gitignore", b"*\n")
 
 
 def join_founders(

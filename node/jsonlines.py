@@ -73,5 +73,5 @@ def ask_many(
     except OSError as wrong:
         raise UserError(
             f"{path}: no daemon answers ({wrong.strerror or wrong}); start it with"
-            " `picket run`"
+            " `picket run`, or ask again in a moment if it is just starting"
         ) from None

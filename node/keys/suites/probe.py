@@ -4,15 +4,17 @@ Importing `oqs` without its library starts a download and ends the process, so
 every question is answered here first, on files and by `ctypes` alone.
 """
 
+import contextlib
 import ctypes
 import os
 import re
-import stat
 import sys
 from pathlib import Path
 from typing import Final
 
 import attrs
+
+from node.keys.suites.trust import foreign_hand, is_cut_short
 
 ENVIRONMENT: Final = "PICKET_LIBOQS"
 """Names the library, or a folder it is in or under; nothing else is tried then."""
@@ -51,7 +53,14 @@ class Missing:
 
 
 def find_liboqs(state_dir: Path | None = None) -> Found | Missing:
-    """Take the first library of `places`; a broken one ends the search."""
+    """Take the first library of `places`; a broken one ends the search. Never raises."""
+    try:
+        return _find(state_dir)
+    except OSError as error:
+        return Missing(f"liboqs cannot be examined: {error}; mend that path")
+
+
+def _find(state_dir: Path | None) -> Found | Missing:
     places_tried = places(state_dir)
     for path in places_tried:
         if path.is_file():
@@ -64,16 +73,22 @@ def find_liboqs(state_dir: Path | None = None) -> Found | Missing:
 
 
 def places(state_dir: Path | None = None) -> list[Path]:
-    """Where the library may lie, the most particular place first."""
+    """Where the library may lie, the most particular place first.
+
+    Raises:
+        OSError: a place cannot be looked at.
+    """
     named = os.environ.get(ENVIRONMENT)
     if named:
         path = Path(named).absolute()  # A bare name would be the linker's to find.
-        return [path] if path.suffix in {".so", ".dylib"} else _under(path)
+        is_library = path.is_file() or {".so", ".dylib"} & set(path.suffixes)
+        return [path] if is_library and not path.is_dir() else _under(path)
     paths = _under(_CHECKOUT)
     if state_dir is not None:
         paths += _under(state_dir.absolute() / "liboqs")
     own = os.environ.get("OQS_INSTALL_PATH")
-    paths += _under(Path(own).absolute() if own else Path.home() / "_oqs")
+    with contextlib.suppress(RuntimeError):  # Nobody's home.
+        paths += _under(Path(own).absolute() if own else Path.home() / "_oqs")
     return paths + [Path(folder) / _LIBRARY for folder in _SYSTEM]
 
 
@@ -82,8 +97,12 @@ def _under(folder: Path) -> list[Path]:
 
 
 def _examine(path: Path) -> Found | Missing:
-    if path.stat().st_mode & stat.S_IWOTH:
-        return Missing(f"{path} is writable by everybody: `chmod o-w` it", path)
+    others = foreign_hand(path)
+    if others:
+        return Missing(others, path)
+    if is_cut_short(path):
+        why = "the file is cut short: run `make liboqs`"
+        return Missing(f"{path} does not load as liboqs: {why}", path)
     lacking = _instructions_lacking(path)
     if lacking:
         return Missing(
@@ -122,9 +141,9 @@ def _instructions_lacking(path: Path) -> set[str]:
     note, here = path.with_name(path.name + ".cpu"), Path("/proc/cpuinfo")
     if not (note.is_file() and here.is_file()):
         return set()
-    with note.open() as file:
-        wanted = set(file.read(_CPU_BYTES_MAX).split())
-    for line in here.read_text().splitlines():
+    with note.open("rb") as file:
+        wanted = set(file.read(_CPU_BYTES_MAX).decode("ascii", "replace").split())
+    for line in here.read_text("utf-8", "replace").splitlines():
         if line.startswith(("flags", "Features")):
             return wanted - set(line.partition(":")[2].split())
     return set()

@@ -109,6 +109,71 @@ def test_a_library_that_anybody_may_change_is_not_loaded(
     assert "chmod o-w" in named(path, monkeypatch)
 
 
+@pytest.fixture
+def copied(liboqs_path: Path, tmp_path: Path) -> Path:
+    """A library that is loaded, before anybody tampers with it."""
+    path = tmp_path / "deep" / "liboqs.so"
+    path.parent.mkdir(mode=0o755)
+    shutil.copy(liboqs_path, path)
+    path.chmod(0o755)
+    return path
+
+
+def test_a_library_in_a_folder_that_anybody_may_change_is_not_loaded(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = tmp_path / "link.so"
+    linked.symlink_to(copied)
+    copied.parent.chmod(0o777)
+    for path in (copied, linked):
+        assert f"{copied.parent} is writable by everybody" in named(path, monkeypatch)
+    copied.parent.chmod(0o1777)
+    assert isinstance(find_liboqs(), Found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_library_that_is_somebody_elses_is_not_loaded(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owned in (copied, copied.parent):
+        os.chown(owned, 65534, 0)
+        assert f"{owned} belongs to user 65534" in named(copied, monkeypatch)
+        os.chown(owned, 0, 65534)
+        owned.chmod(0o775)
+        assert f"{owned} is writable by group 65534" in named(copied, monkeypatch)
+        owned.chmod(0o755)
+    assert isinstance(find_liboqs(), Found)
+
+
+@pytest.mark.parametrize("left", [40, 1_000, 300_000, -1])
+def test_a_library_that_is_cut_short_ends_no_process(copied: Path, left: int) -> None:
+    whole = copied.read_bytes()
+    copied.write_bytes(whole[:left])
+    code = LOAD.replace("load_suite()", "load_suite('auto')")
+    done = run_python(code, **{ENVIRONMENT: str(copied)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "openssl")
+
+
+def test_a_numbered_library_is_a_file_and_no_folder(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied.rename(copied.with_name("liboqs.so.5"))
+    monkeypatch.setenv(ENVIRONMENT, str(path))
+    found = find_liboqs()
+    assert isinstance(found, Found)
+    assert found.path == path
+
+
+def test_no_odd_path_or_note_stops_the_choice(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "File name too long" in named(copied / ("a" * 5_000), monkeypatch)
+    copied.with_name("liboqs.so.cpu").write_bytes(b"\xff\xfe")
+    assert "another processor" in named(copied, monkeypatch)
+    assert load_suite("auto").provider == "openssl"
+    assert not providers_report()[1].usable
+
+
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs /proc/cpuinfo")
 def test_a_library_built_for_another_processor_is_not_loaded(
     liboqs_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

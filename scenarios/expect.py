@@ -8,10 +8,12 @@
 
 NAME is a node, an agent (``agent-7``), a role and then any of its nodes, or
 (eventually) ``guilty``: whoever did something by then that others could see.
-"Never" is about any honest node; "eventually" about all that are up.
+"Never" is about any honest node; "eventually" about all that are up. What would be
+judged over nobody does not hold, but for ``any guilty``: whoever did, if anybody.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -30,6 +32,8 @@ from scenarios.figures import Figures
 
 AGREEMENTS: Final = ("ledgers agree", "standings agree", "deliver everything")
 GUILTY: Final = "guilty"
+ANY_GUILTY: Final = "any guilty"
+_AGENT: Final = re.compile(r"agent-[0-9]+")
 _VERBS: Final = {
     "never": ("quarantine", "deny"),
     "eventually": ("quarantine", "deny", "clear"),
@@ -51,9 +55,9 @@ def check_words(key: str, words: str, names: set[str]) -> str | None:
         also = "" if key == "never" else ", " + ", ".join(f"`{a}`" for a in AGREEMENTS)
         return f"`{words}` cannot be checked; say {known}{also}"
     roles = {n.rpartition("-")[0] for n in names}
-    if name in names or name in roles or name.startswith("agent-"):
+    if name in names or name in roles or _AGENT.fullmatch(name):
         return None
-    if name == GUILTY and key == "eventually":
+    if name in (GUILTY, ANY_GUILTY) and key == "eventually":
         return None
     return f"`{words}` is about nobody: there is no `{name}`"
 
@@ -84,7 +88,7 @@ class Expecting:
 
     def subjects(self, name: str) -> list[Subject]:
         """Whom an expectation is about."""
-        if name == GUILTY:
+        if name in (GUILTY, ANY_GUILTY):
             return list(self.figures.guilty_us)
         if name.startswith("agent-"):
             return [agent(name)]
@@ -144,21 +148,41 @@ class Expecting:
         """What of `eventually` does not hold now."""
         return [words for words in self.eventually if not self._holds(words)]
 
+    def failure(self, words: str, within_s: float) -> str:
+        """How one of the unmet failed, as a sentence."""
+        if not self._living():
+            return f"`{words}` is judged over nobody: no honest node is up"
+        if words not in AGREEMENTS and not self._pairs(words):
+            return f"`{words}` is judged over nobody: there was no such subject"
+        return f"`{words}` did not come true within {within_s:g} s"
+
     def _holds(self, words: str) -> bool:
-        living = [c for c in self.citizens if c.counts]
+        living = self._living()
+        if not living:
+            return False
         if words == "ledgers agree":
-            return len({_heads(c) for c in living}) <= 1
+            return len({_heads(c) for c in living}) == 1
         if words == "standings agree":
-            return len({_quarantined(c) for c in living}) <= 1
+            return len({_quarantined(c) for c in living}) == 1
         if words == "deliver everything":
-            return self.figures.summary(self.citizens)["delivered_percent"] == 100
+            return self.figures.summary(self.citizens).get("delivered_percent") == 100
         verb, _, name = words.partition(" ")
-        return all(
-            _TRUTHS[verb](court, subject)
-            for subject in self.subjects(name)
-            for court in (c.court for c in living if c.node != subject.id)
-            if court is not None
-        )
+        pairs = self._pairs(words)
+        if not pairs:
+            return name == ANY_GUILTY
+        return all(_TRUTHS[verb](court, subject) for subject, court in pairs)
+
+    def _living(self) -> list[Citizen]:
+        return [c for c in self.citizens if c.counts]
+
+    def _pairs(self, words: str) -> list[tuple[Subject, Court]]:
+        """Whom an expectation is about, and each court that is to judge them."""
+        return [
+            (subject, citizen.court)
+            for subject in self.subjects(words.partition(" ")[2])
+            for citizen in self._living()
+            if citizen.node != subject.id and citizen.court is not None
+        ]
 
 
 def _is_quarantined(court: Court, subject: Subject) -> bool:

@@ -31,7 +31,7 @@ BARS: Final[Mapping[str, tuple[str, bool]]] = {
     "delivered_percent": ("of what was said, held by honest nodes at the end", True),
     "cut_p50_ms": ("from a misdeed to an honest node refusing calls, median", False),
     "cut_p99_ms": ("the same, 99th percentile", False),
-    "cut_percent": ("of misdoers, refused by honest nodes at some time", True),
+    "cut_percent": ("of misdoers, refused by living honest nodes at some time", True),
     "false_quarantines": ("innocent subjects that any honest node put away", False),
     "innocents_denied": ("most innocents that one honest node denied at once", False),
     "settled_s": ("from the end of the story to all of `eventually`", False),
@@ -225,11 +225,8 @@ class Figures:
         living = [c for c in honest if c.is_up]
         self._count_denied()
         cut = list(self.cut_us.values())
-        due = sum(
-            1 for s in self.guilty_us for c in honest if c.is_up and s.id != c.node
-        )
+        due = [(s, c.index) for s in self.guilty_us for c in living if s.id != c.node]
         found = {
-            "delivered_percent": 100 * self._delivered(living),
             "false_quarantines": float(len(self.wronged)),
             "innocents_denied": float(self._most_denied),
             "bytes_per_node": sum(c.sent_bytes for c in honest) / max(1, len(honest)),
@@ -237,6 +234,9 @@ class Figures:
             "rejected": float(self.rejected),
             "forbidden_served": float(self._leaked),
         }
+        delivered = self._delivered(living)
+        if delivered is not None:
+            found["delivered_percent"] = 100 * delivered
         if self.reach_us:
             found["reach_p50_ms"] = percentile(self.reach_us, 0.5) / 1_000
             found["reach_p99_ms"] = percentile(self.reach_us, 0.99) / 1_000
@@ -246,20 +246,25 @@ class Figures:
             found["call_p50_ms"] = percentile(self._call_us, 0.5) / 1_000
             found["call_p99_ms"] = percentile(self._call_us, 0.99) / 1_000
         if due:
-            found["cut_percent"] = 100 * min(1.0, len(cut) / due)
+            found["cut_percent"] = (
+                100 * sum(pair in self.cut_us for pair in due) / len(due)
+            )
         if cut:
             found["cut_p50_ms"] = percentile(cut, 0.5) / 1_000
             found["cut_p99_ms"] = percentile(cut, 0.99) / 1_000
         return found
 
-    def _delivered(self, living: Sequence[Citizen]) -> float:
-        """The share of what honest nodes made durable that the living hold."""
+    def _delivered(self, living: Sequence[Citizen]) -> float | None:
+        """The share of what honest nodes made durable that the living hold.
+
+        None if nobody is left to hold it, or nothing was said.
+        """
         due = held = 0
         for citizen in living:
             for feed, count in self.published.items():
                 due += count
                 held += min(count, _held(citizen, feed))
-        return held / due if due else 1.0
+        return held / due if due else None
 
 
 def _held(citizen: Citizen, feed: FeedId) -> int:

@@ -96,7 +96,7 @@ def run(
     found = figures.summary(world.citizens) | (settled or {})
     if not failures:
         failures += [
-            f"`{words}` did not come true within {wanted.within_s:g} s"
+            expecting.failure(words, wanted.within_s)
             for words in (expecting.unmet() if settled is None else [])
         ]
         failures += missed(wanted.bars, found)

@@ -72,7 +72,7 @@ def _expected() -> Expectations:
             "ledgers agree",
             "standings agree",
             "deliver everything",
-            "quarantine guilty",
+            "quarantine any guilty",
         ),
         within_s=60.0,
         bars=(("false_quarantines", 0.0), ("forbidden_served", 0.0)),

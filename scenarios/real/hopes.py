@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from scenarios.demo.control import Line, NoAnswer
-from scenarios.expect import GUILTY, agent
+from scenarios.expect import ANY_GUILTY, GUILTY, agent
 from scenarios.real.nodes import Node
 from scenarios.real.seen import Seen
 
@@ -13,7 +13,7 @@ _AGENT: Final = "agent-"
 
 def subjects(name: str, seen: Seen) -> list[str]:
     """Whom an expectation is about, as reports name them."""
-    if name == GUILTY:
+    if name in (GUILTY, ANY_GUILTY):
         return [*seen.guilty_us]
     if name.startswith(_AGENT):
         return [str(agent(name))]
@@ -42,20 +42,25 @@ async def unmet(eventually: Sequence[str], seen: Seen) -> list[str]:
 def _holds(
     words: str, seen: Seen, living: Sequence[Node], rows: dict[str, list[Line]]
 ) -> bool:
+    if not living:
+        return False
     match words:
         case "ledgers agree":
-            return len({_heads(node) for node in living}) <= 1
+            return len({_heads(node) for node in living}) == 1
         case "standings agree":
-            return len({_quarantined(rows[node.name]) for node in living}) <= 1
+            return len({_quarantined(rows[node.name]) for node in living}) == 1
         case "deliver everything":
             return seen.delivered() == 1.0
     verb, _, name = words.partition(" ")
-    return all(
-        _is(verb, subject, rows[node.name])
+    pairs = [
+        (subject, rows[node.name])
         for subject in subjects(name, seen)
         for node in living
         if node.subject != subject
-    )
+    ]
+    if not pairs:  # what is judged over nobody does not hold
+        return name == ANY_GUILTY
+    return all(_is(verb, subject, told) for subject, told in pairs)
 
 
 def _is(verb: str, subject: str, rows: Sequence[Line]) -> bool:

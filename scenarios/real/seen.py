@@ -203,14 +203,17 @@ class Seen:
         """Those of them that are up."""
         return [node for node in self.honest_nodes() if node.is_up]
 
-    def delivered(self) -> float:
-        """The share of what honest nodes made durable that the living ones hold."""
+    def delivered(self) -> float | None:
+        """The share of what honest nodes made durable that the living ones hold.
+
+        None if nobody is left to hold it, or nothing was said.
+        """
         authors = {node.id for node in self.honest_nodes()}
         disks = {node.name: node.held().keys() for node in self.honest_nodes()}
         due = {key for held in disks.values() for key in held if key[0] in authors}
         living = self.living()
         if not due or not living:
-            return 1.0
+            return None
         held = sum(len(due & disks[node.name]) for node in living)
         return held / (len(due) * len(living))
 
@@ -235,7 +238,6 @@ class Seen:
             return sum(metrics.get(name, 0.0) for metrics in counted)
 
         found = {
-            "delivered_percent": 100 * self.delivered(),
             "false_quarantines": float(len(self._wronged)),
             "innocents_denied": float(self._most_denied),
             "bytes_per_node": total(_SENT) / max(1, len(honest)),
@@ -243,6 +245,9 @@ class Seen:
             / max(1.0, total(_BATCHES % "accepted")),
             "rejected": total(_BATCHES % "rejected"),
         }
+        delivered = self.delivered()
+        if delivered is not None:
+            found["delivered_percent"] = 100 * delivered
         reach = [
             at - born
             for key, born in self._born_us.items()
@@ -253,11 +258,12 @@ class Seen:
             found["reach_p50_ms"] = percentile(reach, 0.5) / 1_000
             found["reach_p99_ms"] = percentile(reach, 0.99) / 1_000
             found["reach_max_ms"] = max(reach) / 1_000
-        due = sum(
-            node.subject != subject and node.is_up
+        due = [
+            (subject, node.name)
             for subject in self.guilty_us
-            for node in honest
-        )
+            for node in self.living()
+            if node.subject != subject
+        ]
         if self._calls:
             found["served_percent"] = 100 * len(self._call_us) / self._calls
             found["call_p50_ms"] = percentile(self._call_us, 0.5) / 1_000
@@ -266,7 +272,9 @@ class Seen:
             found["forbidden_served"] = float(self._leaked)
         cut = list(self._cut_us.values())
         if due:
-            found["cut_percent"] = 100 * min(1.0, len(cut) / due)
+            found["cut_percent"] = (
+                100 * sum(pair in self._cut_us for pair in due) / len(due)
+            )
         if cut:
             found["cut_p50_ms"] = percentile(cut, 0.5) / 1_000
             found["cut_p99_ms"] = percentile(cut, 0.99) / 1_000

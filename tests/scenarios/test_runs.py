@@ -106,6 +106,80 @@ def test_more_liars_than_the_cluster_bears_are_believed_and_the_run_says_so() ->
     assert failure.startswith("never `")
 
 
+DEAD = """
+title = "everybody dies"
+length_s = 5
+[nodes]
+honest = 4
+[[story]]
+at_s = 1
+does = "report"
+who = "every honest"
+[[story]]
+at_s = 1
+does = "crash"
+who = "everybody"
+[expect]
+eventually = ["{hope}"]
+within_s = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "hope",
+    [
+        *("deliver everything", "ledgers agree", "standings agree"),
+        *("quarantine honest", "clear honest", "deny guilty", "quarantine any guilty"),
+    ],
+)
+def test_nothing_holds_among_the_dead(hope: str) -> None:
+    (failure,) = run(parse(DEAD.format(hope=hope), "dead"), 1).failures
+    assert failure == f"`{hope}` is judged over nobody: no honest node is up"
+
+
+def test_the_dead_hold_nothing() -> None:
+    text = DEAD.replace("[expect]\neventually", "[bars]\ndelivered_percent = 100\n#")
+    (failure,) = run(parse(text.replace("within_s", "#"), "dead"), 1).failures
+    assert failure.startswith("`delivered_percent` was not measured")
+
+
+def test_the_guilty_must_be_somebody_unless_any_will_do() -> None:
+    text = SMALL.replace("ledgers agree", "quarantine guilty")
+    (failure,) = run(parse(text, "small"), 1).failures
+    assert failure.startswith("`quarantine guilty` is judged over nobody")
+    text = SMALL.replace("ledgers agree", "quarantine any guilty")
+    assert run(parse(text, "small"), 1).passed
+
+
+def test_a_node_that_died_cannot_stand_in_for_one_that_never_cut() -> None:
+    """honest-3 cuts the attacker and dies; honest-4 never hears of it."""
+    text = """
+title = "one never cuts"
+length_s = 30
+[nodes]
+honest = 5
+attacker = 1
+[[story]]
+at_s = 3
+does = "partition"
+sides = [["honest-4"], ["the rest"]]
+for_s = 27
+[[story]]
+at_s = 5
+does = "offend"
+who = "attacker-0"
+seen_by = "honest-0"
+[[story]]
+at_s = 10
+does = "crash"
+who = "honest-3"
+[bars]
+cut_percent = 100
+"""
+    (failure,) = run(parse(text, "cut"), 1).failures
+    assert failure == "`cut_percent` is 75, and at least 100 was asked"
+
+
 def test_what_the_core_raises_ends_the_run_with_the_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

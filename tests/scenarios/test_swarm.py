@@ -101,7 +101,7 @@ Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
     [
         (plant_a_loud_voice, "never `"),
         (plant_blind_trust_in_proofs, "never `"),
-        (plant_deafness_to_forks, "`quarantine guilty` did not"),
+        (plant_deafness_to_forks, "`quarantine any guilty` did not"),
         (plant_lazy_reconciliation, "(agree|everything)` did not"),
         (plant_an_open_gate, "`forbidden_served` is"),
         (plant_a_silent_rotation, "(agree|everything)` did not"),

@@ -75,7 +75,8 @@ def make_node(
     _make_unversioned_folder(folder / "keys")
     node = bear_node(folder, suite, now)
     addresses = new.advertise or tuple(a for a in new.listen if a[1])
-    card = _toml(
+    asks = _toml("", sponsor=new.sponsor) + "\n" if new.sponsor else ""
+    card = asks + _toml(
         "[[node]]",
         name=new.name,
         id=node.hex(),

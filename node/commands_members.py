@@ -10,7 +10,7 @@ from enforcement.decide.acts import write_confirmation
 from gossip.errors import PeerError, UserError
 from gossip.ledger.entries import EntryKind
 from gossip.membership.admittance import Card, Waiting, read_card_untrusted, write_card
-from gossip.membership.founders import ActKind, Founder, parse_card
+from gossip.membership.founders import ActKind, Founder, parse_card, parse_sponsor
 from gossip.units import NodeId
 from node.commands_justice import Table, draft_answer
 from node.control import Args, text_arg
@@ -32,8 +32,10 @@ def member_commands() -> Table:
 
 async def _admit(daemon: "Daemon", args: Args) -> Json:
     """Sponsor a newcomer: endorse its card as the first."""
+    text = text_arg(args, "card")
     try:
-        member = parse_card(text_arg(args, "card"), "the card")
+        member = parse_card(text, "the card")
+        asked = parse_sponsor(text, "the card")
     except UserError as wrong:
         raise PeerError(str(wrong)) from None
     if member.servers:
@@ -41,6 +43,16 @@ async def _admit(daemon: "Daemon", args: Args) -> Json:
             "a newcomer provides no servers: make its card anew without `servers`, or"
             " put it into a new founders' file"
         )
+    me = daemon.roster.name(daemon.me)
+    if asked not in (None, me):
+        raise PeerError(
+            f"this card asks `{asked}` to be the sponsor, and this is `{me}`: run"
+            " `picket member admit` at that node"
+        )
+    newcomer = daemon.roster.newcomer(member.node)
+    done = newcomer is not None and newcomer.member == member
+    if newcomer is not None and (done or newcomer.sponsor != daemon.me):
+        raise PeerError(f"`{member.name}` {_tell_member(daemon, newcomer.sponsor)}")
     if daemon.roster.by_name(member.name) not in (None, member.node):
         raise PeerError(f"another member is called `{member.name}`")
     return await _say(daemon, Card(member=member, sponsor=daemon.me))
@@ -48,17 +60,23 @@ async def _admit(daemon: "Daemon", args: Args) -> Json:
 
 async def _endorse(daemon: "Daemon", args: Args) -> Json:
     """Endorse a newcomer whom another member sponsors."""
-    meant = text_arg(args, "name")
+    meant, sponsor = text_arg(args, "name"), text_arg(args, "sponsor", "")
     found = [
         w
         for w in daemon.roster.waiting()
         if w.card.member.name == meant or w.card.member.node.hex().startswith(meant)
+        if sponsor in ("", daemon.roster.name(w.card.sponsor))
     ]
     if not found:
         raise PeerError(_why_none(daemon, meant))
     if len(found) > 1:
-        ids = ", ".join(w.card.member.node.hex()[:16] for w in found)
-        raise PeerError(f"{len(found)} cards that wait are of `{meant}`; say {ids}")
+        which = ", ".join(
+            f"{w.card.member.node.hex()[:16]} of {daemon.roster.name(w.card.sponsor)}"
+            for w in found
+        )
+        raise PeerError(
+            f"{len(found)} cards wait: {which}; say the id, and --sponsor NAME"
+        )
     return await _say(daemon, found[0].card)
 
 
@@ -90,6 +108,7 @@ async def _say(daemon: "Daemon", card: Card) -> Json:
     return {
         "name": card.member.name,
         "node": node.hex(),
+        "sponsor": daemon.roster.name(card.sponsor),
         "is_member": daemon.roster.newcomer(node) is not None,
         "endorsed": len(waiting[0].endorsers) if waiting else None,
         "needed": daemon.roster.endorsements,

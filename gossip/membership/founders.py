@@ -111,11 +111,7 @@ def parse_founders(text: str, file: str) -> Founders:
     Raises:
         UserError: one sentence that says where it is wrong and what to do.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        raise UserError(f"{file}: not valid TOML: {wrong}") from wrong
-    return _Reader(file).founders(document)
+    return _Reader(file).founders(_document(text, file))
 
 
 def parse_card(text: str, file: str) -> Founder:
@@ -124,11 +120,26 @@ def parse_card(text: str, file: str) -> Founder:
     Raises:
         UserError: it is broken, or not the card of one node.
     """
+    return _Reader(file).card(_document(text, file))
+
+
+def parse_sponsor(text: str, file: str) -> str | None:
+    """Whom a card asks to bring its node in; None for a founder's card.
+
+    Raises:
+        UserError: as by `parse_card`.
+    """
+    document = _document(text, file)
+    _Reader(file).card(document)
+    sponsor = document.get("sponsor")
+    return None if sponsor is None else str(sponsor)
+
+
+def _document(text: str, file: str) -> Mapping[str, object]:
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as wrong:
         raise UserError(f"{file}: not valid TOML: {wrong}") from wrong
-    return _Reader(file).card(document)
 
 
 @attrs.frozen
@@ -171,7 +182,9 @@ class _Reader:
         )
 
     def card(self, document: Mapping[str, object]) -> Founder:
-        self._only(document, "the card", {"node"})
+        self._only(document, "the card", {"node", "sponsor"})
+        if "sponsor" in document:
+            self._name(document, "the card", "sponsor")
         tables = self._tables(document, "node")
         if len(tables) != 1:
             raise self._wrong("the card", "must be of one [[node]]")

@@ -63,20 +63,22 @@ def member_admit(card: str, config: str) -> None:
 
 
 @member.command("endorse")
-@click.argument("name")
+@click.argument("name", metavar="NAME|ID")
+@click.option("--sponsor", default="", help="Whose card, where several wait.")
 @config_option
-def member_endorse(name: str, config: str) -> None:
+def member_endorse(name: str, sponsor: str, config: str) -> None:
     """Endorse NAME, whom another member sponsors."""
-    _say(cast("Row", _ask(config, "member.endorse", {"name": name})))
+    args: Row = {"name": name, "sponsor": sponsor}
+    _say(cast("Row", _ask(config, "member.endorse", args)))
 
 
 def _say(answer: Row) -> None:
     if answer["is_member"]:
-        click.echo(f"{answer['name']} is a member")
+        click.echo(f"{answer['name']} is a member, sponsored by {answer['sponsor']}")
         return
     click.echo(
-        f"{answer['name']} is endorsed by {answer['endorsed']} of {answer['needed']};"
-        f" let others run `picket member endorse {answer['name']}`"
+        f"{answer['name']}, sponsored by {answer['sponsor']}, is endorsed by"
+        f" {answer['endorsed']} of {answer['needed']}; let others run `picket member endorse {answer['name']}`"
     )
 
 

@@ -41,12 +41,12 @@ def test_a_newcomer_is_sponsored_endorsed_heard_and_confirmed(tmp_path: Path) ->
 
         card = str(gum.home / "card.toml")
         done = picket("member", "admit", card, "-c", str(ash.home))
-        assert "gum is endorsed by 1 of 2" in done.stdout
+        assert "is endorsed by 1 of 2" in done.stdout
         until(lambda: row(birch, "gum"))
         listed = picket("member", "list", "-c", str(birch.home)).stdout
         assert "endorsed by ash: 1 of 2" in listed
         done = picket("member", "endorse", "gum", "-c", str(birch.home))
-        assert done.stdout == "gum is a member\n"
+        assert done.stdout == "gum is a member, sponsored by ash\n"
         made.wait_linked()
 
         picket("report", "elm", "--severity", "3", "-c", str(gum.home))

@@ -65,6 +65,8 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
             await nursery.start(daemon.run)
         for name, newcomer_daemon in (("gum", gum), ("hazel", hazel)):
             card = (tmp_path / name / birth.CARD).read_text()
+            with pytest.raises(PeerError, match=r"asks `d` .* and this is `a`"):
+                await tell(a, "member.admit", card=card)
             answer = await tell(d, "member.admit", card=card)
             assert isinstance(answer, dict)
             assert (answer["is_member"], answer["endorsed"]) == (False, 1)
@@ -89,6 +91,11 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         assert rows["gum"]["weight"] == 0, "it is on probation"
         with pytest.raises(PeerError, match="member already, sponsored by d"):
             await tell(b, "member.endorse", name="gum")
+        with pytest.raises(PeerError, match="member already, sponsored by d"):
+            await tell(d, "member.admit", card=card)
+        asks_b = card.replace('sponsor = "d"', 'sponsor = "b"')
+        with pytest.raises(PeerError, match="member already, sponsored by d"):
+            await tell(b, "member.admit", card=asks_b)
         with pytest.raises(PeerError, match="no card of `yew` waits here"):
             await tell(b, "member.endorse", name="yew")
         with pytest.raises(PeerError, match="is a founder"):
@@ -113,6 +120,24 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         await accuse(gum)
         await until(lambda: all(denying(n) == [AGENT] for n in everybody))
         assert (await members(d))["gum"]["confirmed_ms"]
+
+
+async def test_two_cards_of_one_newcomer_are_told_apart_by_their_sponsor(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b", "c", "d"])
+    newcomer(tmp_path, "gum", "a")
+    a, b, c = (daemon_of(homes[name]) for name in "abc")
+    async with running(a, b, c):
+        card = (tmp_path / "gum" / birth.CARD).read_text()
+        await tell(a, "member.admit", card=card)
+        await tell(b, "member.admit", card=card.replace('"a"', '"b"'))
+        await until(lambda: len(c.roster.waiting()) == 2)
+        with pytest.raises(PeerError, match=r"2 cards wait: .* say the id, and --spo"):
+            await tell(c, "member.endorse", name="gum")
+        answer = await tell(c, "member.endorse", name="gum", sponsor="a")
+        assert isinstance(answer, dict)
+        assert (answer["is_member"], answer["sponsor"]) == (True, "a")
 
 
 async def test_a_card_that_takes_a_name_or_provides_servers_is_refused(

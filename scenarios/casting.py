@@ -81,7 +81,7 @@ class Casting:
         if found["every"]:
             return group
         if found["share"]:
-            count = round(len(group) * float(found["share"]) / 100)
+            count = max(1, round(len(group) * float(found["share"]) / 100))
         else:
             count = int(found["count"])
         return self.rng.sample(group, min(count, len(group)))

@@ -90,7 +90,7 @@ def run_(
     if reduced:
         scenario = scenario.reduced()
     if nodes is not None:
-        scenario = scenario.resized(nodes)
+        scenario = _resized(name, scenario, nodes)
     if seed is None:
         seed = scenario.seeds[0]
     if real:
@@ -131,6 +131,17 @@ def run_(
     else:
         tell(scenario, verdict, replay, took)
     return 0 if verdict.passed else 1
+
+
+def _resized(name: str, scenario: Scenario, nodes: int) -> Scenario:
+    """The scenario with so many nodes, and no more."""
+    resized = scenario.resized(nodes)
+    if resized.size != nodes:
+        raise UserError(
+            f"`--nodes {nodes}`: {name} takes {resized.size} nodes at least, with all"
+            " that its roles and its story need"
+        )
+    return resized
 
 
 def _run_real(

@@ -237,6 +237,7 @@ class _StepReader:
             if key not in table:
                 raise table.wrong(None, f"`{does}` needs `{key}`")
         usual = Step(at_s=0.0, does=does)
+        self._witnessed()
         return Step(
             at_s=table.number("at_s", 0.0, 0.0, self.length_s),
             does=does,
@@ -262,6 +263,27 @@ class _StepReader:
             params=self._params(),
             forbidden=table.flag("forbidden", usual.forbidden),
         )
+
+    def _witnessed(self) -> None:
+        """Refuse a deed that nobody but who does it could see."""
+        if "seen_by" not in self.table:
+            return
+        who, seers = (
+            set().union(*map(self._possible, self._some(key)))
+            for key in ("who", "seen_by")
+        )
+        if len(seers) == 1 and seers <= who:
+            (one,) = seers
+            raise self.table.wrong("seen_by", f"`{one}` would be its own only witness")
+
+    def _possible(self, some: Some) -> set[str]:
+        """Names of all who may be meant."""
+        found = SOME.fullmatch(some.text)
+        assert found is not None, some
+        role = found["every"] or found["of"] or found["role"]
+        if role:
+            return {name for name in self.names if name.rpartition("-")[0] == role}
+        return self.names if found["all"] else {some.text}
 
     def _role(self, key: str, usual: str) -> str:
         role = self.table.text(key, usual)
@@ -296,6 +318,8 @@ class _StepReader:
 
     def _read(self, key: str, value: object, *, agents: bool) -> tuple[Some, ...]:
         texts = value if isinstance(value, list) else [value]
+        if not texts and key in self.table:
+            raise self.table.wrong(key, "names nobody")
         return tuple(self._one(key, text, agents=agents) for text in texts)
 
     def _one(self, key: str, text: object, *, agents: bool) -> Some:
@@ -307,8 +331,13 @@ class _StepReader:
                 " `30 % of honest` or `everybody`",
             )
         role = found["every"] or found["of"] or found["role"]
-        if role and not any(name.startswith(f"{role}-") for name in self.names):
+        there = sum(name.rpartition("-")[0] == role for name in self.names)
+        if role and not there:
             raise self.table.wrong(key, f"no node is of role `{role}`")
+        if found["count"] and not 1 <= int(found["count"]) <= there:
+            raise self.table.wrong(key, f"`{text}`: there are 1 to {there} to choose")
+        if found["share"] and not 0 < float(found["share"]) <= 100:
+            raise self.table.wrong(key, f"`{text}` is not a share, 0 to 100 %")
         is_agent = agents and text.startswith("agent-")
         if found["name"] and text not in self.names and not is_agent:
             raise self.table.wrong(key, f"there is no `{text}`")

@@ -109,7 +109,7 @@ class Some:
 SOME: Final = re.compile(
     r"(?P<all>everybody|the rest)"
     r"|every (?P<every>[a-z-]+)"
-    r"|(?P<share>[0-9.]+) ?% of (?P<of>[a-z-]+)"
+    r"|(?P<share>[0-9]+(?:\.[0-9]+)?) ?% of (?P<of>[a-z-]+)"
     r"|(?P<count>[0-9]+) (?P<role>[a-z-]+)"
     r"|(?P<name>[a-z-]+-[0-9]+)"
 )
@@ -213,7 +213,7 @@ class Scenario:
         """The same with ``size`` nodes, roles in proportion, at least one of each.
 
         Story and expectations keep meaning what they say, so every node they name
-        remains.
+        remains, and as many as they count.
         """
         named = self._named()
         scaled = {
@@ -242,4 +242,7 @@ class Scenario:
             role, _, number = word.rpartition("-")
             if role in roles and number.isdigit():
                 needed[role] = max(needed.get(role, 1), int(number) + 1)
+        for found in filter(None, map(SOME.fullmatch, words)):
+            if found["count"] and (role := found["role"]) in roles:
+                needed[role] = max(needed.get(role, 1), int(found["count"]))
         return needed

@@ -12,7 +12,9 @@ from typing import Final
 
 import attrs
 
+from gossip.errors import UserError
 from scenarios.evidence import HOSTILE_TOOL
+from scenarios.reading import parse
 from scenarios.run import run
 from scenarios.script import (
     Cluster,
@@ -23,6 +25,7 @@ from scenarios.script import (
     Some,
     Step,
 )
+from scenarios.writing import write_scenario
 
 _HOSTILE: Final = (
     *("liar", "attacker", "equivocator"),
@@ -255,6 +258,8 @@ def shrink(
         for simpler in _simpler(scenario):
             if tries >= tries_max:
                 return scenario
+            if not _reads(simpler):
+                continue
             tries += 1
             if judge(simpler, seed) == wanted:
                 scenario, changed = simpler, True
@@ -277,7 +282,7 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
             if r != role or n > 1
         )
         smaller = attrs.evolve(scenario, nodes=fewer)
-        if count and fewer and not _missing(smaller):
+        if count and fewer:
             yield smaller
     plain = NetworkPlan(delay=scenario.network.delay)
     if scenario.network != plain:
@@ -295,17 +300,10 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
             yield attrs.evolve(scenario, length_s=shorter)
 
 
-def _missing(scenario: Scenario) -> bool:
-    """Whether the story or the expectations name a node that is not there."""
-    names = {name for name, _ in scenario.names()}
-    roles = {role for role, _ in scenario.nodes}
-    told = [
-        some.text
-        for step in scenario.story
-        for group in (step.who, step.whom, step.seen_by, step.but, *step.sides)
-        for some in group
-    ]
-    expected = [w.partition(" ")[2] for w in scenario.expect.never]
-    return any(
-        text not in names and text.rpartition("-")[2].isdigit() for text in told
-    ) or any(name not in roles and "-" not in name for name in expected)
+def _reads(scenario: Scenario) -> bool:
+    """Whether it can be written down: it names only who is there, and in time."""
+    try:
+        parse(write_scenario(scenario), scenario.title)
+    except UserError:
+        return False
+    return True

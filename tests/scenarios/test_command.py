@@ -55,6 +55,12 @@ def test_json_is_one_object_and_repeats_but_for_the_wall_clock() -> None:
     assert re.fullmatch("[0-9a-f]{64}", first["trace_digest"])
 
 
+def test_a_size_that_the_story_does_not_fit_into_is_refused() -> None:
+    result = ask("run", "hospital", "--nodes", "3")
+    assert isinstance(result.exception, UserError)
+    assert "`--nodes 3`: hospital takes 13 nodes at least" in str(result.exception)
+
+
 def test_a_failure_says_so_exits_1_and_tells_how_to_replay_it(failing: str) -> None:
     result = ask("run", failing)
     assert result.return_value == 1

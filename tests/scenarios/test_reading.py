@@ -62,6 +62,19 @@ false_quarantines = 0
             '[network]\ncities = ["lab"]\nways_ms = { "lab rome" = 1 }\n[nodes]',
             "`lab rome` is not a pair of the cities",
         ),
+        ("quarantine agent-7", "quarantine agent-x", "there is no `agent-x`"),
+        ("quarantine agent-7", "quarantine guilty", "is about nobody"),
+        (
+            '"honest-0"',
+            '"0 honest"',
+            "line 10: story.1.who: `0 honest`: there are 1 to 4",
+        ),
+        ('"honest-0"', '"600 honest"', "`600 honest`: there are 1 to 4 to choose"),
+        ('"honest-0"', '"1.2.3 % of honest"', "line 10: story.1.who: `1.2.3 % of"),
+        ('"honest-0"', '"0 % of honest"', "`0 % of honest` is not a share"),
+        ('"honest-0"', '"101 % of honest"', "`101 % of honest` is not a share"),
+        ('"honest-0"', "[]", "line 10: story.1.who: names nobody"),
+        ('"honest-0"', '"every hon"', "no node is of role `hon`"),
         ("[nodes]", "[nods]", "line 4: nods: unknown key `nods`"),
         ("[nodes]", "nodes]", "not valid TOML"),
     ],
@@ -74,6 +87,41 @@ def test_a_mistake_is_told_with_line_and_key(
         parse(GOOD.replace(was, becomes, 1), "good.toml")
     assert str(told.value).startswith("good.toml: ")
     assert complaint in str(told.value)
+
+
+WITNESSED = """
+title = "witnessed"
+[nodes]
+honest = 4
+attacker = 1
+[[story]]
+at_s = 1
+does = "offend"
+who = "attacker-0"
+seen_by = "honest-0"
+"""
+
+
+@pytest.mark.parametrize(
+    "seers",
+    ["attacker-0", "every attacker", "1 attacker", "50 % of attacker"],
+)
+def test_nobody_is_its_own_only_witness(seers: str) -> None:
+    parse(WITNESSED, "x")
+    parse(WITNESSED.replace("honest-0", "everybody"), "x")
+    with pytest.raises(UserError, match=r"line 10: story.1.seen_by: `attacker-0` would"):
+        parse(WITNESSED.replace("honest-0", seers), "x")
+
+
+@pytest.mark.parametrize("seers", ["[]", '"0 honest"', '"5 honest"'])
+def test_witnesses_are_as_many_as_there_are_and_one_at_least(seers: str) -> None:
+    with pytest.raises(UserError, match=r"line 10: story.1.seen_by: "):
+        parse(WITNESSED.replace('"honest-0"', seers), "x")
+
+
+def test_what_a_story_counts_remains_in_other_sizes() -> None:
+    scenario = parse(WITNESSED.replace("honest-0", "4 honest"), "x")
+    assert dict(scenario.resized(2).nodes)["honest"] == 4
 
 
 def test_a_scenario_that_is_nowhere_is_told_in_one_sentence() -> None:

@@ -19,10 +19,12 @@ from gossip.spread.sync import Sync
 from gossip.suite import Suite
 from gossip.units import UnixMs
 from scenarios.evidence import ProofReader
+from scenarios.reading import parse
 from scenarios.run import run
 from scenarios.script import Scenario
 from scenarios.swarm import failure, random_scenario, shrink
 from scenarios.toy import ToySuite
+from scenarios.writing import write_scenario
 
 TRIES = 80
 
@@ -127,6 +129,12 @@ def test_a_failure_shrinks_to_what_it_takes() -> None:
     small = shrink(random_scenario(seed), seed, judge)
     assert [step.does for step in small.story] == ["crash"]
     assert small.size == max(3, 1 + int(small.story[0].who[0].text.split("-")[1]))
+
+
+def test_whatever_shrinks_can_be_read_again() -> None:
+    for seed in range(20):
+        small = shrink(random_scenario(seed), seed, lambda *_: "always")
+        assert parse(write_scenario(small), "small") == small
 
 
 def test_failures_that_read_alike_are_one_failure() -> None:

@@ -7,20 +7,24 @@ entries, in whatever order, has the same cases.
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import attrs
 
-from enforcement.decide.case import Case, Conviction, Release, Shares, Voice
+from enforcement.decide.case import Case, Conviction, Level, Release, Shares, Voice
 from enforcement.decide.rules import Census
 from enforcement.decide.weights import Weights, borne_out, silences
 from gossip.errors import PeerError
 from gossip.ledger.entries import Place, Subject, SubjectKind
-from gossip.units import NodeId
+from gossip.units import UNIX_MS_MAX, NodeId
 
 CASES_MAX: Final = 100_000
-CASES_PER_REPORTER_MAX: Final = 20_000
-"""What one reporter alone can make us open; proofs always find room."""
+"""Cases held open by words, shared among the members; as many again by proofs."""
+CASES_PER_REPORTER_MIN: Final = 32
+"""In however large a cluster; and all that words open which weigh nothing."""
+LOOKS_MAX: Final = 256
+"""So many cases that must stay are passed over in search of one that may go."""
 
 VOICES_MAX: Final = 131_072
 """Voices held in all cases together, some 60 MB, shared among the reporters. Who says
@@ -37,30 +41,37 @@ class Docket:
 
     census: Census
     weights: Weights = attrs.field(factory=Weights)
+    now_ms: int = attrs.field(init=False, default=0)
+    """By our clock: who is out now makes room for nobody."""
     cases: dict[Subject, Case] = attrs.field(init=False, factory=dict)
     _accused_by: dict[NodeId, Subjects] = attrs.field(init=False, factory=dict)
+    _open_by: dict[NodeId, Subjects] = attrs.field(init=False, factory=dict)
+    """Of those, who is no node; the one it spoke of last is the last."""
     _said: dict[NodeId, deque[Subject]] = attrs.field(init=False, factory=dict)
     """About whom each reporter spoke, voice by voice, as far as they are held."""
     _latest_ms: dict[NodeId, int] = attrs.field(init=False, factory=dict)
-    _proven: set[Subject] = attrs.field(init=False, factory=set)
+    _proven: Subjects = attrs.field(init=False, factory=dict)
 
     def voice(self, subject: Subject, voice: Voice) -> Subjects:
         """Somebody said something about a subject."""
         reporter = voice.reporter
-        self._count(reporter, subject)
+        touched = self._accuse(reporter, subject, bool(voice.weight_ppm))
         if voice.at_ms > self._latest_ms.get(reporter, -1):
             self._latest_ms[reporter] = voice.at_ms
         self._case(subject).hear(voice)
         self._make_room(reporter, subject)
-        touched = {subject: None}
-        if subject in self._proven:
-            touched |= self._bear_out(subject)
-        return touched
+        return touched | {subject: None} | self._bear_out(subject)
 
     def convict(self, subject: Subject, conviction: Conviction) -> Subjects:
-        """A proof names a subject."""
+        """A proof names a subject.
+
+        Nothing follows when more agents are out by proof than we can hold: the same
+        proof convicts their node.
+        """
+        if subject not in self._proven and not self._has_room_for_proof(subject):
+            return {}
         self._case(subject).hear(conviction)
-        self._proven.add(subject)
+        self._proven[subject] = None
         return {subject: None} | self._bear_out(subject) | self._silence(subject)
 
     def release(self, subject: Subject, release: Release) -> Subjects:
@@ -75,7 +86,7 @@ class Docket:
         touched: Subjects = {}
         for subject in subjects:
             if by is not None:
-                self._count(NodeId(by[0]), subject)
+                touched |= self._accuse(NodeId(by[0]), subject)
             self._case(subject).withdraw(place, by)
             touched |= {subject: None} | self._bear_out(subject)
             touched |= self._silence(subject)
@@ -146,13 +157,72 @@ class Docket:
                     touched[subject] = None
         return touched
 
-    def _count(self, reporter: NodeId, subject: Subject) -> None:
-        """Bound how many cases one member can make us open."""
-        accused = self._accused_by.setdefault(reporter, {})
-        if subject not in accused:
-            if len(accused) >= CASES_PER_REPORTER_MAX:
-                raise PeerError("it accuses more subjects than it can have seen")
-            accused[subject] = None
+    def _accuse(
+        self, reporter: NodeId, subject: Subject, weighs: bool = True
+    ) -> Subjects:
+        """Bound how many cases one member's words hold open; its own make room.
+
+        Of nodes there are no more than members. Each speaks in the order of its feed,
+        so what goes is the same wherever it is heard.
+        """
+        self._accused_by.setdefault(reporter, {})[subject] = None
+        if subject.kind is SubjectKind.NODE:
+            return {}
+        opened, touched = self._open_by.setdefault(reporter, {}), Subjects()
+        share = CASES_MAX // self.census.at(UNIX_MS_MAX).members if weighs else 0
+        if subject in opened:
+            del opened[subject]
+        elif len(opened) >= max(CASES_PER_REPORTER_MIN, share):
+            touched = self._give_up_one(reporter, opened, subject)
+        opened[subject] = None
+        return touched
+
+    def _give_up_one(
+        self, reporter: NodeId, opened: Subjects, instead: Subject
+    ) -> Subjects:
+        """Unhear what a reporter said of the one whom it accused first, and is not
+        out. What others said of it remains."""
+        accused = self._accused_by[reporter]
+        for subject in [*islice(opened, LOOKS_MAX)]:
+            del opened[subject]
+            case = self.cases.get(subject)
+            if case is not None and self._is_out(case):
+                opened[subject] = None
+                continue
+            del accused[subject]
+            if case is None:
+                return {}
+            case.forget(reporter, 0)
+            touched = {subject: None} | self._bear_out(subject)
+            if not case.remarks():
+                del self.cases[subject]
+                self._proven.pop(subject, None)
+            return touched
+        del accused[instead]
+        raise PeerError("it accuses more subjects than it can have seen")
+
+    def _has_room_for_proof(self, subject: Subject) -> bool:
+        """Whether a first proof can be held; whom none holds out any more makes room."""
+        if len(self._proven) < CASES_MAX or subject.kind is SubjectKind.NODE:
+            return True
+        for proven in [*islice(self._proven, LOOKS_MAX)]:
+            del self._proven[proven]
+            case = self.cases.get(proven)
+            if proven.kind is SubjectKind.NODE or (case and self._is_out(case)):
+                self._proven[proven] = None
+                continue
+            self._drop(proven)
+            return True
+        return False
+
+    def _is_out(self, case: Case) -> bool:
+        return case.standing(self.now_ms).level is Level.QUARANTINED
+
+    def _drop(self, subject: Subject) -> None:
+        self.cases.pop(subject, None)
+        self._proven.pop(subject, None)
+        for held in (*self._accused_by.values(), *self._open_by.values()):
+            held.pop(subject, None)
 
     def _make_room(self, reporter: NodeId, subject: Subject) -> None:
         """Bound how many voices of a reporter are held; a quarter goes at once, since
@@ -172,21 +242,5 @@ class Docket:
     def _case(self, subject: Subject) -> Case:
         case = self.cases.get(subject)
         if case is None:
-            if len(self.cases) >= CASES_MAX:
-                self._forget_one()
             case = self.cases[subject] = Case(subject, self.census)
         return case
-
-    def _forget_one(self) -> None:
-        """Make room: the oldest case in which nothing was ever proven, else the
-        oldest. Never a node's: there are no more of those than members, and whoever
-        fills the docket is one."""
-        others = [s for s in self.cases if s.kind is not SubjectKind.NODE]
-        idle = (s for s in others if s not in self._proven)
-        subject = next(idle, None) or next(iter(others), None)
-        if subject is None:
-            raise PeerError("more open cases than we can hold")
-        del self.cases[subject]
-        self._proven.discard(subject)
-        for accused in self._accused_by.values():
-            accused.pop(subject, None)

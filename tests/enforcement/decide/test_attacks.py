@@ -326,19 +326,23 @@ def test_an_ordinary_upgrade_convicts_nobody() -> None:
 # Weight of numbers
 
 
+def victim(name: str, number: int) -> Subject:
+    return Subject(SubjectKind.AGENT, (name.encode() + bytes([number])).ljust(32))
+
+
 def test_one_reporter_cannot_fill_the_docket_nor_keep_a_proof_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("enforcement.decide.docket.CASES_MAX", 50)
-    monkeypatch.setattr("enforcement.decide.docket.CASES_PER_REPORTER_MAX", 40)
+    monkeypatch.setattr("enforcement.decide.docket.CASES_MAX", 200)
     feeds, judge = Feeds(), court()
-    refused = 0
-    for name in ("birch", "cedar"):
-        for n in range(45):
-            victim = Subject(SubjectKind.AGENT, (name.encode() + bytes([n])).ljust(32))
-            told = judge.hear(feeds.accuse(name, victim), NOW)
-            refused += any(isinstance(r, Disbelieved) for r in told)
-    assert refused >= 5
+    for n in range(30):
+        judge.hear(feeds.accuse("cedar", victim("cedar", n)), NOW)
+    for n in range(90):
+        judge.hear(feeds.accuse("birch", victim("birch", n)), NOW)
+    for n in range(30):
+        assert judge.case(victim("cedar", n)) is not None, "others' remain"
+    held = [n for n in range(90) if judge.case(victim("birch", n))]
+    assert held == [*range(50, 90)], "its own first words make room"
     rulings = judge.hear(feeds.accuse("fir", AGENT, proof=b"p"), NOW)
     assert any(isinstance(r, Deny) for r in rulings)
 
@@ -353,6 +357,9 @@ def test_made_up_agents_cannot_keep_an_accomplices_proof_out(
         judge.hear(feeds.accuse("ash", victim, NOW + n, proof=b"@%d" % n), NOW)
     rulings = judge.hear(feeds.accuse("ash", subject("fir"), NOW, proof=b"f"), NOW)
     assert any(isinstance(r, Deny) and r.subject == subject("fir") for r in rulings)
+    first = Subject(SubjectKind.AGENT, bytes(32))
+    assert judge.denial(first) is not None, "nor let one go that is out"
+    assert len(judge.find("agent:")) == 39, "its node is out for all others"
 
 
 def test_a_thousand_proofs_about_one_agent_are_bounded_and_one_quarantine() -> None:

@@ -357,9 +357,8 @@ def test_a_convict_that_confesses_a_time_long_gone_gains_nothing(early_ms: int) 
 def test_retractions_of_what_was_never_said_open_no_more_cases_than_reports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(docket, "CASES_PER_REPORTER_MAX", 100)
+    monkeypatch.setattr(docket, "CASES_MAX", 500)
     judge = court()
-    refused = 0
     for n in range(150):
         said = Retraction(
             subject=Subject(SubjectKind.AGENT, n.to_bytes(32, "big")),
@@ -369,7 +368,6 @@ def test_retractions_of_what_was_never_said_open_no_more_cases_than_reports(
             reason="",
         )
         body = write_retraction(said)
-        ruled = judge.hear(entry("birch", EntryKind.RETRACTION, body, number=n), NOW)
-        refused += any(isinstance(r, Disbelieved) for r in ruled)
+        judge.hear(entry("birch", EntryKind.RETRACTION, body, number=n), NOW)
 
-    assert refused == 50
+    assert len(judge.find("agent:")) == 100

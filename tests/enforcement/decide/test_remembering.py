@@ -5,13 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement.decide import docket as dockets
-from enforcement.decide.case import Case, Voice
+from enforcement.decide.case import Case, Level, Voice
 from enforcement.decide.docket import Docket
 from enforcement.decide.rules import Census, Rules
 from gossip.ledger.entries import Subject, SubjectKind
-from gossip.units import NodeId
+from gossip.units import NodeId, UnixMs
+from tests.support.courts import Feeds, court
 
 NOW = 1_800_000_000_000
+AT = UnixMs(NOW)
 MOST = 200
 CHATTY, QUIET = NodeId(b"c" * 32), NodeId(b"q" * 32)
 
@@ -104,3 +106,56 @@ def test_forgetting_is_as_if_only_the_rest_had_been_said(
     for later in (41, 60, 600):
         at = NOW + 60_000 * later
         assert case.standing(at) == rest.standing(at)
+
+
+@pytest.mark.parametrize("kind", [SubjectKind.ARTEFACT, SubjectKind.SESSION])
+def test_no_flood_of_cases_lets_anything_go_that_voices_cut_off(
+    kind: SubjectKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the liars', nor one that they provoke an honest witness to."""
+    monkeypatch.setattr("enforcement.decide.docket.CASES_MAX", 50)
+    feeds, judge = Feeds(), court()
+    poisoned = Subject(kind, b"p" * 32)
+    for name in ("birch", "cedar", "elm"):
+        judge.hear(feeds.accuse(name, poisoned), AT)
+    before = judge.standing(poisoned, UnixMs(NOW + 1_000))
+    assert before.level is Level.QUARANTINED
+    for n in range(200):
+        for name in ("fir", "birch"):
+            judge.hear(
+                feeds.accuse(
+                    name, agent(n if name == "fir" else 1_000 + n), NOW - 1_000
+                ),
+                AT,
+            )
+    assert judge.standing(poisoned, UnixMs(NOW + 1_000)) == before
+    judge.tick(UnixMs(NOW + 1_000))
+    judge.hear(feeds.accuse("cedar", poisoned, NOW + 1_001), UnixMs(NOW + 1_001))
+    assert judge.denial(poisoned) is not None
+    assert len(judge.find("agent:")) <= 2 * 32
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2)])
+def test_floods_change_nothing_for_who_keeps_to_its_share(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dockets, "CASES_MAX", 100)
+    feeds, judge, quiet = Feeds(), court(), court()
+    said = [
+        [feeds.accuse(name, agent(first + n), NOW + n) for n in range(count)]
+        for name, first, count in (
+            ("birch", 0, 32),
+            ("cedar", 500, 90),
+            ("elm", 0, 20),
+            ("fir", 500, 70),
+        )
+    ]
+    for at in order:
+        for entry in said[at]:
+            judge.hear(entry, AT)
+    for entry in (*said[0], *said[2]):
+        quiet.hear(entry, AT)
+    now = UnixMs(NOW + 100)
+    for n in range(32):
+        assert judge.standing(agent(n), now) == quiet.standing(agent(n), now)
+        assert quiet.standing(agent(n), now).sum_micro > 0

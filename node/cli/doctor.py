@@ -54,9 +54,9 @@ class Finding:
 @json_option
 def doctor(config: str, as_json: bool) -> None:
     """Examine this machine, and the node if there is one here."""
-    findings = [*_machine(locate(config).parent), *_node(config)]
+    named, state = _chosen(config)
+    findings = [*_machine(named, state), *_node(config)]
     if as_json:
-        state = locate(config).parent
         say_json(
             {
                 "findings": [attrs.asdict(f) for f in findings],
@@ -64,7 +64,7 @@ def doctor(config: str, as_json: bool) -> None:
                     attrs.asdict(r) | {"path": str(r.path) if r.path else None}
                     for r in providers_report(state)
                 ],
-                "provider": load_suite("auto", state).provider,
+                "provider": _loaded(named, state),
             }
         )
     else:
@@ -74,7 +74,34 @@ def doctor(config: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _machine(state: Path) -> Iterator[Finding]:
+def _chosen(path: str) -> tuple[str, Path]:
+    """The provider that the node's configuration names, and its state folder."""
+    try:
+        config = load_config(locate(path))
+    except UserError:  # There is none, or `_node` says what is wrong with it.
+        return "auto", locate(path).parent
+    return config.provider, config.state
+
+
+def _loaded(named: str, state: Path) -> str | None:
+    try:
+        return load_suite(named, state).provider
+    except UserError:
+        return None
+
+
+def _provider(named: str, state: Path) -> Finding:
+    """What the daemon will compute with."""
+    try:
+        taken = load_suite(named, state).provider
+    except UserError as wrong:
+        return Finding("provider", BAD, str(wrong))
+    if named == "auto":
+        return Finding("provider", OK, f"auto takes {taken}")
+    return Finding("provider", OK, f"{taken}, as the configuration says")
+
+
+def _machine(named: str, state: Path) -> Iterator[Finding]:
     running = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
     yield Finding("python", BAD if old else OK, f"Python {running}")
@@ -86,7 +113,7 @@ def _machine(state: Path) -> Iterator[Finding]:
             yield Finding(report.name, OK, f"{report.version}{where}")
         else:
             yield Finding(report.name, NOTE, f"not usable: {report.why_not}")
-    yield Finding("provider", OK, f"auto takes {load_suite('auto', state).provider}")
+    yield _provider(named, state)
     try:
         yield Finding("libp2p", OK, f"py-libp2p {version('libp2p')}")
     except PackageNotFoundError:

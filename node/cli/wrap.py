@@ -64,7 +64,7 @@ def _alone(agent: str, server: str, config: str) -> NewGuard:
         Alone,
         server=server,
         policy=read_policy(read.policy) if read else Policy.load(starter_policy()),
-        suite=load_suite(read.provider if read else "auto"),
+        suite=load_suite(read.provider, read.state) if read else load_suite(),
         log=Log(read.log_level if read else "info"),
         rate=rates(read).get(server, DEFAULT_RATE) if read else DEFAULT_RATE,
     )

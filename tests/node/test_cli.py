@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from gossip.membership.founders import ActKind, parse_founders
+from node.cli import wrap
 from node.cli.doctor import tls_groups
 from node.config import load_config, load_founders
+from node.keys.suites import registry
+from node.keys.suites.openssl import OpensslSuite
+from node.keys.suites.registry import SuiteWithKeys
 from tests.support.daemons import ROOT, picket
 
 
@@ -297,6 +301,46 @@ def test_asking_does_not_import_what_only_the_daemon_needs(solo: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout == "[]\n"
+
+
+def test_doctor_says_which_provider_the_configuration_leads_to(
+    solo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PICKET_LIBOQS", str(solo / "nowhere"))
+    config = solo / "config.toml"
+    for named, verdict, code, taken in (
+        ("auto", "ok    provider     auto takes openssl", 0, "openssl"),
+        (
+            "openssl",
+            "ok    provider     openssl, as the configuration says",
+            0,
+            "openssl",
+        ),
+        ("liboqs", "bad   provider     crypto.provider is `liboqs`, but", 1, None),
+    ):
+        text = config.read_text().split("[crypto]")[0]
+        config.write_text(f'{text}\n[crypto]\nprovider = "{named}"\n')
+        done = picket("doctor", "-c", str(solo), check=False)
+        assert (done.returncode, verdict in done.stdout) == (code, True), done.stdout
+        told = picket("doctor", "--json", "-c", str(solo), check=False).stdout
+        assert json.loads(told)["provider"] == taken
+
+
+def test_a_wrap_alone_finds_liboqs_in_the_state_folder_as_the_daemon_does(
+    solo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Path | None]] = []
+
+    def load(provider: str = "auto", state_dir: Path | None = None) -> SuiteWithKeys:
+        asked.append((provider, state_dir))
+        return OpensslSuite()
+
+    monkeypatch.setattr(registry, "load_suite", load)
+    config = solo / "config.toml"
+    text = config.read_text().split("[crypto]")[0]
+    config.write_text(f'{text}\n[crypto]\nprovider = "liboqs"\n')
+    wrap._alone("me", "echo", str(solo))
+    assert asked == [("liboqs", load_config(config).state)]
 
 
 def test_doctor_says_whether_tls_can_be_post_quantum() -> None:

@@ -33,6 +33,7 @@ _SYSTEM: Final = (
 _VERSION_MIN: Final = (0, 13)  # The first to derive ML-KEM keys from a seed.
 _VERSION_BYTES_MAX: Final = 32
 _CPU_BYTES_MAX: Final = 4096
+_WORD_MAX: Final = 32
 
 
 @attrs.frozen
@@ -142,7 +143,8 @@ def _instructions_lacking(path: Path) -> set[str]:
     if not (note.is_file() and here.is_file()):
         return set()
     with note.open("rb") as file:
-        wanted = set(file.read(_CPU_BYTES_MAX).decode("ascii", "replace").split())
+        words = file.read(_CPU_BYTES_MAX).decode("ascii", "replace").split()
+    wanted = {word.encode("unicode_escape").decode()[:_WORD_MAX] for word in words}
     for line in here.read_text("utf-8", "replace").splitlines():
         if line.startswith(("flags", "Features")):
             return wanted - set(line.partition(":")[2].split())

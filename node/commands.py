@@ -26,9 +26,9 @@ from gossip.units import ID_BYTES
 from node.commands_audit import audit, audit_heads, audit_verify
 from node.commands_justice import find_subject, justice_commands
 from node.commands_members import member_commands
+from node.commands_policy import policy_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
-from node.policy_commands import policy_commands
 from node.standing import tell_status
 
 if TYPE_CHECKING:

@@ -34,7 +34,11 @@ _COMMANDS: Final = {
     "report": ("node.cli.ask", "report", "Say that somebody misbehaved."),
     "watch": ("node.cli.ask", "watch", "Tell what happens, as it happens."),
     "audit": ("node.cli.audit", "audit", "Show the latest decisions of this node."),
-    "quarantine": ("node.cli.ask", "quarantine", "List, explain, release, allow."),
+    "quarantine": (
+        "node.cli.quarantine",
+        "quarantine",
+        "List, explain, release, allow.",
+    ),
     "appeal": ("node.cli.mercy", "appeal", "Ask for another look, and answer."),
     "false-positive": ("node.cli.mercy", "false_positive", "Strike a report."),
     "stand-down": ("node.cli.mercy", "stand_down", "Suspend automatic quarantine."),

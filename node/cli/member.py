@@ -6,7 +6,7 @@ from typing import cast
 import click
 
 from node.cli.common import config_option, json_option, read_config, say_json, say_table
-from node.cli.mercy import check_signing, finish_act, signing_options
+from node.cli.signing import check_signing, finish_act, signing_options
 from node.cli.stamps import show_time
 from node.config import read_text
 from node.jsonlines import Json, ask

@@ -6,7 +6,7 @@ import pytest
 
 from gossip.errors import UserError
 from node.cli.act import read_draft
-from node.cli.mercy import duration_ms
+from node.cli.signing import duration_ms
 from tests.node.test_cli import fails
 from tests.support.daemons import picket
 

@@ -1,0 +1,101 @@
+"""`picket quarantine`: who is cut off, why, and how to let them go or be."""
+
+from typing import cast
+
+import click
+
+from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.signing import check_signing, duration_ms, finish_act, signing_options
+from node.cli.stamps import show_time
+from node.jsonlines import Json, ask
+
+Row = dict[str, Json]
+
+
+@click.group()
+def quarantine() -> None:
+    """Who is cut off, why, and how to let them go."""
+
+
+@quarantine.command("list")
+@config_option
+@json_option
+def quarantine_list(config: str, as_json: bool) -> None:
+    """List everybody who is not clear."""
+    rows = cast("list[Row]", _ask(config, "quarantine.list"))
+    if as_json:
+        say_json(cast("Json", rows))
+        return
+    if not rows:
+        click.echo("everybody is clear")
+        return
+    say_table(
+        "standings",
+        ["subject", "name", "standing", "by", "until", "enforced"],
+        [
+            [
+                str(r["subject"]),
+                str(r["name"]),
+                str(r["standing"]),
+                str(r["basis"] or "-"),
+                show_time(r["until_ms"]) if r["until_ms"] else "-",
+                "yes" if r["enforced"] else "no",
+            ]
+            for r in rows
+        ],
+    )
+
+
+@quarantine.command("why")
+@click.argument("subject")
+@config_option
+@json_option
+def quarantine_why(subject: str, config: str, as_json: bool) -> None:
+    """Tell who said what about SUBJECT, and what it weighs."""
+    answer = cast("Row", _ask(config, "quarantine.why", {"subject": subject}))
+    if as_json:
+        say_json(answer["facts"])
+        return
+    for sentence in cast("list[str]", answer["sentences"]):
+        click.echo(sentence)
+
+
+@quarantine.command("release")
+@click.argument("subject")
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def quarantine_release(
+    subject: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
+) -> None:
+    """Let SUBJECT go, by as many operators as the founders' file asks for."""
+    check_signing(keys, draft)
+    args: Row = {"subject": subject, "reason": reason}
+    answer = cast("Row", _ask(config, "release.draft", args))
+    finish_act(answer, keys, draft, config)
+    for note in cast("list[str]", answer["notes"]):
+        click.echo(note)
+
+
+@quarantine.command("allow")
+@click.argument("subject")
+@click.option("--for", "lasts", default="1d", show_default=True)
+@click.option("--reason", required=True, help="For everybody to read.")
+@signing_options
+@config_option
+def quarantine_allow(
+    subject: str,
+    lasts: str,
+    reason: str,
+    keys: tuple[str, ...],
+    draft: str | None,
+    config: str,
+) -> None:
+    """Enforce nothing against SUBJECT for a while, whatever is decided."""
+    check_signing(keys, draft)
+    args: Row = {"subject": subject, "for_ms": duration_ms(lasts), "reason": reason}
+    finish_act(cast("Row", _ask(config, "allow.draft", args)), keys, draft, config)
+
+
+def _ask(config: str, do: str, args: Row | None = None) -> Json:
+    return ask(read_config(config).control_socket, do, args)

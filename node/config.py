@@ -180,7 +180,7 @@ def locate(path: str) -> Path:
     return given / FILE_NAME if given.is_dir() else given
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str, advice: str = "") -> str:
     """Read a small text file that a person is responsible for.
 
     Raises:
@@ -193,7 +193,7 @@ def read_text(path: Path, what: str) -> str:
             raise UserError(f"{path}: {what} is larger than {_SIZE_BYTES_MAX} bytes")
         return data.decode()
     except FileNotFoundError:
-        raise UserError(f"{path}: {what} is missing") from None
+        raise UserError(f"{path}: {what} is missing{advice}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: {what} is not UTF-8 text") from None
     except OSError as wrong:
@@ -262,12 +262,8 @@ def load_founders(config: Config) -> Founders:
     Raises:
         UserError: missing, broken, or this node is not in it by its name.
     """
-    if not config.founders_file.exists():
-        raise UserError(
-            f"{config.founders_file}: the founders' file is missing; whoever runs"
-            " `picket founders` with the cards of all nodes hands it to each"
-        )
-    text = read_text(config.founders_file, "the founders' file")
+    advice = "; `picket founders` makes it of all nodes' cards"
+    text = read_text(config.founders_file, "the founders' file", advice)
     founders = parse_founders(text, str(config.founders_file))
     if config.name in {node.name for node in founders.nodes}:
         return founders

@@ -216,12 +216,7 @@ class Engine:
             return [Send(peer, frames.full())]
         grafts = self._tree.link_up(peer)
         asks = [Send(peer, frames.ask())] if self._opening.asking else []
-        return [
-            *asks,
-            *grafts,
-            *self._sync.link_up(peer, now),
-            *self._intake.unpark(now),
-        ]
+        return [*asks, *grafts, *self._sync.link_up(peer, now)]
 
     def _part_with(self, peer: NodeId, now: UnixMs) -> list[Effect]:
         self.clocks.forget(peer)

@@ -4,7 +4,7 @@
 
     read ─▶ examine ─▶ verify ─▶ accept ─▶ Store, spread, Admitted
               │           │
-              ├─ its key is unknown: park it, fetch the beginning of its feed
+              ├─ its key is not announced: park it, fetch its feed's beginning
               ├─ over its author's budget: let it wait
               ├─ known: the link may be pruned
               └─ a fork: recall the other side, tell everybody
@@ -54,7 +54,6 @@ from gossip.ledger.equivocation import (
     write_equivocation,
 )
 from gossip.ledger.feed import Ledger, Place
-from gossip.membership.identity import read_chain_untrusted
 from gossip.membership.roster import Roster
 from gossip.spread.plumtree import Plumtree
 from gossip.spread.sync import Sync
@@ -186,9 +185,7 @@ class Intake:
             PeerError: the disk holds something else.
         """
         batch = read_batch_untrusted(encoded)
-        keys = batch.entries[0].said
-        if isinstance(keys, Keys) and batch.author in self.roster:
-            self.roster.learn(read_chain_untrusted(keys.chain, self.suite))
+        self._admission.introduce(batch)
         # Too far: what a checkpoint lets begin there is stored behind it.
         if self.ledger.place(batch) not in (Place.NEW, Place.TOO_FAR):
             return []
@@ -199,6 +196,7 @@ class Intake:
         """Hand on what a batch says, after freezing what it proves forked, and
         forgetting what it says may go."""
         effects: list[Effect] = []
+        self._admission.introduce(batch)
         for entry in batch.entries:
             if isinstance(entry.said, Report):
                 self._freeze_if_forked(entry.said.evidence)
@@ -234,6 +232,9 @@ class Intake:
                 self._delayed[due, batch.id] = arrival
             return [Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)]
         arrival.claim = found
+        if isinstance(batch.entries[0].said, Keys):
+            # What comes right behind it may be signed by the key it announces.
+            return self._conclude([arrival], self.suite.verify_many((found,)), now)
         self._examined.append(arrival)
         return []
 
@@ -307,7 +308,7 @@ class Intake:
         effects: list[Effect] = []
         for arrival in list(self._parked.values()):
             batch = arrival.batch
-            if self.roster.chain(batch.author, batch.key) is not None:
+            if self.roster.announced(batch.author, batch.key) is not None:
                 del self._parked[batch.id]
                 effects += self._examine(arrival, now)
         return effects + self.verify(now)
@@ -315,8 +316,12 @@ class Intake:
     def _park(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
         if len(self._parked) >= limits.PARKED_BATCHES_MAX:
             self._parked.pop(next(iter(self._parked)))
-        self._parked[arrival.batch.id] = arrival
-        self.sync.on_early(arrival.peer, arrival.batch, now, wait=False)
+        peer, batch = arrival.peer, arrival.batch
+        self._parked[batch.id] = arrival
+        if self.sync.asked(peer, batch):
+            # It did deliver; that we lack the key's announcement is not its fault.
+            return [*self.sync.on_ignored(peer, batch.feed, now)]
+        self.sync.on_early(peer, batch, now, wait=False)
         return [*self.sync.pump(now)]
 
     # --- forks ----------------------------------------------------------------

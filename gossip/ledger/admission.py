@@ -30,7 +30,7 @@ class Answer(Enum):
     IGNORE = auto()
     REJECT = auto()
     PARK = auto()
-    """Its key is not known yet: keep it aside and fetch the feed's beginning."""
+    """Its key is not announced yet: keep it aside and fetch the feed's beginning."""
     FORK = auto()
     """Properly signed, and contradicts what its author signed before."""
 
@@ -65,8 +65,8 @@ class Admission:
                 that one that leaked after its life cannot speak.
 
         Changes nothing, but for a chain that the batch itself introduces: once
-        that verified the roster learns it, since it is true whatever becomes of
-        the batch.
+        that verified the roster has seen it. Other batches may be signed with it
+        once this one is held; see `introduce`.
         """
         if batch.cluster != self.roster.cluster:
             return Verdict(Answer.REJECT, "a batch of another cluster")
@@ -89,9 +89,10 @@ class Admission:
         except PeerError as wrong:
             return Verdict(Answer.REJECT, str(wrong))
         if chain is None:
-            return Verdict(Answer.PARK, "signed by a key not seen yet")
+            return Verdict(Answer.PARK, "signed by a key not announced yet")
         if not chain.covers(batch.issued_at_ms):
-            return Verdict(Answer.REJECT, "signed outside its key's life")
+            # The carrier may have seen another chain of the key, and a longer life.
+            return Verdict(Answer.IGNORE, "signed outside its key's life")
         if live and self.is_late(batch, now):
             return Verdict(Answer.IGNORE, "news, signed by a key whose life is over")
         return Claim(chain.operational, batch.header, batch.signature, Domain.BATCH)
@@ -101,8 +102,21 @@ class Admission:
 
         Then its signature alone says no more that its author was the one who signed.
         """
-        chain = self.roster.chain(batch.author, batch.key)
+        try:
+            chain = self._chain(batch)
+        except PeerError:
+            return True
         return chain is None or now > chain.not_after_ms + limits.FUTURE_MS_MAX
+
+    def introduce(self, batch: Batch) -> None:
+        """We hold a batch: what it says its author may sign with is announced.
+
+        Raises:
+            PeerError: its chain does not verify.
+        """
+        keys = batch.entries[0].said
+        if isinstance(keys, Keys) and batch.author in self.roster:
+            self.roster.announce(self._introduced(batch, keys))
 
     def conclude(self, batch: Batch, verified: bool) -> Verdict:
         """The verdict once the signature was checked.
@@ -121,13 +135,19 @@ class Admission:
         return Verdict(Answer.IGNORE, _IGNORED[place])
 
     def _chain(self, batch: Batch) -> Chain | None:
-        """The chain of the key that signed, from the roster or the batch itself."""
-        known = self.roster.chain(batch.author, batch.key)
-        if known is not None:
-            return known
+        """The chain of the key that signed: what the author's feeds announced, and
+        what the batch itself does."""
+        known = self.roster.announced(batch.author, batch.key)
         keys = batch.entries[0].said
         if not isinstance(keys, Keys):
-            return None
+            return known
+        chain = self._introduced(batch, keys)
+        return chain if known is None else known.joined(chain)
+
+    def _introduced(self, batch: Batch, keys: Keys) -> Chain:
+        seen = self.roster.chain(batch.author, batch.key)
+        if seen is not None and seen.encoded == keys.chain:
+            return seen
         chain = read_chain_untrusted(keys.chain, self.suite)
         if chain.node != batch.author or chain.key != batch.key:
             raise PeerError("a batch that introduces somebody else's key")

@@ -75,6 +75,12 @@ class Chain:
         """Whether the operational key may have signed something at ``at_ms``."""
         return self.not_before_ms - slack_ms <= at_ms <= self.not_after_ms
 
+    def joined(self, other: "Chain") -> "Chain":
+        """The life that two chains of one key give it together, in any order."""
+        longer = max(self, other, key=lambda c: (c.not_after_ms, c.encoded))
+        begin = min(self.not_before_ms, other.not_before_ms)
+        return attrs.evolve(longer, not_before_ms=begin)
+
 
 def certify(
     issuer: SigningKey,

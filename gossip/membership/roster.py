@@ -23,7 +23,12 @@ _KEYS_PER_NODE_MAX = 64
 
 @attrs.define
 class Roster:
-    """Members by id, and every operational key seen for each."""
+    """Members by id, and every operational key seen for each.
+
+    What a key signed in feeds counts once its author's feeds announced it, since
+    only then can everybody check it. A key that somebody showed us alone, at the
+    begin of a link, serves that link.
+    """
 
     founders: Founders
     cluster: ClusterId = attrs.field(init=False, repr=bytes.hex)
@@ -34,6 +39,7 @@ class Roster:
     _names: dict[str, NodeId] = attrs.field(init=False)
     _providers: dict[str, NodeId] = attrs.field(init=False)
     _chains: dict[NodeId, dict[KeyId, Chain]] = attrs.field(init=False, factory=dict)
+    _announced: dict[NodeId, dict[KeyId, Chain]] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.cluster = self.founders.cluster
@@ -68,7 +74,7 @@ class Roster:
         Shares what never changes, so that many nodes fit into one simulation.
         """
         other = copy.copy(self)
-        other._chains = {}
+        other._chains, other._announced = {}, {}
         other._shared = True
         other.groups = copy.copy(self.groups)  # a handle that views hold on to
         return other
@@ -229,16 +235,30 @@ class Roster:
         """
         self.member(chain.node)
         chains = self._chains.setdefault(chain.node, {})
-        if chain.key in chains:
-            return
-        if len(chains) >= _KEYS_PER_NODE_MAX:
-            oldest = min(chains.values(), key=lambda c: (c.not_after_ms, c.key))
-            del chains[oldest.key]
-        chains[chain.key] = chain
+        if chain.key not in chains:
+            _keep(chains, chain)
+
+    def announce(self, chain: Chain) -> None:
+        """Remember a verified chain that a batch which we hold announced.
+
+        Of two chains with one key each node hears another one first: what counts is
+        the life that they give it together, and so the same everywhere.
+
+        Raises:
+            PeerError: the chain is not a member's.
+        """
+        self.learn(chain)
+        announced = self._announced.setdefault(chain.node, {})
+        known = announced.get(chain.key)
+        _keep(announced, chain if known is None else known.joined(chain))
+
+    def announced(self, node: NodeId, key: KeyId) -> Chain | None:
+        """The chain of a key that the node's feeds announced, if they did."""
+        return self._announced.get(node, {}).get(key)
 
     def chain(self, node: NodeId, key: KeyId) -> Chain | None:
-        """The chain of one of the node's operational keys, if it was seen."""
-        return self._chains.get(node, {}).get(key)
+        """The chain of one of the node's operational keys, if it was seen at all."""
+        return self.announced(node, key) or self._chains.get(node, {}).get(key)
 
     def newest(self, node: NodeId) -> Chain | None:
         """The node's chain that lasts longest, if any was seen."""
@@ -246,3 +266,11 @@ class Roster:
         if not chains:
             return None
         return max(chains.values(), key=lambda c: (c.not_after_ms, c.key))
+
+
+def _keep(chains: dict[KeyId, Chain], chain: Chain) -> None:
+    """The key that is over first makes room."""
+    if chain.key not in chains and len(chains) >= _KEYS_PER_NODE_MAX:
+        oldest = min(chains.values(), key=lambda c: (c.not_after_ms, c.key))
+        del chains[oldest.key]
+    chains[chain.key] = chain

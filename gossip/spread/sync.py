@@ -231,10 +231,19 @@ class Sync:
         fetch = self._fetches.get(batch.feed)
         if fetch is None:
             return []
-        if peer == fetch.peer and fetch.first <= batch.number <= fetch.last:
+        if self.asked(peer, batch):
             self._deliver.add(peer)
             fetch.deadline_ms = now + FETCH_MS
         return self.on_known(batch.feed, now)
+
+    def asked(self, peer: NodeId, batch: Batch) -> bool:
+        """Whether the batch is what this peer was asked for last."""
+        fetch = self._fetches.get(batch.feed)
+        return (
+            fetch is not None
+            and fetch.peer == peer
+            and fetch.first <= batch.number <= fetch.last
+        )
 
     def on_known(self, feed: FeedId, now: UnixMs) -> list[Send]:
         """A batch of ``feed`` came: end its fetch if nothing asked for is missing."""

@@ -6,14 +6,17 @@ while the good version, which has another digest, goes on.
 """
 
 import base64
-import binascii
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from enforcement.mcp.strictjson import Json
 
 BLOCKS_MAX: Final = 4_096
+
+_NO_DIGIT: Final = re.compile(r"[^A-Za-z0-9+/]")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def contents(result: Json) -> Iterator[bytes]:
@@ -61,7 +64,14 @@ def _of_text(text: str) -> Iterator[bytes]:
 
 
 def _of_base64(encoded: str) -> Iterator[bytes]:
-    try:
-        yield hashlib.sha256(base64.b64decode(encoded, validate=True)).digest()
-    except (binascii.Error, ValueError):
-        return
+    """As anybody may decode it: clients skip what is no digit (line breaks), read the
+    URL-safe digits or skip them too, end at the padding or do without."""
+    forms: dict[str, None] = {}
+    for text in (encoded, encoded.partition("=")[0]):
+        forms[_NO_DIGIT.sub("", text.translate(_URL_SAFE))] = None
+        forms[_NO_DIGIT.sub("", text)] = None
+    for digits in forms:
+        whole = digits[: len(digits) - (len(digits) % 4 == 1)]
+        if whole:
+            data = base64.b64decode(whole + "=" * (-len(whole) % 4))
+            yield hashlib.sha256(data).digest()

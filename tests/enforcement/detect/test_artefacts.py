@@ -115,6 +115,34 @@ def test_a_poisoned_update_is_handed_to_no_server(
     assert of(effects, ToServer)
 
 
+def disguised(data: bytes) -> dict[str, str]:
+    """The same bytes as lenient clients read them."""
+    whole = base64.b64encode(data).decode()
+    return {
+        "in lines": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "URL-safe": base64.urlsafe_b64encode(data).decode(),
+        "unpadded": whole.rstrip("="),
+        "URL-safe, unpadded": base64.urlsafe_b64encode(data).decode().rstrip("="),
+        "with what Python skips": "-".join(whole),
+        "with what all skip": " ".join(whole),
+        "with more after its end": whole + "AAAA",
+    }
+
+
+@pytest.mark.parametrize("how", disguised(b"x"))
+@pytest.mark.parametrize("length", [58, 59])
+def test_a_poisoned_blob_in_another_spelling_goes_nowhere_either(
+    town: Town, clerk: Agent, how: str, length: int
+) -> None:
+    poison = (b"\xfb\xff\xfe?>" * 12)[:length]
+    name = hashlib.sha256(poison).digest()
+    spelt = disguised(poison)[how]
+    reader = reading(town, clerk, {Subject(SubjectKind.ARTEFACT, name)})
+    block: dict[str, Json] = {"uri": "file:///model", "blob": spelt}
+    assert told(ask(reader, {"contents": [block]}))["reason"] == "quarantined"
+    assert name in parameters({"file": "data:x/y;base64," + spelt})
+
+
 def test_a_text_is_named_as_sha256sum_names_its_file(town: Town, clerk: Agent) -> None:
     name = hashlib.sha256("grüße\n".encode()).digest()
     reader = reading(town, clerk, {Subject(SubjectKind.ARTEFACT, name)})

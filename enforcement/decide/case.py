@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from enforcement.decide.deeds import Deeds
 from enforcement.decide.remarks import HALF_LIFE_MS as HALF_LIFE_MS
 from enforcement.decide.remarks import HALF_LIFE_S
 from enforcement.decide.remarks import Basis as Basis
@@ -31,14 +32,13 @@ from enforcement.decide.remarks import Standing as Standing
 from enforcement.decide.remarks import Voice as Voice
 from enforcement.decide.rules import Census, Rules
 from enforcement.decide.tally import Tally
-from enforcement.decide.terms import DAY_MS, UNDATED_TERM_MS, term_ms
+from enforcement.decide.terms import UNENDING_MS, Backoff
 from gossip.ledger.entries import Place, Subject
 from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
 PARDON_SLACK_MS: Final = 120_000
 """A release covers requests signed this long before it, however late reported."""
 REMARKS_PER_REPORTER_MAX: Final = 64
-PROOFS_MAX: Final = 256
 
 
 Weigh: TypeAlias = Callable[[NodeId, int], int]
@@ -51,19 +51,25 @@ Shares: TypeAlias = Callable[[NodeId, int], NodeId | None]
 class _Track:
     """The state of the fold."""
 
+    terms: Backoff
+    """Of everything, proofs and voices."""
+    voiced: Backoff
+    """Of voices alone: what they decide, no proof that is added can end."""
     live: Tally = attrs.field(factory=Tally)
-    offences: set[bytes] = attrs.field(factory=set)
-    pardoned: set[bytes] = attrs.field(factory=set)
-    basis: Basis | None = None
+    accused: bool = False
+    """Whether voices convicted it, and did not fade since."""
+    faded_ms: int | None = None
+    """Cached: when they will have, if nothing more is said."""
+    proven_ms: int = 0
+    """Until when it is out by proof."""
     since_ms: int = 0
-    until_ms: int = 0
     by_most_ms: UnixMs | None = None
-    end_ms: int | None = None
-    """Cached: when it ends, if nothing more is said."""
-    ended_ms: int | None = None
     released_ms: int | None = None
-    times: int = 0
     conviction: Conviction | None = None
+
+    def is_out(self, at: int) -> bool:
+        """Whether it is cut off, when what faded until then was closed."""
+        return self.accused or at < self.terms.until_ms
 
 
 @attrs.define
@@ -75,7 +81,7 @@ class Case:
     _remarks: list[tuple[Order, Remark]] = attrs.field(init=False, factory=list)
     _said: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """How many voices of each reporter are among the remarks."""
-    _proofs: int = attrs.field(init=False, default=0)
+    _deeds: Deeds = attrs.field(init=False, factory=Deeds)
     _withdrawn: dict[Place, Place | None] = attrs.field(init=False, factory=dict)
     """What counts no more, and the retraction that says so; None: operators."""
     _track: _Track | None = attrs.field(init=False, default=None)
@@ -92,6 +98,14 @@ class Case:
         at = bisect_left(self._remarks, remark.order, key=_order)
         if at < len(self._remarks) and self._remarks[at][0] == remark.order:
             return
+        if isinstance(remark, Conviction):
+            gone = self._deeds.add(remark)
+            if remark.order in gone:
+                return
+            for order in gone:
+                del self._remarks[bisect_left(self._remarks, order, key=_order)]
+                self._track = None
+            at = bisect_left(self._remarks, remark.order, key=_order)
         self._remarks.insert(at, (remark.order, remark))
         if self._track is not None and at == len(self._remarks) - 1:
             self._fold(self._track, remark)  # in order: the fold just goes on
@@ -102,10 +116,6 @@ class Case:
             self._said[remark.reporter] = said
             if said > REMARKS_PER_REPORTER_MAX:
                 self.forget(remark.reporter, REMARKS_PER_REPORTER_MAX)
-        elif isinstance(remark, Conviction):
-            self._proofs += 1
-            if self._proofs > PROOFS_MAX:
-                self._forget_oldest_proof()
 
     def forget(self, reporter: NodeId, newest: int) -> None:
         """Of what a reporter said, hold only so many voices, the newest."""
@@ -121,15 +131,18 @@ class Case:
         self._remarks, self._said[reporter] = kept, newest
         # Each reporter's last voice is still there. So where older ones never led to
         # anything, and none was taken back, folding again would come to the same.
-        if newest == 0 or self._withdrawn or (self._track and self._track.times):
+        if newest == 0 or self._withdrawn or (self._track and self._track.terms.times):
             self._track = None
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
-        """Unhear what ``feed`` said from ``number`` on."""
+        """Unhear what ``feed`` said from ``number`` on. A proof holds whoever showed
+        it: else its reporter could take it back by telling two stories."""
         kept = [
             (order, remark)
             for order, remark in self._remarks
-            if (order[1], order[2]) != feed or order[3] < number
+            if not isinstance(remark, Voice)
+            or (order[1], order[2]) != feed
+            or order[3] < number
         ]
         holds = {
             place: by
@@ -139,7 +152,6 @@ class Case:
         if len(kept) == len(self._remarks) and len(holds) == len(self._withdrawn):
             return
         self._remarks, self._withdrawn, self._track, self._said = kept, holds, None, {}
-        self._proofs = sum(isinstance(remark, Conviction) for _, remark in kept)
         for _, remark in kept:
             if isinstance(remark, Voice):
                 self._said[remark.reporter] = self._said.get(remark.reporter, 0) + 1
@@ -188,27 +200,28 @@ class Case:
     def standing(self, now: int) -> Standing:
         """Say where the subject stands at ``now`` (Unix ms). Changes nothing."""
         track = self._folded_at(now)
-        if track.basis is Basis.PROOF and track.live.voices and now >= track.until_ms:
-            track = attrs.evolve(track)  # what is held must not run ahead of time
-            self._close_if_over(track, now)
-        rules = self.census.at(now)
-        total = track.live.sum(now)
-        if track.basis is not None and now < (end := self._end(track)):
+        times, total = track.terms.times, track.live.sum(now)
+        proven = now < track.proven_ms
+        end = track.proven_ms if proven else track.terms.until_ms
+        if track.accused and not proven:
+            end = max(end, self._faded_ms(track))
+        if now < end:
             return Standing(
                 level=Level.QUARANTINED,
-                basis=track.basis,
+                basis=Basis.PROOF if proven else Basis.VOICES,
                 since_ms=UnixMs(track.since_ms),
                 until_ms=UnixMs(end),
-                times=track.times,
-                conviction=track.conviction,
+                times=times,
+                conviction=track.conviction if proven else None,
                 sum_micro=total,
                 by_most_ms=track.by_most_ms,
             )
+        rules = self.census.at(now)
         level = Level.CLEAR
         if total > 0:
             suspect = rules.voices_convict and total * 2 > rules.threshold
             level = Level.SUSPECT if suspect else Level.WATCH
-        return Standing(level=level, times=track.times, sum_micro=total)
+        return Standing(level=level, times=times, sum_micro=total)
 
     def voices(self) -> tuple[Voice, ...]:
         """The live voices, one a reporter, oldest first."""
@@ -235,9 +248,12 @@ class Case:
 
     # --- the fold -------------------------------------------------------------
 
+    def _new_track(self) -> _Track:
+        return _Track(terms=Backoff(self.subject), voiced=Backoff(self.subject))
+
     def _folded(self) -> _Track:
         if self._track is None:
-            track = _Track()
+            track = self._new_track()
             for _, remark in self._remarks:
                 self._fold(track, remark)
             self._track = track
@@ -247,9 +263,9 @@ class Case:
         """The fold as of ``now``. What is stamped later counts from now, since its
         author's clock may be fast, and must not let time pass for the subject."""
         whole = self._folded()
-        if not whole.times or self._remarks[-1][0][0] <= now:
+        if not whole.terms.times or self._remarks[-1][0][0] <= now:
             return whole
-        track = _Track()
+        track = self._new_track()
         for _, remark in self._remarks:
             self._fold(track, remark, now)
         return track
@@ -258,82 +274,70 @@ class Case:
         if self._withdrawn and not self.counts(remark):
             return
         at = min(remark.order[0], latest)
-        self._close_if_over(track, at)
+        self._close_if_faded(track, at)
         match remark:
             case Release():
                 track.live.clear()
+                track.terms.cut(at)
+                track.voiced.cut(at)
+                track.accused, track.faded_ms, track.by_most_ms = False, None, None
+                track.proven_ms, track.conviction = 0, None
                 track.released_ms = at
-                track.pardoned |= track.offences
-                if track.basis is not None:
-                    track.basis, track.conviction, track.ended_ms = None, None, at
             case Conviction():
                 self._fold_conviction(track, remark, at)
             case Voice():
                 track.live.put(remark)
-                track.end_ms = None
-                if track.basis is None:
-                    self._convict_by_voices(track, at)
-                elif track.by_most_ms is None:
-                    self._note_if_by_most(track, track.live.sum(at), at)
+                track.faded_ms = None
+                self._judge_voices(track, at)
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
-        if proof.offence in track.pardoned or proof.offence in track.offences:
-            return
-        track.offences.add(proof.offence)
         released = track.released_ms
         if released is not None and proof.committed_at_ms <= released - PARDON_SLACK_MS:
             return
-        if track.basis is Basis.PROOF:
-            return  # already out for it; a burst of offences is one quarantine
-        if track.basis is Basis.VOICES:
-            track.times -= 1  # the same quarantine, on better grounds
-        self._begin(track, Basis.PROOF, at)
-        track.conviction = proof
+        if not track.is_out(at):
+            track.since_ms = at
+        told = track.conviction
+        if at >= track.proven_ms or (told and told.dated and not proof.dated):
+            track.conviction = proof
+        end = track.terms.add(at)
         if not proof.dated:
-            track.until_ms = at + UNDATED_TERM_MS
+            end = UNENDING_MS
+            track.terms.extend(end)
+        track.proven_ms = max(track.proven_ms, end)
 
-    def _begin(self, track: _Track, basis: Basis, at: int) -> None:
-        if track.ended_ms is not None:
-            track.times = max(0, track.times - max(0, at - track.ended_ms) // DAY_MS)
-        track.times += 1
-        track.basis, track.since_ms, track.end_ms = basis, at, None
-        track.by_most_ms = None
-        track.until_ms = at + term_ms(self.subject, track.times)
-
-    def _close_if_over(self, track: _Track, at: int) -> None:
-        # Nothing ends before its term: most of what is folded need not look further.
-        while track.basis is not None and track.until_ms <= at >= (
-            end := self._end(track)
-        ):
-            by_proof = track.basis is Basis.PROOF
-            track.basis, track.conviction, track.ended_ms = None, None, end
-            if by_proof:  # what was said meanwhile may be enough by itself
-                self._convict_by_voices(track, end)
-
-    def _convict_by_voices(self, track: _Track, at: int) -> None:
-        rules = self.census.at(at)
-        if not rules.voices_convict:
+    def _judge_voices(self, track: _Track, at: int) -> None:
+        if track.accused and track.by_most_ms is not None:
             return
+        rules = self.census.at(at)
         total = track.live.sum(at)
-        if total > rules.threshold:
-            self._begin(track, Basis.VOICES, at)
-            self._note_if_by_most(track, total, at)
-
-    def _note_if_by_most(self, track: _Track, total: int, at: int) -> None:
-        if total * 2 > self.census.at(at).threshold * 3:
+        if not track.accused:
+            if not rules.voices_convict or total <= rules.threshold:
+                return
+            if not track.is_out(at):
+                track.since_ms = at
+            track.accused, track.by_most_ms = True, None
+            track.voiced.add(at)
+            track.terms.add(at)
+        if total * 2 > rules.threshold * 3:
             track.by_most_ms = UnixMs(at)
 
-    def _end(self, track: _Track) -> int:
-        """When the quarantine ends if nothing more is said."""
-        if track.basis is Basis.PROOF:
-            return track.until_ms
-        if track.end_ms is None:
-            track.end_ms = track.until_ms + 1_000 * self._fading_s(track)
-        return track.end_ms
+    def _close_if_faded(self, track: _Track, at: int) -> None:
+        # Nothing ends before its term: most of what is folded need not look further.
+        if track.accused and track.voiced.until_ms <= at >= self._faded_ms(track):
+            end = self._faded_ms(track)
+            track.voiced.extend(end)
+            track.terms.extend(end)
+            track.accused, track.faded_ms = False, None
+
+    def _faded_ms(self, track: _Track) -> int:
+        """When the quarantine by voices ends if nothing more is said."""
+        if track.faded_ms is None:
+            track.faded_ms = track.voiced.until_ms + 1_000 * self._fading_s(track)
+        return track.faded_ms
 
     def _fading_s(self, track: _Track) -> int:
         """Seconds after the term until what is said has faded to half."""
-        begin = track.until_ms
+        begin = track.voiced.until_ms
         target = self.census.at(begin).threshold // 2
 
         def faded(seconds: int) -> bool:
@@ -354,15 +358,6 @@ class Case:
             else:
                 low = middle
         return high
-
-    def _forget_oldest_proof(self) -> None:
-        """Bound how many proofs are held; the newest remain."""
-        for at, (_, remark) in enumerate(self._remarks):
-            if isinstance(remark, Conviction):
-                self._proofs -= 1
-                del self._remarks[at]
-                self._track = None
-                return
 
 
 def _order(pair: tuple[Order, Remark]) -> Order:

@@ -85,7 +85,7 @@ class Conviction:
     order: Order
     reporter: NodeId = attrs.field(repr=bytes.hex)
     offence: bytes = attrs.field(repr=bytes.hex)
-    """What makes two proofs one offence: the request's id."""
+    """What makes two proofs one offence, with its stamp: the request's id."""
     rule: str
     severity: int
     committed_at_ms: int
@@ -119,7 +119,7 @@ class Standing:
     until_ms: UnixMs | None = None
     """The earliest end of the quarantine, if nothing more is said."""
     times: int = 0
-    """How many quarantines so far, forgiven ones taken off."""
+    """How many steps its terms went up so far, forgiven ones taken off."""
     conviction: Conviction | None = None
     sum_micro: int = 0
     by_most_ms: UnixMs | None = None

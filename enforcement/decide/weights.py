@@ -15,7 +15,7 @@ import attrs
 
 from enforcement.decide.case import Conviction, Release, Remark
 from enforcement.decide.rules import MICRO
-from enforcement.decide.terms import DAY_MS, term_ms
+from enforcement.decide.terms import DAY_MS, UNENDING_MS, Backoff
 from gossip.ledger.entries import Place, Subject
 from gossip.units import NodeId, UnixMs
 
@@ -167,14 +167,19 @@ def silences(
     a node never decides what its own voice is worth.
     """
     spans: list[Span] = []
-    times, end = 0, 0
+    terms = Backoff(subject)
     for remark in remarks:
         at = remark.order[0]
-        if isinstance(remark, Release) and spans and at < spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][0], at))
-            end = min(end, at)
-        elif isinstance(remark, Conviction) and counts(remark) and at >= end:
-            times = max(0, times - (at - end) // DAY_MS) + 1 if times else 1
-            end = at + term_ms(subject, times)
-            spans.append((at, end + PROBATION_MS))
+        if isinstance(remark, Release):
+            terms.cut(at)
+            if spans and at < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(spans[-1][0], at))
+        elif isinstance(remark, Conviction) and counts(remark):
+            terms.add(at)
+            if not remark.dated:
+                terms.extend(UNENDING_MS)
+            begin = at
+            if spans and at <= spans[-1][1]:
+                begin = spans.pop()[0]
+            spans.append((begin, terms.until_ms + PROBATION_MS))
     return tuple(span for span in spans if span[0] < span[1])

@@ -8,8 +8,8 @@
 Each row's chain covers all rows before it, those included that were let go since. So
 whoever holds a head that the node once signed, and every member does, can have the
 node show that what remains is what it decided: nothing in it was changed, added or
-taken out. The database itself refuses to change a row, or to delete one that is not
-the first.
+taken out. The database itself refuses to change or replace a row, or to delete one
+that is not the first.
 """
 
 import sqlite3
@@ -52,6 +52,17 @@ AUDIT_SCHEMA: Final = """
     BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 """
 """Rows of before the chain lie before the base, and nothing vouches for them."""
+
+AUDIT_GUARDS: Final = """
+    CREATE TRIGGER audit_only_grows BEFORE INSERT ON audit
+    WHEN NEW.seq <= max(
+        (SELECT seq FROM audit_base), (SELECT coalesce(max(seq), 0) FROM audit)
+    )
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+    CREATE TRIGGER audit_base_is_never_replaced BEFORE INSERT ON audit_base
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+"""
+"""Since SQLite deletes what it replaces without asking the triggers on deletion."""
 
 
 @attrs.define

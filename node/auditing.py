@@ -12,15 +12,17 @@ import attrs
 import trio
 
 from gossip import events
-from gossip.errors import PeerError
+from gossip.errors import PeerError, UserError
 from gossip.ledger.audit_heads import (
     AuditHead,
     read_audit_head_untrusted,
     write_audit_head,
 )
 from gossip.ledger.entries import Entry, EntryKind
+from gossip.limits import DAY_MS
 from gossip.units import NodeId, UnixMs
 from node.clock import Clock
+from node.config import AuditConfig
 from node.database import TrimAudit
 from node.log import Log
 from node.store import Store
@@ -50,11 +52,10 @@ class Auditor:
     clock: Clock
     log: Log
     say: Callable[[int, bytes], None]
+    keep: AuditConfig
     latest: dict[NodeId, Told] = attrs.field(init=False, factory=dict)
     """What each member signed last, by its own stamp."""
-    _own: deque[AuditHead] = attrs.field(
-        init=False, factory=lambda: deque(maxlen=OWN_MAX)
-    )
+    _own: deque[Told] = attrs.field(init=False, factory=lambda: deque(maxlen=OWN_MAX))
 
     @classmethod
     def of(cls, daemon: "Daemon") -> "Auditor":
@@ -63,7 +64,8 @@ class Auditor:
         def say(kind: int, body: bytes) -> None:
             daemon.driver.handle(events.Say(kind, body))
 
-        return cls(daemon.me, daemon.store, daemon.clock, daemon.log, say)
+        keep = daemon.config.audit
+        return cls(daemon.me, daemon.store, daemon.clock, daemon.log, say, keep)
 
     def hear(self, entry: Entry) -> None:
         """An entry was admitted."""
@@ -78,7 +80,7 @@ class Auditor:
         if before is None or before.at_ms <= entry.issued_at_ms:
             self.latest[entry.author] = Told(head, entry.issued_at_ms)
         if entry.author == self.me:
-            self._own.append(head)
+            self._own.append(Told(head, entry.issued_at_ms))
 
     async def run(self) -> None:
         """Sign now and then until cancelled."""
@@ -99,9 +101,27 @@ class Auditor:
         """Hold the whole trail against all own heads, and what somebody else kept.
 
         Raises:
-            UserError: it is broken, or not what was signed.
+            UserError: it is broken, not what was signed, or begins later than it may.
         """
-        return await self.store.verify_audit([*self._own, *others])
+        signed = [*(told.head for told in self._own), *others]
+        found = await self.store.verify_audit(signed)
+        self._check_beginning(found)
+        return found
+
+    def _check_beginning(self, found: AuditHead) -> None:
+        """Whoever owns the disk can let go of more than may go, up to what was signed.
+        Rows after a head are younger than its stamp, so too young to be gone, unless
+        there were too many."""
+        if found.seq - found.base >= self.keep.rows:
+            return
+        begun = self.clock.unix_ms() - self.keep.days * DAY_MS + int(1_000 * SIGN_S)
+        for told in self._own:
+            if begun <= told.at_ms and told.head.seq < found.base:
+                raise UserError(
+                    f"the audit trail begins after row {found.base}, but row"
+                    f" {told.head.seq + 1} is too young to be let go: its beginning was"
+                    " cut off, or `audit` in the configuration kept less until lately"
+                )
 
     def _warn_if_shorter(self) -> None:
         told, head = self.latest.get(self.me), self.store.audit_head()

@@ -17,7 +17,7 @@ from gossip.errors import PeerError, UserError
 from gossip.ledger.audit_heads import AuditHead
 from gossip.ledger.batch import Batch
 from gossip.units import Incarnation, NodeId, UnixMs
-from node.audit import AUDIT_SCHEMA, TRIM_EVERY, Trail
+from node.audit import AUDIT_GUARDS, AUDIT_SCHEMA, TRIM_EVERY, Trail
 from node.config import AuditConfig
 from node.keys.keystore import make_private_folder
 
@@ -118,6 +118,7 @@ _MIGRATIONS: Final = (
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     """,
     AUDIT_SCHEMA,
+    AUDIT_GUARDS,
 )
 """One script for each schema version; never edited once released."""
 

@@ -1,6 +1,7 @@
 """The audit trail: shortened from its beginning alone, and never rewritten unseen."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,7 @@ from gossip.limits import DAY_MS
 from gossip.units import UnixMs
 from node.audit import TRIM_EVERY, TRIM_ROWS_MAX
 from node.config import AuditConfig
+from node.daemon import Daemon
 from node.database import Database, IdentitySealer, PutAudit, TrimAudit
 from node.jsonlines import Json
 from node.store import Store
@@ -175,6 +177,10 @@ def test_the_database_itself_refuses_what_is_not_from_the_beginning(
         "UPDATE audit SET at_ms = 0",
         "UPDATE audit_base SET seq = 3",
         "DELETE FROM audit_base",
+        "INSERT OR REPLACE INTO audit SELECT seq, 0, record, chain FROM audit",
+        "REPLACE INTO audit VALUES (9, 0, x'00', zeroblob(32))",
+        "INSERT INTO audit VALUES (7, 0, x'00', zeroblob(32))",
+        "REPLACE INTO audit_base VALUES (1, 0, zeroblob(32))",
     ):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             sql.execute(statement)
@@ -222,6 +228,37 @@ async def test_every_member_holds_what_a_node_signed_and_it_can_be_held_to_it(
     async with running(again, daemon_of(homes["b"])):
         told = cast("dict[str, Json]", await tell(again, "audit.verify"))
         assert told["signed"] == {"base": 0, "seq": seq, "chain": chain}
+
+
+def holds(by: Daemon, of: Daemon, seq: int) -> bool:
+    told = by.auditor.latest.get(of.me)
+    return told is not None and told.head.seq == seq
+
+
+async def test_who_lets_go_of_everything_that_was_signed_is_found_out(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
+    async with running(a, b):
+        for rows in (3, 6):
+            await record(a.store, 3)
+            a.auditor.sign()
+            await until(partial(holds, b, a, rows))
+        await tell(a, "audit.verify")
+        path = a.config.store_file
+    sql = sqlite3.connect(path)
+    sql.execute(
+        "UPDATE audit_base SET (seq, chain) ="
+        " (SELECT seq, chain FROM audit ORDER BY seq DESC LIMIT 1)"
+    )
+    sql.execute("DELETE FROM audit")
+    sql.commit()
+    sql.close()
+    again, other = daemon_of(homes["a"]), daemon_of(homes["b"])
+    async with running(again, other):
+        with pytest.raises(UserError, match="row 4 is too young to be let go"):
+            await tell(again, "audit.verify")
 
 
 async def test_a_trail_that_is_shorter_than_what_was_signed_is_told_at_the_start(

@@ -197,7 +197,7 @@ class Ledger:
         held = self._feeds.get(batch.feed)
         if held is not None:
             return held.place(batch)
-        if self._count.get(batch.author, 0) >= limits.INCARNATIONS_PER_AUTHOR_MAX:
+        if not self._may_open(batch.feed):
             return Place.TOO_FAR
         return Feed().place(batch)
 
@@ -216,12 +216,19 @@ class Ledger:
     def checkpoint(self, entry: Entry, said: Checkpoint) -> FeedId | None:
         """Apply an author's checkpoint; the feed of which something may go now."""
         feed = (entry.author, said.incarnation)
+        if not self._may_open(feed):
+            return None
         where = (entry.feed, entry.number)
         freed = self._open(feed).checkpoint(said.number, said.previous, where)
         if not freed:
             return None
         self._bytes[entry.author] = max(0, self.bytes_of(entry.author) - freed)
         return feed
+
+    def _may_open(self, feed: FeedId) -> bool:
+        """Whether the feed is held, or its author has room for one more."""
+        count = self._count.get(feed[0], 0)
+        return feed in self._feeds or count < limits.INCARNATIONS_PER_AUTHOR_MAX
 
     def _open(self, feed: FeedId) -> Feed:
         held = self._feeds.get(feed)
@@ -233,8 +240,12 @@ class Ledger:
         return held
 
     def freeze(self, feed: FeedId, number: int) -> None:
-        """Freeze a feed at a proven fork, also one of which nothing is held yet."""
-        self._open(feed).freeze(number)
+        """Freeze a feed at a proven fork, also one of which nothing is held yet.
+
+        Of an author that has no room for one more nothing will be held anyway.
+        """
+        if self._may_open(feed):
+            self._open(feed).freeze(number)
 
     def heads(self) -> list[tuple[FeedId, Feed]]:
         """Every feed in one order, so that equal ledgers list alike."""

@@ -197,12 +197,21 @@ class Calling:
         self._tell(session, session.egress, events.ClientMessage(asked))
 
     def _tell(self, session: _Session, gate: Gate, event: events.Event) -> None:
-        """Give a gate one event and perform what follows."""
+        """Give a gate one event and perform what follows.
+
+        Raises:
+            Broken: the gate raised something.
+        """
         at = session.caller if gate is session.egress else session.provider
         if not session.stands:
             return
         now = at.clock.unix_ms(self.world.agenda.now_us)
-        for effect in gate.handle(event, now):
+        try:
+            asked = gate.handle(event, now)
+        except Exception as wrong:
+            told = f"told its {gate.position.name.lower()} gate {event}"
+            raise self.world.broken(at, wrong, told) from wrong
+        for effect in asked:
             self._perform(session, gate, at, effect)
 
     def _perform(

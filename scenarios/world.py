@@ -7,6 +7,7 @@ and a scenario are the whole run.
 
 import random
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, assert_never
 
@@ -21,7 +22,7 @@ from gossip.ledger.batch import Batch
 from gossip.ledger.entries import Entry, EntryKind, Report, write_report
 from gossip.membership.roster import Roster
 from gossip.spread import frames
-from gossip.units import Incarnation, NodeId
+from gossip.units import Incarnation, NodeId, UnixMs
 from scenarios.agenda import Agenda
 from scenarios.cast import ROLES
 from scenarios.citizen import Citizen, LocalClock
@@ -161,8 +162,7 @@ class World:
         """A node saw something itself: it acts at once, and says so."""
         if citizen.court is None or report.subject.id == citizen.node:
             return
-        now = citizen.clock.unix_ms(self.agenda.now_us)
-        self._rule(citizen, citizen.court.saw(report, now))
+        self._consult(citizen, partial(citizen.court.saw, report), report)
         self.say(citizen, EntryKind.REPORT, write_report(report))
 
     # --- driving the cores -------------------------------------------------------
@@ -197,9 +197,7 @@ class World:
         try:
             asked = engine.handle(event, citizen.clock.unix_ms(now_us))
         except Exception as wrong:
-            raise Broken(
-                f"{citizen.name} raised {wrong!r} at {now_us / 1e6:.6f} s, told {event}"
-            ) from wrong
+            raise self.broken(citizen, wrong, f"told {event}") from wrong
         if type(event) is events.Frame:
             costs = self.scenario.costs
             spent_us = costs.frame_us
@@ -299,8 +297,7 @@ class World:
             for onlooker in self.onlookers:
                 onlooker.admitted(citizen, entry)
         if citizen.court is not None:
-            now = citizen.clock.unix_ms(self.agenda.now_us)
-            self._rule(citizen, citizen.court.hear(entry, now))
+            self._consult(citizen, partial(citizen.court.hear, entry), entry)
 
     def _later(self, citizen: Citizen, at_us: int, event: events.Event) -> None:
         life = citizen.life
@@ -323,6 +320,28 @@ class World:
             self.tell(citizen, events.Woken())
 
     # --- performing rulings --------------------------------------------------------
+
+    def broken(self, citizen: Citizen, wrong: Exception, told: str) -> Broken:
+        """A core of this node raised something, when it was told this."""
+        at_s = self.agenda.now_us / 1e6
+        return Broken(f"{citizen.name} raised {wrong!r} at {at_s:.6f} s, {told}")
+
+    def _consult(
+        self,
+        citizen: Citizen,
+        court: Callable[[UnixMs], list[Ruling]],
+        told: object,
+    ) -> None:
+        """Ask a court by its node's clock, and perform what it rules.
+
+        Raises:
+            Broken: the court raised something.
+        """
+        try:
+            ruled = court(citizen.clock.unix_ms(self.agenda.now_us))
+        except Exception as wrong:
+            raise self.broken(citizen, wrong, f"told its court {told}") from wrong
+        self._rule(citizen, ruled)
 
     def _rule(self, citizen: Citizen, ruled: list[Ruling]) -> None:
         for ruling in ruled:
@@ -357,5 +376,4 @@ class World:
 
     def _look_again(self, citizen: Citizen, life: int) -> None:
         if citizen.court is not None and citizen.life == life:
-            now = citizen.clock.unix_ms(self.agenda.now_us)
-            self._rule(citizen, citizen.court.tick(now))
+            self._consult(citizen, citizen.court.tick, "to look again")

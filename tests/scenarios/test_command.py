@@ -133,5 +133,21 @@ def test_the_swarm_writes_down_what_fails(
     assert parse((tmp_path / "swarm-3.toml").read_text(), "x").seeds == (3,)
 
 
+def test_the_swarm_outlives_a_court_that_falls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("enforcement.decide.court.Court.hear", fall)
+    words = ("swarm", "--minutes", "0.01", "--seed", "3", "--out", str(tmp_path))
+    result = ask(*words)
+    assert result.return_value == 1
+    assert "raised ZeroDivisionError() at " in result.stdout
+    file = tmp_path / "swarm-3.toml"
+    assert f"replay: picket sim run {file} --seed 3" in result.stdout
+    assert "ZeroDivisionError" in ask("run", str(file), "--seed", "3").stdout
+
+
 def test_a_calm_swarm_exits_0() -> None:
     assert ask("swarm", "--minutes", "0.01").return_value == 0

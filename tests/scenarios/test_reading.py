@@ -109,7 +109,9 @@ seen_by = "honest-0"
 def test_nobody_is_its_own_only_witness(seers: str) -> None:
     parse(WITNESSED, "x")
     parse(WITNESSED.replace("honest-0", "everybody"), "x")
-    with pytest.raises(UserError, match=r"line 10: story.1.seen_by: `attacker-0` would"):
+    with pytest.raises(
+        UserError, match=r"line 10: story.1.seen_by: `attacker-0` would"
+    ):
         parse(WITNESSED.replace("honest-0", seers), "x")
 
 

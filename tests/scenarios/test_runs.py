@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scenarios.reading import load, parse
 from scenarios.run import run
-from scenarios.swarm import random_scenario
+from scenarios.swarm import failure, random_scenario, shrink
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
@@ -123,6 +123,41 @@ who = "everybody"
 eventually = ["{hope}"]
 within_s = 1
 """
+
+
+CALLS = """
+[[story]]
+at_s = 3
+who = "honest-0"
+does = "call"
+whom = "honest-2"
+tool = "ask"
+every_s = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("core", "told"),
+    [
+        ("enforcement.decide.court.Court.hear", "told its court Entry("),
+        ("enforcement.decide.court.Court.tick", "told its court to look again"),
+        ("enforcement.gate.Gate.handle", "told its egress gate ClientMessage"),
+    ],
+)
+def test_what_a_court_or_a_gate_raises_fails_the_run_and_shrinks(
+    core: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(*_: object) -> None:
+        raise ZeroDivisionError
+
+    scenario = parse(SMALL.replace("[expect]", f"{CALLS}\n[expect]"), "small")
+    monkeypatch.setattr(core, fall)
+    (sentence,) = run(scenario, 1).failures
+    assert "raised ZeroDivisionError() at " in sentence
+    assert told in sentence
+    small = shrink(scenario, 1)
+    assert len(small.story) < len(scenario.story)
+    assert failure(small, 1) == failure(scenario, 1)
 
 
 @pytest.mark.parametrize(

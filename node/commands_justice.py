@@ -33,7 +33,7 @@ from gossip.ledger.entries import EntryKind, Place, Subject, SubjectKind
 from gossip.limits import DAY_MS
 from gossip.membership.acts import draft_act
 from gossip.membership.founders import ActKind
-from gossip.units import ID_BYTES, AgentId, UnixMs
+from gossip.units import ID_BYTES, AgentId, NodeId, UnixMs
 from gossip.wire import Value
 from node.control import Answer as Answered
 from node.control import Args, int_arg, text_arg
@@ -77,11 +77,29 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
 
 
 def _release_notes(daemon: "Daemon", subject: Subject) -> list[str]:
-    """What a release will not do: a node and its agents are released one by one."""
-    now, court = daemon.clock.unix_ms(), daemon.court
-    notes = []
-    if court.standing(subject, now).level is not Level.QUARANTINED:
-        notes.append(f"{_name(daemon, subject)} is not quarantined")
+    """What a release will do besides, and what it will not: a node and its agents are
+    released one by one.
+
+    Raises:
+        PeerError: there is nothing to release.
+    """
+    now, court, notes = daemon.clock.unix_ms(), daemon.court, list[str]()
+    case, name = court.case(subject), _name(daemon, subject)
+    voices = len(case.voices()) if case else 0
+    out = court.standing(subject, now).level is Level.QUARANTINED
+    node = subject.kind is SubjectKind.NODE
+    isolated = node and court.isolated(NodeId(subject.id), now)
+    if not (out or voices or isolated):
+        raise PeerError(
+            f"{name} is not quarantined, and nothing is held against it: there is"
+            " nothing to release"
+        )
+    if not out:
+        also = "; it is no longer isolated here" if isolated else ""
+        notes.append(f"{name} was not quarantined{also}")
+    if voices:
+        said = "1 report" if voices == 1 else f"the last reports of {voices} members"
+        notes.append(f"{said} about {name} and all before the release count no more")
     for other, standing in sorted(court.standings().items()):
         if standing.level is Level.QUARANTINED and _belong(daemon, subject, other):
             notes.append(
@@ -321,8 +339,8 @@ def find_subject(daemon: "Daemon", text: str) -> Subject:
     if found:
         raise PeerError(f"`{text}` is ambiguous; `picket quarantine list` shows all")
     raise PeerError(
-        f"nothing is known about `{text}`; give a node's name, or an id from"
-        " `picket quarantine list`"
+        f"this node has not met `{text}`; ask at the agent's own node, or give"
+        " `agent:` and the id that `picket agent list` shows there"
     )
 
 

@@ -210,5 +210,8 @@ def _agent(daemon: "Daemon", name: str) -> AgentId:
     except ValueError:
         identity = b""
     if len(identity) != 32:
-        raise PeerError(f"no agent `{name}` is beside this node; give its id")
+        raise PeerError(
+            f"no agent `{name}` is beside this node; give the id that `picket agent"
+            " list` shows at its own"
+        )
     return AgentId(identity)

@@ -135,7 +135,8 @@ def report(subject: str, category: str, severity: int, config: str) -> None:
     """Say that this node saw SUBJECT misbehave: one voice, no proof."""
     args: Row = {"subject": subject, "category": category, "severity": severity}
     answer = cast("Row", _ask(config, "report", args))
-    click.echo(f"reported {answer['subject']}")
+    note = f"; {answer['note']}" if answer["note"] else ""
+    click.echo(f"reported {answer['subject']}{note}")
 
 
 @click.command()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import click
 
+from enforcement.decide.rules import Rules
 from gossip.errors import UserError
 from gossip.membership.founders import ActKind
+from gossip.membership.identity import agent_id
 from node import birth
 from node.cli.common import (
     address_option,
@@ -19,8 +21,8 @@ from node.cli.common import (
 )
 from node.clock import SystemClock
 from node.config import FILE_NAME, load_config, locate
-from node.keys.keystore import load_secret
-from node.keys.node_keys import renew_node
+from node.keys.keystore import Keystore, load_secret
+from node.keys.node_keys import agent_secret, renew_node
 from node.keys.suites.registry import load_suite
 from node.tables import is_name
 
@@ -185,6 +187,8 @@ def founders(
         f"{output}: {len(cards)} nodes, {len(operators)} operators, cluster id"
         f" {made.cluster.hex()[:16]}; a release takes {made.quorum[ActKind.RELEASE]}"
     )
+    if not Rules(members=len(cards)).voices_convict:
+        click.echo("fewer than 4 nodes: only a proof convicts, reports cut nobody off")
 
 
 def _read_quorum(text: str) -> tuple[str, int]:
@@ -224,14 +228,26 @@ def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
 @config_option
 @json_option
 def agent_list(config: str, as_json: bool) -> None:
-    """List the agents of the configuration."""
-    agents = load_config(locate(config)).agents.values()
+    """List the agents of the configuration, with the ids all nodes know them by."""
+    node = load_config(locate(config))
+    suite, keys = load_suite(node.provider, node.state), Keystore(node.keys)
+    ids = {
+        name: agent_id(
+            suite.signing_key_from_seed(keys.load(agent_secret(name))).public_key
+        )
+        for name in node.agents
+    }
+    agents = node.agents.values()
     if as_json:
-        say_json([{"name": a.name, "roles": [*a.roles]} for a in agents])
+        say_json(
+            [
+                {"name": a.name, "roles": [*a.roles], "id": ids[a.name].hex()}
+                for a in agents
+            ]
+        )
         return
-    say_table(
-        "agents", ["name", "roles"], [[a.name, " ".join(a.roles)] for a in agents]
-    )
+    rows = [[a.name, " ".join(a.roles), f"agent:{ids[a.name].hex()}"] for a in agents]
+    say_table("agents", ["name", "roles", "id"], rows)
 
 
 def _check_name(text: str) -> None:

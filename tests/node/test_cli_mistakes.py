@@ -1,13 +1,15 @@
 """Calling a command wrongly: one sentence that says what to do, or the whole page."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from gossip.errors import UserError
+from gossip.errors import PeerError, UserError
 from node.cli.act import read_draft
 from node.cli.signing import duration_ms
 from tests.node.test_cli import fails
+from tests.node.test_daemon import bear, daemon_of, running, tell
 from tests.support.daemons import picket
 
 
@@ -59,3 +61,19 @@ def test_a_node_without_founders_says_where_they_come_from(tmp_path: Path) -> No
     said = fails("run", "-c", str(tmp_path / "n"))
     assert "the founders' file is missing" in said
     assert "picket founders" in said
+
+
+async def test_an_agent_whom_this_node_never_met_is_named_by_its_id(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    picket("agent", "add", "clerk", "--role", "agent", "-c", str(homes["b"]))
+    (row,) = json.loads(picket("agent", "list", "--json", "-c", str(homes["b"])).stdout)
+    a, b = daemon_of(homes["a"]), daemon_of(homes["b"])
+    async with running(a, b):
+        with pytest.raises(PeerError, match="has not met `clerk`; ask at"):
+            await tell(a, "quarantine.why", subject="clerk")
+        by_name = await tell(b, "quarantine.why", subject="clerk")
+        by_id = await tell(a, "quarantine.why", subject=f"agent:{row['id']}")
+        assert row["id"] in str(by_name)
+        assert row["id"] in str(by_id)

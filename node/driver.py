@@ -30,6 +30,7 @@ from node.store import Store
 
 PRUNE_S: Final = 600.0
 BACKLOG_REQUESTS_MAX: Final = 256
+"""What one peer may have asked for from the store and not have taken yet."""
 TAKE_IN_MAX: Final = 32
 """Frames handled without letting anybody else have a turn."""
 _FRAME_BYTES_USUAL: Final = 4_096
@@ -43,6 +44,7 @@ HELD_BYTES_MAX: Final = 1 << 20
 _FRAME_COST_BYTES: Final = 512
 """What a waiting frame costs besides its bytes, roughly."""
 _BACKLOG_PIECE: Final = 16
+"""Batches, or requests for what is not there, before it is the next peer's turn."""
 _BACKLOG_RETRY_S: Final = 0.01
 
 
@@ -109,7 +111,9 @@ class Driver:
     _waiting: deque[events.Event] = attrs.field(init=False, factory=deque)
     _busy: bool = attrs.field(init=False, default=False)
     _alarm: Alarm = attrs.field(init=False)
-    _backlog: deque[effects.SendStored] = attrs.field(init=False, factory=deque)
+    _backlog: dict[NodeId, deque[effects.SendStored]] = attrs.field(
+        init=False, factory=dict
+    )
     _more: trio.Event = attrs.field(init=False, factory=trio.Event)
     _arrived: list[events.Frame] = attrs.field(init=False, factory=list)
     _held: Counter[NodeId] = attrs.field(init=False, factory=Counter)
@@ -365,10 +369,12 @@ class Driver:
             )
 
     def _send_stored(self, effect: effects.SendStored) -> None:
-        if len(self._backlog) >= BACKLOG_REQUESTS_MAX:
+        waiting = self._backlog.setdefault(effect.peer, deque())
+        if len(waiting) >= BACKLOG_REQUESTS_MAX:
+            del self._backlog[effect.peer]
             self.links.drop(effect.peer)
             return
-        self._backlog.append(effect)
+        waiting.append(effect)
         self._more.set()
 
     async def _send_backlog(self) -> None:
@@ -378,27 +384,44 @@ class Driver:
             self._more = trio.Event()
             while self._backlog:
                 moved = False
-                for _ in range(len(self._backlog)):
-                    moved |= self._send_piece(self._backlog.popleft())
+                for peer in tuple(self._backlog):
+                    moved |= self._send_piece(peer)
                 await trio.sleep(0 if moved else _BACKLOG_RETRY_S)
 
-    def _send_piece(self, asked: effects.SendStored) -> bool:
-        """Send some of ``asked`` and put the rest back; whether any went out."""
-        if asked.peer not in self.engine.linked():
+    def _send_piece(self, peer: NodeId) -> bool:
+        """Send some of what a peer asked for, in order; whether any was done."""
+        waiting = self._backlog.pop(peer, None)
+        if waiting is None or peer not in self.engine.linked():
             return False
-        held = self.store.range(
-            asked.author, asked.incarnation, asked.first, asked.last, _BACKLOG_PIECE
-        )
-        rest = asked.first
+        room, moved = _BACKLOG_PIECE, False
+        while waiting and room > 0:
+            asked = waiting.popleft()
+            held = self.store.range(
+                asked.author, asked.incarnation, asked.first, asked.last, room
+            )
+            room -= max(1, len(held))
+            first, has_room = self._give(asked, held)
+            if held and first <= asked.last:
+                waiting.appendleft(attrs.evolve(asked, first=first))
+            moved |= has_room or first > asked.first
+            if not has_room:
+                break
+        if waiting:
+            self._backlog[peer] = waiting
+        return moved
+
+    def _give(
+        self, asked: effects.SendStored, held: list[tuple[int, bytes]]
+    ) -> tuple[int, bool]:
+        """What is to be sent next, and whether the link took all."""
+        first = asked.first
         for number, encoded in held:
             frame = frames.give(encoded)
             if not self.links.send(asked.peer, frame):
-                break
+                return first, False
             self.metrics.sent_bytes.inc(len(frame))
-            rest = number + 1
-        if held and rest <= asked.last:
-            self._backlog.append(attrs.evolve(asked, first=rest))
-        return rest > asked.first
+            first = number + 1
+        return first, True
 
     def _name(self, node: NodeId) -> str:
         return self.engine.roster.name(node)

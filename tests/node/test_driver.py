@@ -32,11 +32,12 @@ class FakeLinks:
     """Takes frames while there is room, and remembers who was dropped."""
 
     room: int = 1_000_000
+    deaf: NodeId | None = None
     sent: list[tuple[NodeId, bytes]] = attrs.field(factory=list)
     dropped: list[NodeId] = attrs.field(factory=list)
 
     def send(self, peer: NodeId, frame: bytes) -> bool:
-        if self.room == 0:
+        if self.room == 0 or peer == self.deaf:
             return False
         self.room -= 1
         self.sent.append((peer, frame))
@@ -65,13 +66,11 @@ class Node:
     def open(self) -> None:
         incarnation = Incarnation(SUITE.random(INCARNATION_BYTES))
         self.driver.handle(events.Opened(incarnation, self.keys.chain))
-        # The only other member heard nothing of us: there is nothing to wait for.
-        (other,) = [
-            n.node for n in self.driver.engine.roster.members() if n.node != self.me
-        ]
-        self.driver.handle(
-            events.Frame(other, frames.tell(None, SystemClock().unix_ms()))
-        )
+        # The other members heard nothing of us: there is nothing to wait for.
+        for member in self.driver.engine.roster.members():
+            if member.node != self.me:
+                told = frames.tell(None, SystemClock().unix_ms())
+                self.driver.handle(events.Frame(member.node, told))
 
     def say(self, count: int) -> None:
         for number in range(count):
@@ -99,17 +98,21 @@ def make(home: Path) -> Node:
 
 @pytest.fixture
 def homes(tmp_path: Path) -> list[Path]:
+    return born(tmp_path, "a", "b")
+
+
+def born(tmp_path: Path, *names: str) -> list[Path]:
     now = SystemClock().unix_ms()
-    for name in ("a", "b"):
+    for name in names:
         new = birth.NewNode(name=name, listen=(("127.0.0.1", 7946),))
         birth.make_node(tmp_path / name, new, {}, SUITE, now)
     _, card = birth.make_operator(tmp_path, "opal", SUITE)
-    cards = [tmp_path / name / birth.CARD for name in ("a", "b")]
+    cards = [tmp_path / name / birth.CARD for name in names]
     birth.join_founders("bank", cards, [card], tmp_path / "founders.toml")
-    for name in ("a", "b"):
+    for name in names:
         text = (tmp_path / "founders.toml").read_text()
         (tmp_path / name / "founders.toml").write_text(text)
-    return [tmp_path / "a", tmp_path / "b"]
+    return [tmp_path / name for name in names]
 
 
 async def until_heard(node: Node, count: int) -> None:
@@ -270,3 +273,47 @@ async def test_a_peer_that_asks_for_more_than_we_remember_loses_its_link(
     assert b.me in a.links.dropped
     a.driver.store.close()
     b.driver.store.close()
+
+
+async def test_a_peer_that_asks_and_does_not_read_costs_no_other_its_link(
+    tmp_path: Path,
+) -> None:
+    a, deaf, honest = (make(home) for home in born(tmp_path, "a", "b", "c"))
+    a.links.deaf = deaf.me
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.driver.store.run)
+        nursery.start_soon(a.driver.run)
+        a.open()
+        for count in range(2, 42):
+            a.say(1)
+            await until_heard(a, count)
+        latest = a.driver.engine.ledger.latest(a.me)
+        assert latest is not None
+        feed, last = latest[0], latest[1].next_number - 1
+        assert last >= 20, "more than one turn's piece"
+        for peer in (deaf, honest):
+            a.driver.handle(events.LinkUp(peer.keys.chain))
+        a.links.sent.clear()
+        for _ in range(BACKLOG_REQUESTS_MAX):
+            a.driver._send_stored(effects.SendStored(deaf.me, *feed, 0, last))
+        a.driver._send_stored(effects.SendStored(honest.me, *feed, 0, last))
+        with trio.fail_after(10):
+            while given(a, honest.me) <= last:  # noqa: ASYNC110 the backlog is awaited
+                await trio.sleep(0.002)
+        assert honest.me not in a.links.dropped
+        assert len(a.driver._backlog[deaf.me]) == BACKLOG_REQUESTS_MAX
+
+        a.links.dropped.clear()
+        a.driver._send_stored(effects.SendStored(deaf.me, *feed, 0, last))
+        assert a.links.dropped == [deaf.me]
+        assert deaf.me not in a.driver._backlog
+        a.driver.store.stop()
+        nursery.cancel_scope.cancel()
+    for node in (a, deaf, honest):
+        node.driver.store.close()
+
+
+def given(node: Node, peer: NodeId) -> int:
+    """How many batches went to ``peer``."""
+    read = [frames.read_frame_untrusted(f) for who, f in node.links.sent if who == peer]
+    return sum(isinstance(frame, frames.Give) for frame in read)

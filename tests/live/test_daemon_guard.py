@@ -74,11 +74,13 @@ async def test_calls_pass_across_nodes_and_forbidden_ones_stop_at_egress(
             until(lambda node=node: node.reports())  # type: ignore[misc]  # mypy cannot infer a lambda's default
             assert node.reports()[0]["reporter"] == "branch"
             assert node.reports()[0]["class"] == "witness"
-        until(
-            lambda: "ledger-admin-only" in picket("audit", "-c", str(branch.home)).stdout
-        )
-        assert "\tbot of branch (" in rows
-        assert "INSERT" not in rows
+
+        def rows() -> str:
+            return picket("audit", "-c", str(branch.home)).stdout
+
+        until(lambda: "ledger-admin-only" in rows())
+        assert "\tbot of branch (" in rows()
+        assert "INSERT" not in rows()
         for node in made.nodes:
             assert node.end() == 0
             assert "Traceback" not in node.log

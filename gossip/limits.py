@@ -17,6 +17,9 @@ RETENTION_MS: Final = 30 * DAY_MS
 RETENTION_BYTES: Final = 256 << 20
 AUTHOR_BYTES_MIN: Final = 4 << 20
 """An author's share of the store, however many members there are."""
+LASTING_BYTES_MIN: Final = 16 << 20
+"""An author's share, besides, of what is kept for good: a new key each day for two
+years and a half."""
 AHEAD_PER_FEED_MAX: Final = 1_024
 PARKED_BATCHES_MAX: Final = 256
 DELAYED_BATCHES_MAX: Final = 1_024

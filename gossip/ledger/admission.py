@@ -78,10 +78,8 @@ class Admission:
             return Verdict(Answer.KNOWN)
         if place in _IGNORED:
             return Verdict(Answer.IGNORE, _IGNORED[place])
-        if self.ledger.bytes_of(batch.author) > self.roster.author_bytes_max and (
-            not batch.lasting
-        ):
-            return Verdict(Answer.IGNORE, "its author must prune before it goes on")
+        if (full := self._has_no_share(batch)) is not None:
+            return Verdict(Answer.IGNORE, full)
         if batch.issued_at_ms > now + limits.FUTURE_MS_MAX:
             return Verdict(Answer.IGNORE, "stamped in the future")
         try:
@@ -96,6 +94,21 @@ class Admission:
         if live and self.is_late(batch, now):
             return Verdict(Answer.IGNORE, "news, signed by a key whose life is over")
         return Claim(chain.operational, batch.header, batch.signature, Domain.BATCH)
+
+    def _has_no_share(self, batch: Batch) -> str | None:
+        """Why there is no room for more of its author, if there is none.
+
+        What lasts has a share of its own, so that who must prune can say so; whether
+        it says anything that somebody reads does not matter.
+        """
+        author, ledger, roster = batch.author, self.ledger, self.roster
+        # Asked of every batch: whether it lasts, only where that matters.
+        pruned = ledger.bytes_of(author) <= roster.author_bytes_max
+        if not pruned and not batch.lasting:
+            return "its author must prune before it goes on"
+        if ledger.lasting_of(author) > roster.lasting_bytes_max and batch.lasting:
+            return "its author said too much that is kept for good"
+        return None
 
     def is_late(self, batch: Batch, now: UnixMs) -> bool:
         """Whether the life of the key that signed a batch is over.

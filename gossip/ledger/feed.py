@@ -187,6 +187,7 @@ class Ledger:
     _count: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _buckets: dict[int, list[FeedId]] = attrs.field(init=False, factory=dict)
     _bytes: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _lasting: dict[NodeId, int] = attrs.field(init=False, factory=dict)
 
     def feed(self, feed: FeedId) -> Feed | None:
         """One feed, if anything of it is held."""
@@ -207,11 +208,17 @@ class Ledger:
         held.add(batch)
         author = batch.author
         self._bytes[author] = self._bytes.get(author, 0) + len(batch.encoded)
+        if batch.lasting:
+            self._lasting[author] = self.lasting_of(author) + len(batch.encoded)
         return held
 
     def bytes_of(self, author: NodeId) -> int:
         """How many bytes of an author's batches are to be kept."""
         return self._bytes.get(author, 0)
+
+    def lasting_of(self, author: NodeId) -> int:
+        """How many bytes of an author's batches are kept for good."""
+        return self._lasting.get(author, 0)
 
     def checkpoint(self, entry: Entry, said: Checkpoint) -> FeedId | None:
         """Apply an author's checkpoint; the feed of which something may go now."""

@@ -68,6 +68,12 @@ class Roster:
         share = limits.RETENTION_BYTES // max(1, len(self._members))
         return max(limits.AUTHOR_BYTES_MIN, share)
 
+    @property
+    def lasting_bytes_max(self) -> int:
+        """Each author's share of what is kept although it was pruned. Whoever says
+        more is no longer heard where it says what would last."""
+        return max(limits.LASTING_BYTES_MIN, self.author_bytes_max)
+
     def twin(self) -> "Roster":
         """A roster of the same members that has seen nobody's chain.
 

@@ -1,8 +1,16 @@
 """The promises of retention: what was pruned is gone, what remains is proven."""
 
-from gossip import events
+from gossip import events, limits
 from gossip.effects import Fact
-from gossip.ledger.entries import Checkpoint, EntryKind, Report, write_checkpoint
+from gossip.ledger.batch import read_batch_untrusted
+from gossip.ledger.entries import (
+    Checkpoint,
+    EntryKind,
+    Keys,
+    Report,
+    write_checkpoint,
+    write_keys,
+)
 from gossip.units import NodeId, UnixMs
 from scenarios.toy import ToySuite
 from tests.gossip.ledger.test_equivocation import body, show
@@ -161,3 +169,49 @@ def test_a_fork_behind_a_checkpoint_is_old_news() -> None:
     town.settle()
 
     assert not any(isinstance(e.said, Report) for e in town["birch"].admitted)
+
+
+def test_what_lasts_binds_its_author_to_a_share_too() -> None:
+    """One endorsement that nobody can read must not make the junk beside it last."""
+    town = Town(ToySuite(), ["ash", "birch"])
+    town.link("ash", "birch")
+    liar, birch = town["ash"].who, town["birch"]
+    share = birch.engine.roster.lasting_bytes_max
+    birch.engine.ledger._lasting[liar.node] = share - 400_000
+    keys = write_keys(Keys(chain=liar.chain.encoded, closes=None))
+    previous = bytes(32)
+    for number in range(20):
+        entries = [(int(EntryKind.ENDORSEMENT), b""), *[(KIND, bytes(60_000))] * 4]
+        if number == 0:
+            entries.insert(0, (int(EntryKind.KEYS), keys))
+        batch = forge(
+            liar,
+            town,
+            number=number,
+            previous=previous,
+            entries=entries[:5],
+            at=town.now,
+        )
+        previous = read_batch_untrusted(batch).id
+        show(town, "birch", batch, via="ash")
+        town.settle()
+
+    held = sum(len(b.encoded) for b in birch.stored if b.incarnation == b"x" * 16)
+    assert 0 < held <= 400_000 + limits.BATCH_BYTES_MAX
+    assert birch.engine.ledger.lasting_of(liar.node) <= share + limits.BATCH_BYTES_MAX
+    assert not birch.closed
+    talk(town, "ash", 3)
+    assert len([e for e in birch.admitted if e.body in (b"0", b"1", b"2")]) == 3
+
+
+def test_what_lasts_is_counted_again_after_a_restart_also_where_it_was_pruned() -> None:
+    town = Town(ToySuite(), ["ash", "birch"])
+    town.link("ash", "birch")
+    talk(town, "ash", 20)
+    prune(town, "ash", 15)
+    ash = town["ash"].who.node
+    before = town["birch"].engine.ledger.lasting_of(ash)
+    assert before > 0
+    town.unlink("ash", "birch")
+    town.start("birch", stored=list(town["birch"].stored))
+    assert town["birch"].engine.ledger.lasting_of(ash) == before

@@ -18,6 +18,7 @@ REDIAL_FIRST_S: Final = 0.1
 REDIAL_MAX_S: Final = 10.0
 HALF_OPEN_EASY: Final = 64
 HALF_OPEN_MAX: Final = 256
+"""From strangers' addresses together, and as many from members' beside."""
 HALF_OPEN_PER_ADDRESS_MAX: Final = 128
 FIRST_MESSAGES_PER_S: Final = 20
 ANSWERS_PER_S: Final = 64

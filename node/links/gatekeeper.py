@@ -50,6 +50,7 @@ class Gatekeeper:
     refused: set[NodeId] = attrs.field(init=False, factory=set)
     calling: set[NodeId] = attrs.field(init=False, factory=set)
     half_open: int = attrs.field(init=False, default=0)
+    _half_open_strange: int = attrs.field(init=False, default=0)
     _half_open_from: Counter[str] = attrs.field(init=False, factory=Counter)
     _calls: dict[str, int] = attrs.field(init=False, factory=dict)
     _answered: dict[str, float] = attrs.field(init=False, factory=dict)
@@ -81,21 +82,28 @@ class Gatekeeper:
             raise PeerError(CROSSED)
 
     def has_room(self, host: str) -> bool:
-        """Whether one more call from ``host`` may be half open."""
-        return (
-            self.half_open < HALF_OPEN_MAX
-            and self._half_open_from[host] < HALF_OPEN_PER_ADDRESS_MAX
-        )
+        """Whether one more call from ``host`` may be half open.
+
+        Calls from members' addresses and from strangers' have room of their own.
+        """
+        alike = self._half_open_strange
+        if host in self.hosts:
+            alike = self.half_open - alike
+        mine = self._half_open_from.get(host, 0)
+        return alike < HALF_OPEN_MAX and mine < HALF_OPEN_PER_ADDRESS_MAX
 
     @contextmanager
     def half_opened(self, host: str) -> Iterator[None]:
         """Count a call while it is no link yet."""
+        strange = host not in self.hosts
         self.half_open += 1
+        self._half_open_strange += strange
         self._half_open_from[host] += 1
         try:
             yield
         finally:
             self.half_open -= 1
+            self._half_open_strange -= strange
             self._half_open_from[host] -= 1
             self._half_open_from += Counter()  # forget addresses at zero
 

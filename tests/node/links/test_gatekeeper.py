@@ -159,3 +159,22 @@ def test_half_open_calls_are_bounded_by_address_and_in_all() -> None:
             calls.enter_context(gate.half_opened("192.0.2.9"))
         assert not gate.has_room("192.0.2.9")
         assert gate.has_room("192.0.2.10")
+
+
+def test_strangers_half_open_calls_leave_members_addresses_their_room() -> None:
+    gate = keeper(hosts={f"198.51.100.{i}" for i in range(9)})
+    with ExitStack() as calls:
+        for i in range(HALF_OPEN_MAX):
+            calls.enter_context(gate.half_opened(f"192.0.2.{i % 100}"))
+        assert not gate.has_room("192.0.2.200")
+        for i in range(HALF_OPEN_MAX):
+            assert gate.has_room(f"198.51.100.{i % 8}")
+            calls.enter_context(gate.half_opened(f"198.51.100.{i % 8}"))
+        assert not gate.has_room("198.51.100.8")
+        assert gate.half_open == 2 * HALF_OPEN_MAX
+    assert gate.half_open == gate._half_open_strange == 0
+
+    with ExitStack() as calls:  # Members' calls take nothing from who joins now.
+        for i in range(HALF_OPEN_MAX):
+            calls.enter_context(gate.half_opened(f"198.51.100.{i % 8}"))
+        assert gate.has_room("192.0.2.1")

@@ -140,7 +140,7 @@ class Hearing:
         Raises:
             PeerError: it claims what does not hold.
         """
-        if self._is_void(entry):
+        if entry.kind != EntryKind.REPORT and self._is_void(entry):
             return Touched()
         match entry.kind:
             case EntryKind.REPORT:
@@ -166,7 +166,9 @@ class Hearing:
     def _report(self, entry: Entry) -> Subjects:
         said = entry.said
         report = said if isinstance(said, Report) else read_report_untrusted(entry.body)
-        subject = report.subject
+        subject, void = report.subject, self._is_void(entry)
+        if void and not isinstance(report.evidence, Proof):
+            return {}  # a proof holds whoever shows it, and however
         if subject.id == entry.author:
             raise PeerError("a node reports itself")
         if subject.kind is SubjectKind.NODE and subject.id not in self.roster:
@@ -177,7 +179,7 @@ class Hearing:
         if entry.place in self._struck:
             return voided
         if offence is None:
-            if self.mercy.spares(subject, report.category, entry.issued_at_ms):
+            if void or self.mercy.spares(subject, report.category, entry.issued_at_ms):
                 return voided
             return voided | self.docket.voice(subject, self._voice(entry, report))
         at, rule = offence.committed_at_ms, offence.rule
@@ -299,9 +301,8 @@ class Hearing:
         """Weigh again what a newcomer said; hear what was said of it too early."""
         touched = self.docket.rejoin(node, self.roster.shares_voice)
         for entry in self._early.take(node) if node in self.roster else ():
-            if not self._is_void(entry):
-                with contextlib.suppress(PeerError):
-                    touched |= self._report(entry)
+            with contextlib.suppress(PeerError):
+                touched |= self._report(entry)
         return Touched(touched, recount=True)
 
     # --- operators ------------------------------------------------------------

@@ -305,3 +305,21 @@ def test_nobody_takes_back_a_proof_by_telling_two_stories_itself() -> None:
     case = judge.case(subject("fir"))  # its mere word is void
     assert case is not None
     assert not case.remarks()
+
+
+@pytest.mark.parametrize("proven_first", [True, False])
+def test_a_forked_feeds_proofs_hold_and_its_words_do_not_in_either_order(
+    proven_first: bool,
+) -> None:
+    feeds, judge = Feeds(), court()
+    shown = feeds.accuse("birch", AGENT, NOW, proof=b"p")
+    word = feeds.accuse("birch", subject("fir"), NOW)
+    if proven_first:
+        judge.hear(shown, NOW)
+        judge.hear(word, NOW)
+    accuse_fork(feeds, judge, "ash", NOW, name="birch")
+    if not proven_first:
+        judge.hear(word, NOW)
+        judge.hear(shown, NOW)
+    assert judge.denial(AGENT) is not None
+    assert judge.standing(subject("fir"), NOW).level is Level.CLEAR

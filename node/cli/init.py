@@ -219,9 +219,15 @@ def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
         birth.add_agent(node, name, roles, load_suite(node.provider, node.state))
     )
     click.echo(
-        f"this token is shown once; `kill -HUP` or restart the node to admit {name}",
+        f"this token is shown once; `picket reload` or restart the node to admit {name}",
         err=True,
     )
+    if not node.founders_file.exists():
+        click.echo(
+            f"not checked yet: the node's card must grant {', '.join(roles)}, or `picket"
+            f" run` refuses it; {node.founders_file} is not there",
+            err=True,
+        )
 
 
 @agent.command("list")

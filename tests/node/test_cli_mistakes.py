@@ -56,11 +56,15 @@ def test_a_duration_that_cannot_be_is_refused_in_its_own_words() -> None:
             duration_ms(text)
 
 
-def test_a_node_without_founders_says_where_they_come_from(tmp_path: Path) -> None:
+def test_a_node_without_founders_says_what_it_lacks_and_what_it_could_not_check(
+    tmp_path: Path,
+) -> None:
     picket("init", str(tmp_path / "n"), "--name", "here")
     said = fails("run", "-c", str(tmp_path / "n"))
     assert "the founders' file is missing" in said
     assert "picket founders" in said
+    done = picket("agent", "add", "x", "--role", "emperor", "-c", str(tmp_path / "n"))
+    assert "not checked yet: the node's card must grant emperor" in done.stderr
 
 
 async def test_an_agent_whom_this_node_never_met_is_named_by_its_id(

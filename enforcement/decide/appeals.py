@@ -1,5 +1,6 @@
 """Appeals heard, and what was answered: bounded, so that pleading is no attack."""
 
+from collections import Counter
 from typing import Final
 
 import attrs
@@ -20,6 +21,8 @@ from gossip.units import NodeId, UnixMs
 
 APART_MS: Final = 5 * 60_000
 LIFE_MS: Final = 86_400_000
+PER_NODE_MAX: Final = 4
+"""Of each accused node so many are heard at once after a rest, and the last held."""
 HELD_MAX: Final = 256
 
 
@@ -33,12 +36,20 @@ class Plea:
 
 @attrs.define
 class Appeals:
-    """The appeals of the last day; each node one in five minutes."""
+    """The appeals of the last day; each node one in five minutes.
+
+    By its own stamps, and by our clock too, since it can stamp a day of appeals in an
+    instant. What comes faster tells nobody, and takes the place only of its own.
+    """
 
     roster: Roster
     suite: Suite
+    now_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
+    """The clock, as of the last event."""
     pleas: dict[bytes, Plea] = attrs.field(init=False, factory=dict)
     _stamps: dict[NodeId, list[UnixMs]] = attrs.field(init=False, factory=dict)
+    _rested_ms: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    """When each will have rested from all that was heard of it."""
 
     def hear(self, entry: Entry) -> tuple[Ruling, ...]:
         """Somebody carries an appeal. The flood is refused before it is verified.
@@ -46,21 +57,37 @@ class Appeals:
         Raises:
             PeerError: it does not hold, is old, or comes too soon after another.
         """
+        now = self.now_ms
         node, stamp = peek_appeal_untrusted(entry.body)
         if abs(entry.issued_at_ms - stamp) > LIFE_MS:
             raise PeerError("an appeal of another day")
+        if abs(now - stamp) > LIFE_MS:
+            return ()  # carried in time, but read back or heard of late
         stamps = self._stamps.setdefault(self.roster.member(node).node, [])
+        stamps[:] = [s for s in stamps if abs(now - s) <= LIFE_MS]
         if any(abs(stamp - earlier) < APART_MS for earlier in stamps):
             if any(stamp == earlier for earlier in stamps):
                 return ()  # the same one, by another carrier
             raise PeerError("a second appeal within five minutes")
         appeal = read_appeal_untrusted(entry.body, self.roster, self.suite)
         stamps.append(stamp)
-        del stamps[: -LIFE_MS // APART_MS]
         self.pleas[appeal.id] = Plea(appeal)
-        if len(self.pleas) > HELD_MAX:
-            del self.pleas[next(iter(self.pleas))]
+        self._make_room(node)
+        rested = max(now, self._rested_ms.get(node, 0)) + APART_MS
+        if rested - now > PER_NODE_MAX * APART_MS:
+            return ()
+        self._rested_ms[node] = rested
         return (Appealed(appeal),)
+
+    def _make_room(self, node: NodeId) -> None:
+        """The oldest of the same node goes, or of the node that holds the most."""
+        held = Counter(plea.appeal.node for plea in self.pleas.values())
+        if held[node] <= PER_NODE_MAX:
+            if len(self.pleas) <= HELD_MAX:
+                return
+            node, _ = held.most_common(1)[0]
+        own = (p.appeal for p in self.pleas.values() if p.appeal.node == node)
+        del self.pleas[min(own, key=lambda appeal: appeal.issued_at_ms).id]
 
     def answer(self, entry: Entry) -> tuple[Ruling, ...]:
         """Somebody answers an appeal; the last word of each counts.

@@ -99,7 +99,7 @@ class Court:
 
     def hear(self, entry: Entry, now: UnixMs) -> list[Ruling]:
         """Act on one admitted entry. Entries of other kinds do nothing."""
-        self._docket.now_ms = now
+        self._docket.now_ms = self._hearing.appeals.now_ms = now
         try:
             touched = self._hearing.hear(entry)
         except PeerError as wrong:

@@ -40,7 +40,7 @@ from node.driver import Alarm, Driver
 from node.guard import Guard, ProofReader, check_files, parse_policy, policy_files
 from node.justice import Justice
 from node.keys.suites.registry import load_suite
-from node.lean import import_libp2p
+from node.libp2p_import import import_libp2p
 from node.linkage import Linkage, NoLinks
 from node.log import Log
 from node.manifests import Declarations

@@ -8,8 +8,8 @@ import trio
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
-from node.collecting import collect_rarely
 from node.daemon import Daemon
+from node.garbage import collect_rarely
 from node.keys.suites.registry import PROVIDERS
 from node.signals import serve_until_signalled
 

@@ -37,8 +37,8 @@ from gossip.ledger.entries import (
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
 from node.clock import SystemClock
-from node.collecting import collect_rarely
 from node.driver import Driver
+from node.garbage import collect_rarely
 from node.keys.suites.registry import SuiteWithKeys, load_suite
 from node.links.events import Frame, LinkDown, LinkEvent, LinkUp
 from node.links.links import Links

@@ -39,8 +39,8 @@ from gossip.spread import frames
 from gossip.suite import Claim
 from gossip.units import Incarnation, NodeId, UnixMs
 from node.clock import SystemClock
-from node.collecting import collect_rarely
 from node.driver import TAKE_IN_MAX, Driver
+from node.garbage import collect_rarely
 from node.keys.suites.registry import SuiteWithKeys, load_suite
 from node.log import Log
 from node.metrics import Metrics

@@ -8,7 +8,7 @@ import sys
 import node.daemon
 assert "jsonschema_rs" not in sys.modules, "a node without servers has no schemas"
 assert "libp2p" not in sys.modules, "a lone guard has no links"
-from node.lean import UNUSED, import_libp2p
+from node.libp2p_import import UNUSED, import_libp2p
 import_libp2p()
 import node.cluster_links
 held = [name for name in UNUSED if sys.modules.get(name)]

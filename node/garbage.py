@@ -1,4 +1,4 @@
-"""Garbage is looked for less often: each look at all that lives holds up the loop.
+"""Looks for garbage less often: each look at all that lives holds up the loop.
 
 Python looks through everything whenever a quarter has been added, which takes it
 60 ms where 40 000 reports are held. What a daemon holds is let go of by counting

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.collecting import THRESHOLDS, collect_rarely
+from node.garbage import THRESHOLDS, collect_rarely
 
 
 @pytest.fixture

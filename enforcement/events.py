@@ -75,6 +75,7 @@ class ServerLost:
     """
 
     sentence: str
+    advice: str = ""
 
 
 @attrs.frozen

@@ -7,9 +7,11 @@
     INGRESS  other node ─ ─ ▶ envelope ─▶ gate ──────▶ server
 
 A request passes, cheapest check first: parse, id, the agent's proof (once a session),
-quarantine, envelope (ingress), tool and schema, trust, policy, rate. Whatever fails is answered with a JSON-RPC error that names the reason, and goes no further; so does whatever Picket itself fails at. Answers,
-notifications and the server's own requests pass both ways, as long as somebody
-asked for them. What passes, passes byte for byte, on one line.
+quarantine, envelope (ingress), tool and schema, trust, policy, rate. Whatever fails
+is answered with a JSON-RPC error that names the reason, and goes no further; so does
+whatever Picket itself fails at. Answers, notifications and the server's own requests
+pass both ways, as long as somebody asked for them. What passes, passes byte for byte,
+on one line.
 """
 
 from typing import Final
@@ -20,13 +22,7 @@ from enforcement import limits
 from enforcement.antechamber import Antechamber
 from enforcement.defend.compliance import mark
 from enforcement.detect.pins import Manifest
-from enforcement.effects import (
-    Effect,
-    Position,
-    ToClient,
-    ToServer,
-    Verdict,
-)
+from enforcement.effects import Effect, Position, ToClient, ToServer, Verdict
 from enforcement.events import (
     ClientMessage,
     Event,
@@ -91,7 +87,7 @@ class Gate:
     _tooling: Tooling | None = attrs.field(init=False, default=None, repr=False)
     _waiting: Antechamber = attrs.field(init=False, repr=False)
     _signatory: Signatory = attrs.field(init=False, repr=False)
-    _lost: str | None = attrs.field(init=False, default=None)
+    _lost: ServerLost | None = attrs.field(init=False, default=None)
     _trail: Trail = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -138,8 +134,8 @@ class Gate:
                     self._waiting.failed()
                     return self._deny_held(sentence, Reason.SIGNER, now_ms)
                 return self._not_signed(ticket, sentence)
-            case ServerLost(sentence):
-                return self._server_lost(sentence, now_ms)
+            case ServerLost():
+                return self._server_lost(event, now_ms)
             case ServerBack():
                 self._lost = None
                 return []
@@ -232,7 +228,8 @@ class Gate:
                 request, self.principal, seen.digest, seen.at_ms
             )
         if self._lost is not None:
-            raise DeniedError(Reason.SERVER, self._lost)
+            sentence, advice = self._lost.sentence, self._lost.advice
+            raise DeniedError(Reason.SERVER, sentence, advice=advice)
         item = Outgoing(data=event.data, request=request)
         effects: list[Effect] = []
         if self.position is Position.EGRESS:
@@ -270,13 +267,16 @@ class Gate:
             effects += self._from_client(event, self._see(event.data, now_ms))
         return effects
 
-    def _deny_held(self, sentence: str, reason: Reason, now_ms: UnixMs) -> list[Effect]:
+    def _deny_held(
+        self, sentence: str, reason: Reason, now_ms: UnixMs, advice: str = ""
+    ) -> list[Effect]:
         effects: list[Effect] = []
         for request, event in self._waiting.empty():
             seen = self._see(event.data, now_ms)
             seen.request = request
             effects += self._trail.denied(seen, reason)
-            effects.append(ToClient(write_denial(request.key, sentence, reason)))
+            denial = write_denial(request.key, sentence, reason, advice=advice)
+            effects.append(ToClient(denial))
         return effects
 
     def _take_tools(
@@ -435,16 +435,16 @@ class Gate:
     def _see(self, data: bytes, now_ms: UnixMs) -> Seen:
         return self._trail.see(data, self.principal, now_ms)
 
-    def _server_lost(self, sentence: str, now_ms: UnixMs) -> list[Effect]:
-        self._lost = sentence
+    def _server_lost(self, lost: ServerLost, now_ms: UnixMs) -> list[Effect]:
+        self._lost, sentence, advice = lost, lost.sentence, lost.advice
         self._outbox.clear()
         self._asked_back.abandon()
         if self._tooling is not None:
             self._tooling.lost()
         return [
-            *self._deny_held(sentence, Reason.SERVER, now_ms),
+            *self._deny_held(sentence, Reason.SERVER, now_ms, advice),
             *(
-                ToClient(write_denial(key, sentence, Reason.SERVER))
+                ToClient(write_denial(key, sentence, Reason.SERVER, advice=advice))
                 for key in self._asked.abandon()
             ),
         ]

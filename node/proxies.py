@@ -94,6 +94,7 @@ class Proxies:
             links=links,
             is_refused=guard.post.is_refused,
         )
+        desk.serve(config.servers)
         provider = HttpProvider(desk)
         discovery = Discovery(
             pins=guard.pins,
@@ -144,7 +145,7 @@ class Proxies:
     def change(self, config: Config) -> None:
         """Take over changed servers, agents and tokens; sessions go on."""
         self.config = config
-        self.desk.servers = config.servers
+        self.desk.serve(config.servers)
         self.desk.agents = self.ring.principals
         if self.http is not None:
             self.http.tokens = tokens_of(config)

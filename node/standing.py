@@ -105,6 +105,7 @@ def attention(daemon: "Daemon") -> list[str]:
         _say("not linked: ", away),
         *_newcomers(daemon),
         _say("tools held, for they changed: ", _held_tools(daemon)),
+        _say("servers that cannot be started: ", sorted(daemon.proxies.desk.unstarted)),
         _say("policy differs on: ", differing),
     ]
     offset_ms = daemon.engine.clocks.offset_ms

@@ -149,6 +149,7 @@ def _node(path: str) -> Iterator[Finding]:
         ("founders", _founders),
         ("policy", _policy),
         ("agents", _agents),
+        ("servers", _servers),
     ):
         yield _look(what, config, look)
     if status and status["policy_version"]:
@@ -224,6 +225,16 @@ def _agents(config: Config) -> str:
     for agent in config.agents.values():
         check_grants(config, agent.roles)
     return ", ".join(sorted(config.agents)) or "none; `picket agent add` makes one"
+
+
+def _servers(config: Config) -> str:
+    from node.proxy.starting import commands_missing
+
+    missing = commands_missing(config.servers.values())
+    if missing:
+        sentences = "; ".join(map(str, missing.values()))
+        raise UserError(f"{config.file}: {sentences}")
+    return ", ".join(sorted(config.servers)) or "none; [servers.NAME] provides one"
 
 
 def _status(config: Config) -> dict[str, Json] | None:

@@ -76,7 +76,7 @@ class Carriers:
             if spoken not in self._speaks:
                 self._speaks[spoken] = await way.serves()
         except Lost as lost:
-            return LostCarrier(str(lost))
+            return LostCarrier(lost)
         return way if self._speaks[spoken] or stateless else None
 
     def here(self, server: str) -> HttpCarrier | None:
@@ -157,12 +157,12 @@ class Carriers:
 class LostCarrier:
     """The way to a server that cannot be reached: the gate still says its word."""
 
-    sentence: str
+    lost: Lost
 
     async def ask(self, ask: Ask) -> Answer:
         """Nothing passes: raises `Lost`."""
         del ask
-        raise Lost(self.sentence)
+        raise Lost(str(self.lost), self.lost.advice)
 
     def endpoint(self, data: bytes) -> Way | None:
         """Nothing comes."""

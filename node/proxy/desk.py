@@ -7,7 +7,6 @@
     the agent is elsewhere  INGRESS   a stream of the mesh ─▶ gate ─▶ child or URL
 """
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -29,9 +28,8 @@ from node.proxy.children import start_child
 from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.mesh import MESH_PROTOCOL, Credentials, MeshBackend, encode_opening
 from node.proxy.session import Backend, GateCore, Lost, Session, Signer, Sink
+from node.proxy.starting import commands_missing, environment_of
 from node.proxy.stdio import ChildBackend
-
-_OURS = ("CREDENTIALS_", "LISTEN_", "NOTIFY_", "PICKET_", "WATCHDOG_")
 
 StreamHandler = Callable[[ByteStream, NodeId], Awaitable[None]]
 
@@ -68,6 +66,8 @@ class Desk:
         servers: The servers this node provides, by name.
         links: None without a cluster.
         is_refused: Whether the calls of a subject are cut off now.
+        unstarted: Our servers that could not be started when that was last tried,
+            or whose command was not found.
     """
 
     node: NodeId
@@ -83,7 +83,16 @@ class Desk:
     servers: Mapping[str, ServerConfig]
     links: Links | None = None
     is_refused: Callable[[Subject], bool] = lambda subject: False
+    unstarted: set[str] = attrs.field(init=False, factory=set)
     _sessions: set[Session] = attrs.field(init=False, factory=set)
+
+    def serve(self, servers: Mapping[str, ServerConfig]) -> None:
+        """Provide these from now on; logs which of them cannot be started."""
+        self.servers = servers
+        missing = commands_missing(servers.values())
+        self.unstarted = {*missing}
+        for server, why in missing.items():
+            self.log.warn(str(why), server=server)
 
     async def renew(self, chain: Chain, agents: Mapping[str, Principal]) -> None:
         """The operational key has rotated: tell the sessions of our agents."""
@@ -177,10 +186,15 @@ class Desk:
         if config.url is not None:
             return LostBackend(f"the server `{server}` speaks HTTP only")
         try:
-            child = await start_child(config.command, env=_environment(config))
+            child = await start_child(config.command, env=environment_of(config))
         except UserError as refused:
             self.log.error(str(refused), server=server)
-            return LostBackend(f"the server `{server}` could not be started")
+            self.unstarted.add(server)
+            return LostBackend(
+                f"the server `{server}` could not be started",
+                advice=f"see the log of node `{self.roster.name(self.node)}`",
+            )
+        self.unstarted.discard(server)
         try:
             nursery.start_soon(child.log_stderr, self._server_log(server))
         except RuntimeError:  # it has closed meanwhile: the daemon ends
@@ -222,11 +236,12 @@ class LostBackend:
     """The backend of a server that could not be reached in the first place."""
 
     sentence: str
+    advice: str = ""
 
     async def send(self, data: bytes, envelope: bytes | None) -> None:
         """Nothing passes: raises `Lost`."""
         del data, envelope
-        raise Lost(self.sentence)
+        raise Lost(self.sentence, self.advice)
 
     async def receive(self) -> bytes:
         """Nothing comes, and nobody need know before somebody asks."""
@@ -234,9 +249,3 @@ class LostBackend:
 
     async def aclose(self) -> None:
         """There is nothing to end."""
-
-
-def _environment(config: ServerConfig) -> dict[str, str]:
-    """What a server is told: our environment without what concerns only us."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
-    return {**ours, **config.env}

@@ -153,7 +153,10 @@ class MeshBackend:
             return payload
         if kind == MeshFrame.LOST:
             told = payload[:_SENTENCE_BYTES_MAX].decode("utf-8", "replace")
-            raise Lost(f"node `{self._name}` says: {printable(told)}")
+            raise Lost(
+                f"node `{self._name}` says: {printable(told)}",
+                advice=f"see the log of node `{self._name}`",
+            )
         raise Lost(f"node `{self._name}` broke the mesh protocol")
 
     async def aclose(self) -> None:

@@ -238,7 +238,10 @@ class HttpMeshCarrier:
         kind, payload = frame
         if kind == HttpFrame.LOST:
             told = payload[:_SENTENCE_BYTES_MAX].decode("utf-8", "replace")
-            raise Lost(f"node `{self.name}` says: {printable(told)}")
+            raise Lost(
+                f"node `{self.name}` says: {printable(told)}",
+                advice=f"see the log of node `{self.name}`",
+            )
         return kind, payload
 
     def ended(self) -> Lost:

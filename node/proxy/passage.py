@@ -197,7 +197,7 @@ class Passage:
         nonsense = Lost("the server answered something else than MCP")
         if answer.status < 400:
             return await self._lost(ask, nonsense, replies, out)
-        await self._settle(ask, str(nonsense))
+        await self._settle(ask, nonsense)
         words = body if len(body) <= _UNREADABLE_MAX else b""
         await out.whole(answer.status, answer.headers, words)
 
@@ -254,7 +254,7 @@ class Passage:
         self, ask: Ask, lost: Lost, replies: Sequence[bytes], out: Out
     ) -> None:
         """Nothing more will come: each request that waits is told."""
-        told = [*replies, *await self._settle(ask, str(lost))]
+        told = [*replies, *await self._settle(ask, lost)]
         if not told:
             await out.whole(502, (("content-type", "text/plain"),), str(lost).encode())
         elif ask.batch:
@@ -262,13 +262,15 @@ class Passage:
         else:
             await out.whole(200, (JSON,), told[0])
 
-    async def _settle(self, ask: Ask, sentence: str) -> list[bytes]:
+    async def _settle(self, ask: Ask, lost: Lost) -> list[bytes]:
         """Tell the gate that these requests get no answer; returns what it tells."""
         told: list[bytes] = []
         for letter in ask.letters:
             seen = peek(letter.data)
             if seen.kind is Kind.REQUEST and seen.key is not None:
-                failed = write_denial(seen.key[1], sentence, Reason.SERVER)
+                failed = write_denial(
+                    seen.key[1], str(lost), Reason.SERVER, advice=lost.advice
+                )
                 told += await self.session.server_said(failed, send=self._say_back)
         return told
 

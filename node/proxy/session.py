@@ -56,6 +56,10 @@ Send: TypeAlias = Callable[[bytes, bytes | None], Awaitable[None]]
 class Lost(Exception):
     """The server, or the way to it, is gone. The message is for the agent."""
 
+    def __init__(self, sentence: str, advice: str = "") -> None:
+        super().__init__(sentence)
+        self.advice = advice
+
 
 class SigningRefused(Exception):
     """A key that should sign is not there. The message is for the agent."""
@@ -196,9 +200,9 @@ class Session:
         """Take one message of the server; returns what to pass on."""
         return await self._drive(ServerMessage(data), send)
 
-    async def server_lost(self, sentence: str) -> list[bytes]:
+    async def server_lost(self, sentence: str, advice: str = "") -> list[bytes]:
         """The server is gone; returns an error for each call that waits."""
-        return await self._drive(ServerLost(sentence))
+        return await self._drive(ServerLost(sentence, advice))
 
     async def renewed(self, principal: Principal) -> list[bytes]:
         """The agent has a new certificate."""
@@ -218,7 +222,7 @@ class Session:
                 for reply in await self.server_said(data):
                     await to_client(reply)
         except Lost as lost:
-            for reply in await self.server_lost(str(lost)):
+            for reply in await self.server_lost(str(lost), lost.advice):
                 await to_client(reply)
             return str(lost)
 
@@ -250,7 +254,7 @@ class Session:
                     try:
                         await send(effect.data, effect.envelope)
                     except Lost as lost:
-                        events.append(ServerLost(str(lost)))
+                        events.append(ServerLost(str(lost), lost.advice))
                 elif isinstance(effect, AskServer):
                     events += await self._ask(effect, question)
                 elif isinstance(effect, HangUp):
@@ -269,7 +273,7 @@ class Session:
                 return [ServerMessage(await question(asked.data))]
             await self.backend.send(asked.data, None)
         except Lost as lost:
-            return [ServerLost(str(lost))]
+            return [ServerLost(str(lost), lost.advice)]
         return []
 
     async def _prove(self, asked: Prove) -> Proven | SigningFailed:

@@ -374,13 +374,15 @@ def test_a_witness_lets_nobody_guess_the_message(town: Town, clerk: Agent) -> No
 def test_a_lost_server_answers_every_waiting_call(egress: Gate) -> None:
     egress.handle(ClientMessage(call("t", 1)), NOW)
     egress.handle(ClientMessage(call("t", 2)), NOW)
-    effects = egress.handle(ServerLost("the ledger's node cannot be reached"), NOW)
+    gone = ServerLost("the ledger's node cannot be reached", "see its log")
+    effects = egress.handle(gone, NOW)
+    assert {told(e.data)["advice"] for e in of(effects, ToClient)} == {"see its log"}
     keys = [json.loads(e.data)["id"] for e in of(effects, ToClient)]
     assert keys == [1, 2]
     assert egress.handle(RequestSigned(1, b"", b""), NOW) == []
-    assert (
-        hear(egress, call("t", 3))["message"] == "the ledger's node cannot be reached"
-    )
+    heard = hear(egress, call("t", 3))
+    assert heard["message"] == "the ledger's node cannot be reached; see its log"
+    assert heard["advice"] == "see its log"
     egress.handle(ServerBack(), NOW)
     assert of(egress.handle(ClientMessage(call("t", 4)), NOW), SignRequest)
 

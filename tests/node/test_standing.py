@@ -1,16 +1,18 @@
 """`picket status`: one line that says whether the cluster is safe right now."""
 
+import sys
 from pathlib import Path
 from typing import cast
 
 import pytest
 from click.testing import CliRunner
 
+from gossip.errors import PeerError
 from node.cli import ask
 from node.daemon import Daemon
 from node.jsonlines import Json
 from node.standing import attention
-from tests.node.test_daemon import bear, daemon_of, running, tell, until
+from tests.node.test_daemon import bear, daemon_of, running, said, tell, until
 from tests.node.test_daemon_justice import accuse, enforcing
 
 CALM: dict[str, Json] = {
@@ -94,13 +96,44 @@ async def test_what_is_only_shown_is_said_to_be(tmp_path: Path) -> None:
         assert status["enforces_from_ms"]
 
 
-async def test_a_release_of_nobody_says_so(tmp_path: Path) -> None:
+async def test_a_release_of_nobody_is_refused_and_what_it_takes_back_is_said(
+    tmp_path: Path,
+) -> None:
     homes = bear(tmp_path, ["a", "b"])
     a, b = enforcing(homes["a"]), enforcing(homes["b"])
     async with running(a, b):
+        with pytest.raises(PeerError, match="there is nothing to release"):
+            await tell(a, "release.draft", subject="b", reason="x")
+        told = await tell(a, "report", subject="b", category="odd", severity=3)
+        assert isinstance(told, dict)
+        assert told["note"] == "with 2 members only a proof convicts"
+        await until(lambda: a.court.standings())
         drafted = await tell(a, "release.draft", subject="b", reason="x")
         assert isinstance(drafted, dict)
-        assert drafted["notes"] == ["node b is not quarantined"]
+        assert drafted["notes"] == [
+            "node b was not quarantined",
+            "1 report about node b and all before the release count no more",
+        ]
+
+
+NOSUCH = '\n[servers.clock]\ncommand = ["no-such-command-here"]\n'
+FOUND = f'\n[servers.clock]\ncommand = ["{sys.executable}", "-c", ""]\n'
+
+
+async def test_a_server_that_cannot_start_is_named_before_anybody_calls_it(
+    tmp_path: Path,
+) -> None:
+    config = bear(tmp_path, ["a"])["a"]
+    born = config.read_text()
+    config.write_text(born + NOSUCH)
+    a = daemon_of(config)
+    async with running(a):
+        assert await concerns(a) == ["servers that cannot be started: clock"]
+        assert "no-such-command-here" in said(a)
+        assert "give its full path" in said(a)
+        config.write_text(born + FOUND)
+        await tell(a, "policy.reload")
+        assert await concerns(a) == []
 
 
 def shown(

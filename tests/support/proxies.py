@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -101,10 +102,8 @@ class FakeGate:
         if isinstance(event, ServerLost):
             self._lost = event.sentence
             waiting, self._pending = self._pending, {}
-            return [
-                ToClient(write_denial(k, event.sentence, Reason.SERVER))
-                for k in waiting
-            ]
+            say = partial(write_denial, advice=event.advice)
+            return [ToClient(say(k, event.sentence, Reason.SERVER)) for k in waiting]
         return []
 
     def _client(self, event: ClientMessage) -> Sequence[Effect]:

@@ -161,8 +161,13 @@ async def test_a_server_that_cannot_start_denies_with_a_sentence() -> None:
     async with site(desk) as place, client() as http:
         answer = await http.post(place.url, json=INIT)
 
-        assert "could not be started" in answer.json()["error"]["message"]
+        error = answer.json()["error"]
+        assert "could not be started" in error["message"]
+        assert error["data"]["picket"]["advice"] == "see the log of node `branch`"
         assert "mcp-session-id" not in answer.headers
+        assert desk.unstarted == {"echo"}
+    desk.serve({"echo": echo_config()})
+    assert desk.unstarted == set()
 
 
 async def test_delete_ends_the_session_and_its_server() -> None:

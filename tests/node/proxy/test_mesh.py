@@ -114,6 +114,24 @@ async def test_a_server_that_dies_far_away_is_lost_with_its_reason() -> None:
         await town.branch.close(session)
 
 
+async def test_a_server_that_cannot_start_far_away_is_named_with_its_node() -> None:
+    async with mesh() as town:
+        broken = attrs.evolve(echo_config("vault-db"), command=("/no/such/command",))
+        town.vault.serve({"vault-db": broken})
+        session = await town.open()
+        told = await session.client_said(CALL)
+
+        async def keep(data: bytes) -> None:
+            told.append(data)
+
+        await session.pump(keep)
+        error = json.loads(told[-1])["error"]
+        assert "node `vault` says: the server `vault-db` could not" in error["message"]
+        assert error["data"]["picket"]["advice"] == "see the log of node `vault`"
+        assert town.vault.unstarted == {"vault-db"}
+        await town.branch.close(session)
+
+
 async def test_who_does_not_read_slows_the_server_and_fills_no_memory() -> None:
     async with mesh() as town:
         session = await town.open()

@@ -10,9 +10,9 @@ import argparse
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Final
@@ -28,6 +28,7 @@ from scenarios.calibration import Calibration, write_calibration
 from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import Failed, first_sentence
 from scenarios.people import person
+from scenarios.real.ending import ending_in_order, passing_folder, until_sigterm
 from scenarios.real.nodes import Node, bear, start_all
 from scenarios.real.seen import Seen
 from scenarios.real.wires import on_loopback
@@ -44,6 +45,7 @@ DRAIN_S: Final = 15.0
 FRAME_US: Final = 60
 """What any frame costs, roughly; the rest of a delivery is its batch's."""
 VERIFIES: Final = 200
+INTERRUPTED: Final = 130
 _SUMS: Final = ("picket_sign_seconds", "picket_store_commit_seconds")
 
 
@@ -258,15 +260,18 @@ def calibrate(count: int) -> tuple[Calibration, Measured]:
 
     Raises:
         UserError: they do not start, or lose something.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM.
     """
-    wrong = ""
-    with tempfile.TemporaryDirectory(prefix="picket-cal-") as folder:
+    ended: BaseException
+    with ending_in_order(), passing_folder("picket-cal-") as folder:
         try:
-            found = trio.run(measure, Path(folder), count)
+            found = trio.run(until_sigterm, partial(measure, folder, count))
             return calibration_of(found, len(os.sched_getaffinity(0))), found
         except* (Failed, NoAnswer) as failed:
-            wrong = first_sentence(failed)
-    raise UserError(f"calibration: {wrong}")
+            ended = UserError(f"calibration: {first_sentence(failed)}")
+        except* KeyboardInterrupt:
+            ended = KeyboardInterrupt()
+    raise ended from None
 
 
 def main() -> None:
@@ -275,7 +280,10 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--out", default="calibration.toml")
     options = parser.parse_args()
-    made, found = calibrate(options.nodes)
+    try:
+        made, found = calibrate(options.nodes)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     text = write_calibration(made, told(found, options.nodes))
     Path(options.out).write_text(text, encoding="utf-8")
     sys.stdout.write(text)

@@ -1,16 +1,11 @@
 """One real run: a scenario and a seed in; a verdict and figures out; nothing left."""
 
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -29,6 +24,7 @@ from scenarios.demo.processes import (
 )
 from scenarios.evidence import HOSTILE_TOOL
 from scenarios.real.conduct import STRINGS, Conductor
+from scenarios.real.ending import ending_in_order, passing_folder, until_sigterm
 from scenarios.real.fit import check_fit
 from scenarios.real.hopes import forbidden, unmet
 from scenarios.real.nodes import AGENT, HTTP_PORT, Node, bear, start_all
@@ -112,8 +108,8 @@ def run_real(
     plan = _cast(world)
     with ExitStack() as held:
         held.callback(end_leftovers)
-        held.enter_context(_ending_in_order())
-        folder = held.enter_context(_folder())
+        held.enter_context(ending_in_order())
+        folder = held.enter_context(passing_folder("picket-real-"))
         wires = _wires(scenario.size, held)
         check_fit(name, scenario, namespaces=wires.desk is not None)
         nodes = _nodes(world, plan, folder, wires)
@@ -127,7 +123,7 @@ def _conducted(name: str, play: Callable[[], Awaitable[RealVerdict]]) -> RealVer
     """Run to the end; what went wrong between processes is a user's sentence."""
     ended: BaseException
     try:
-        return trio.run(play)
+        return trio.run(partial(until_sigterm, play))
     except* (Failed, NoAnswer) as failed:
         ended = UserError(f"{name}: {first_sentence(failed)}")
     except* KeyboardInterrupt:
@@ -340,35 +336,3 @@ async def _stop(nodes: Sequence[Node]) -> None:
     async with trio.open_nursery() as nursery:
         for node in nodes:
             nursery.start_soon(node.stop)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder for everything; gone at the end, even if we are killed."""
-    folder = Path(tempfile.mkdtemp(prefix="picket-real-"))
-    # Holds the other end of a pipe that breaks when we end, however we do.
-    keeper = subprocess.Popen(
-        ["/bin/sh", "-c", 'cat; sleep 1; rm -rf "$1"', "sh", str(folder)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        keeper.kill()
-        keeper.communicate()
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM end us as Ctrl-C does: in order."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +24,7 @@ from scenarios.cli import sim
 from scenarios.prediction import predict_to_all_ms
 from scenarios.reading import load
 from scenarios.script import Costs, Delay
-from tests.support.daemons import ROOT
+from tests.support.daemons import ROOT, until
 
 HERE = Calibration(
     hop=Delay(min_ms=0.2, mean_ms=0.5),
@@ -115,6 +117,34 @@ def test_three_daemons_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0.5 <= foretold / (median(found.to_all_us) / 1_000) <= 2
     text = write_calibration(made, calibrate.told(found, 3))
     assert "hop_ms_p99 = " in text
+
+
+@pytest.mark.live
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_however_it_is_ended_it_leaves_no_keys_behind(number: signal.Signals) -> None:
+    """Also where SIGINT is ignored, as in the background of a script."""
+    with tempfile.TemporaryDirectory(prefix="cal-") as short:
+        home = Path(short)
+        process = subprocess.Popen(
+            [
+                *("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"),
+                *(sys.executable, "-m", "scenarios.calibrate", "--nodes", "3"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": short},
+            stderr=subprocess.PIPE,
+        )
+        try:
+            until(lambda: len(list(home.glob("picket-cal-*/*/control.sock"))) == 3, 90)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
+        assert err == b""
+        assert process.returncode == (130 if number == signal.SIGTERM else -9)
+        until(lambda: not list(home.glob("picket-cal-*")), 20)
 
 
 def spread_of(nodes: int) -> float:

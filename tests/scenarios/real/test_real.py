@@ -127,6 +127,15 @@ def test_however_a_run_is_ended_it_leaves_nothing(
     interrupted(home, number)
 
 
+def test_sigterm_ends_a_run_in_the_background_of_a_script(home: Path) -> None:
+    """There SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as our children will
+    try:
+        interrupted(home, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_node_that_dies_unasked_fails_the_run_and_leaves_nothing(home: Path) -> None:
     file = home / "short.toml"
     file.write_text(SHORT.replace("length_s = 60", "length_s = 6"))

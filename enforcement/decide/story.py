@@ -22,6 +22,7 @@ from enforcement.decide.case import (
 from enforcement.decide.court import Court
 from enforcement.decide.quarantine import Withheld
 from enforcement.decide.rules import MICRO
+from enforcement.decide.terms import UNENDING_MS
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
@@ -134,8 +135,6 @@ def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:
     grounds = "a proof" if standing.basis is Basis.PROOF else "the voices of witnesses"
     tail = f"; decided but not enforced, by {held_back}" if held_back else ""
     until = clock(standing.until_ms)
-    if standing.conviction is not None and not standing.conviction.dated:
-        until = "operators release it"
     return f"{name} is quarantined until {until} by {grounds}{tail}."
 
 
@@ -240,5 +239,7 @@ def name_of(court: Court, subject: Subject) -> str:
 
 
 def clock(at_ms: int) -> str:
-    """A time as people in every place read it alike: UTC."""
+    """A time as people in every place read it alike: UTC; or what has to happen."""
+    if at_ms >= UNENDING_MS:
+        return "operators release it"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

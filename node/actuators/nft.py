@@ -20,6 +20,8 @@ from node.log import Log
 TABLE: Final = "picket"
 DEADLINE_S: Final = 5.0
 RETRY_S: Final = 15.0
+SECONDS_MAX: Final = 3_650 * 86_400
+"""What has no end: the kernel refuses a time beyond its clock's, and all with it."""
 
 _NOTHING: Final = f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
 _TABLE: Final = f"""\
@@ -47,7 +49,7 @@ def write_ruleset(blocked: Mapping[IpAddress, UnixMs] | None, now: UnixMs) -> st
         return _NOTHING
     lines = [_TABLE]
     for address, until in sorted(blocked.items(), key=lambda item: str(item[0])):
-        seconds = -(-(until - now) // 1_000)
+        seconds = min(SECONDS_MAX, -(-(until - now) // 1_000))
         if seconds > 0:
             lines.append(
                 f"add element inet {TABLE} blocked{address.version}"

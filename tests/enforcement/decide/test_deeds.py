@@ -20,6 +20,7 @@ from enforcement.decide.case import (
 )
 from enforcement.decide.court import Court, Offence
 from enforcement.decide.rules import Rules
+from enforcement.decide.story import tell
 from enforcement.decide.terms import UNENDING_MS
 from gossip.domains import Domain
 from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
@@ -243,6 +244,8 @@ def test_no_decoy_gives_an_end_to_who_told_two_stories(decoy_first: bool) -> Non
     assert standing.until_ms == UNENDING_MS
     assert standing.conviction is not None
     assert not standing.conviction.dated
+    headline = tell(judge, ELM, "elm", UnixMs(NOW + 1)).sentences[0]
+    assert headline.startswith("elm is quarantined until operators release it")
     assert judge.denial(ELM) is not None
     # Nor has it a voice before operators let it go.
     assert judge.weight_ppm(node("elm"), UnixMs(NOW + 30 * DAY)) == 0

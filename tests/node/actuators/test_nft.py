@@ -11,9 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from enforcement.decide.terms import UNENDING_MS
 from enforcement.respond.addresses import IpAddress
 from gossip.units import MonoMs, UnixMs
-from node.actuators.nft import Nftables, write_ruleset
+from node.actuators.nft import SECONDS_MAX, Nftables, write_ruleset
 from node.clock import SystemClock
 from node.log import Log
 from tests.support.daemons import until
@@ -185,3 +186,8 @@ def test_what_is_over_is_not_written() -> None:
     )
     assert "192.0.2.1" not in ruleset
     assert "192.0.2.2 timeout 1s" in ruleset
+
+
+def test_what_has_no_end_is_written_as_the_kernel_takes_it() -> None:
+    ruleset = write_ruleset({at("192.0.2.1"): UnixMs(UNENDING_MS)}, UnixMs(5))
+    assert f"192.0.2.1 timeout {SECONDS_MAX}s" in ruleset

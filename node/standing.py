@@ -15,7 +15,8 @@ from node.jsonlines import Json
 from node.tables import show_address
 
 if TYPE_CHECKING:
-    from gossip.membership.founders import Founder
+    from gossip.membership.founders import Founder, Founders
+    from node.config import Config
     from node.daemon import Daemon
 
 LISTED_MAX = 8
@@ -48,6 +49,7 @@ def tell_status(daemon: "Daemon") -> Json:
         "policy_folder": str(daemon.config.policy),
         "standings": counted,
         "held_tools": [*_held_tools(daemon)],
+        "local_servers": [*local_servers(daemon.config, daemon.roster.founders)],
         "listening": [show_address(a) for a in daemon.listening],
         "http": show_address(daemon.http_at) if daemon.http_at else None,
         "metrics": show_address(daemon.metrics_at) if daemon.metrics_at else None,
@@ -139,6 +141,15 @@ def _say(what: str, names: list[str]) -> str:
     more = len(names) - LISTED_MAX
     rest = f" and {more} more" if more > 0 else ""
     return what + ", ".join(names[:LISTED_MAX]) + rest
+
+
+def local_servers(config: "Config", founders: "Founders") -> list[str]:
+    """Servers that only agents beside this node reach: the founders' file does not
+    name them. A cluster of one has no other agents."""
+    if len(founders.nodes) == 1:
+        return []
+    named = {s for n in founders.nodes if n.name == config.name for s in n.servers}
+    return sorted({*config.servers} - named)
 
 
 def _held_tools(daemon: "Daemon") -> list[str]:

@@ -56,6 +56,9 @@ def _show_status(answer: Row) -> None:
         ("metrics", answer["metrics"] or "-"),
     ):
         click.echo(f"{key:<10} {value}")
+    local = ", ".join(map(str, cast("list[Json]", answer["local_servers"])))
+    if local:
+        click.echo(f"only here  {local}: not in the founders' file, for agents here")
     rows = [_member_row(m, answer["policy"]) for m in members]
     say_table("members", ["name", "link", "standing", "policy", "servers"], rows)
 

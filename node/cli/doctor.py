@@ -33,6 +33,7 @@ from node.config import (
 from node.jsonlines import Json, ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
 from node.keys.suites.registry import load_suite, providers_report
+from node.standing import local_servers
 from node.tables import Address, show_address
 
 _RENEW_DAYS: Final = 14
@@ -152,6 +153,7 @@ def _node(path: str) -> Iterator[Finding]:
         ("servers", _servers),
     ):
         yield _look(what, config, look)
+    yield from _local_servers(config)
     if status and status["policy_version"]:
         yield _pushed(config, status)
     if root_path(config.state).exists():
@@ -235,6 +237,21 @@ def _servers(config: Config) -> str:
         sentences = "; ".join(map(str, missing.values()))
         raise UserError(f"{config.file}: {sentences}")
     return ", ".join(sorted(config.servers)) or "none; [servers.NAME] provides one"
+
+
+def _local_servers(config: Config) -> Iterator[Finding]:
+    """What no other node can call, which is easily overlooked."""
+    try:
+        local = ", ".join(local_servers(config, load_founders(config)))
+    except UserError:
+        return  # said already
+    if local:
+        yield Finding(
+            "servers",
+            NOTE,
+            f"{local}: for agents beside this node only, as this node does not provide"
+            f" it in {config.founders_file}",
+        )
 
 
 def _status(config: Config) -> dict[str, Json] | None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from gossip.errors import PeerError
-from node.cli import ask
+from node.cli import ask, doctor
 from node.daemon import Daemon
 from node.jsonlines import Json
 from node.standing import attention
@@ -34,6 +34,7 @@ CALM: dict[str, Json] = {
     "policy_folder": "/srv/a/policy",
     "standings": {"watch": 1, "suspect": 0, "quarantined": 0},
     "held_tools": [],
+    "local_servers": [],
     "listening": [],
     "http": None,
     "metrics": None,
@@ -174,3 +175,20 @@ def test_a_pushed_policy_says_that_the_folder_is_not_read(
     assert "2222222222222222, from /srv/a/policy" in shown(monkeypatch)[0]
     output, _ = shown(monkeypatch, policy_version=7, policy_signers=["opal"])
     assert "pushed by operators (opal); /srv/a/policy is not read" in output
+
+
+async def test_a_server_that_the_founders_do_not_name_is_said_to_be_only_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    homes["a"].write_text(homes["a"].read_text() + FOUND)
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        for daemon, local in ((a, ["clock"]), (b, [])):
+            status = cast("dict[str, Json]", await tell(daemon, "status"))
+            assert status["local_servers"] == local
+    output, _ = shown(monkeypatch, local_servers=["clock"])
+    assert "only here  clock: not in the founders' file" in output
+    assert "only here" not in shown(monkeypatch)[0]
+    done = CliRunner().invoke(doctor.doctor, ["-c", str(homes["a"])])
+    assert "note  servers      clock: for agents beside this node only" in done.output

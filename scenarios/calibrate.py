@@ -141,7 +141,7 @@ async def _measure(nodes: Sequence[Node], seen: Seen) -> Measured:
         hop_us=[hop for _, hops in ways for hop in hops],
         to_all_us=[say + max(hops) for say, hops in ways],
         delivery_us=spent_us / (BUSY * len(nodes)),
-        verify_us=_verify_us(),
+        verify_us=verify_us("auto"),
         sign_us=_mean_us(before, after, "picket_sign_seconds"),
         commit_us=_mean_us(before, after, "picket_store_commit_seconds"),
         coalescing=await _coalescing(nodes, seen),
@@ -218,9 +218,9 @@ def _cpu_us(nodes: Sequence[Node]) -> float:
     return total_ns / 1_000
 
 
-def _verify_us() -> float:
-    """One composite verification by the provider that a daemon would take."""
-    suite = find_suite("auto", 1)
+def verify_us(provider: str) -> float:
+    """One composite verification; ``auto`` is the provider that a daemon would take."""
+    suite = find_suite(provider, 1)
     who = person(suite, "someone")
     message = bytes(300)
     claim = Claim(

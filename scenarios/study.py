@@ -22,6 +22,7 @@ from typing import Final
 import attrs
 
 from gossip.spread.view import dials
+from scenarios.calibrate import verify_us
 from scenarios.figures import percentile
 from scenarios.geography import way_us
 from scenarios.onlooker import Onlooker
@@ -249,7 +250,8 @@ def main() -> None:
         rows.append(Row(**_apart("one", size)))
     feeds = [Feeds(**_apart("feeds", size)) for size in ALL_SPEAK]
     voices = [(n, voices_needed(n, 3)) for n in options.sizes]
-    write_study(Path(options.out), rows, feeds, voices, CITIES)
+    signature_us = verify_us("openssl")
+    write_study(Path(options.out), rows, feeds, voices, CITIES, signature_us)
 
 
 if __name__ == "__main__":

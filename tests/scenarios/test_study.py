@@ -59,7 +59,7 @@ def test_the_page_names_every_plot_and_every_plot_is_svg(
     rows: list[Row], tmp_path: Path
 ) -> None:
     feeds = [Feeds(nodes=50, held_kb=31, disk_kb=16, sent_mb=6)]
-    write_study(tmp_path, rows, feeds, [(20, 4), (40, 7)], CITIES)
+    write_study(tmp_path, rows, feeds, [(20, 4), (40, 7)], CITIES, 180.0)
     page = (tmp_path / "scale.md").read_text()
     plots = sorted(path.name for path in tmp_path.glob("*.svg"))
     assert len(plots) == 4
@@ -70,6 +70,7 @@ def test_the_page_names_every_plot_and_every_plot_is_svg(
         assert drawn.findall(f"{SVG}polyline")
     assert "| 20 | " in page
     assert "4 of 20, 7 of 40" in page
+    assert "17 a second, 3.0 ms of a processor for the signatures alone" in page
     assert all(f"| {city} | " in page for city in CITIES)
 
 

@@ -170,9 +170,15 @@ def _check_names(what: str, paths: Sequence[Path], cards: Sequence[str]) -> None
     seen: dict[object, Path] = {}
     for path, card in zip(paths, cards, strict=False):
         try:
-            tables: object = tomllib.loads(card).get(what)
+            document = tomllib.loads(card)
         except tomllib.TOMLDecodeError as wrong:
             raise UserError(f"{path}: not valid TOML: {wrong}") from None
+        if "sponsor" in document:
+            raise UserError(
+                f"{path}: is the card of a newcomer, whom `picket member admit` brings"
+                " in; for a founder take `sponsor` out of it and of its config.toml"
+            )
+        tables: object = document.get(what)
         if not isinstance(tables, list) or len(tables) != 1:
             raise UserError(f"{path}: not the card of one {what}")
         name: object = tables[0].get("name")

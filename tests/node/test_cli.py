@@ -119,6 +119,9 @@ def test_a_founders_file_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     words = [str(tmp_path / "a" / "card.toml"), *words[2:]]
     for option in ("release=3", "release=x", "nothing=1"):
         assert "release" in fails("founders", *words, "--quorum", option)
+    picket("init", str(tmp_path / "new"), "--name", "new", "--sponsor", "a")
+    newcomer = str(tmp_path / "new" / "card.toml")
+    assert "the card of a newcomer" in fails("founders", newcomer, *words)
     words[2] = str(tmp_path / "op0.key")
     assert "op0.key: this is a key, not a card" in fails("founders", *words)
     assert not (tmp_path / "founders.toml").exists()

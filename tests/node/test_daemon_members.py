@@ -155,6 +155,10 @@ async def test_a_card_that_takes_a_name_or_provides_servers_is_refused(
             await tell(a, "member.admit", card=serving)
         with pytest.raises(PeerError, match="card"):
             await tell(a, "member.admit", card="what")
+        for sponsor in ('"a b"', "7"):
+            asking = f"sponsor = {sponsor}\n{other}"
+            with pytest.raises(PeerError, match="`sponsor`"):
+                await tell(a, "member.admit", card=asking)
         odd = other.replace('"b"', '"x"').replace("127.0.0.1", "a host")
         with pytest.raises(PeerError, match="other letters"):
             await tell(a, "member.admit", card=odd)

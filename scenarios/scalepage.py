@@ -228,11 +228,11 @@ logarithm of N. *Shortest ways* is a floor: the ways over the links there are, i
 the mean way between two cities: what a tree drawn by lot would take. The tree is one for all who speak, shaped by
 what came first through links that were only being made, so at p99 a way along it is {longer} times the shortest.
 
-**Here one node speaks at a time; who speaks in turn with another is heard later.** Why was not
-measured; likely each pulls the one tree into a shape of its own. This study does not measure it, but the library's stories of [droppers](scenarios.md#at-full-size) did, once with one node that reports each
-second and once with two, half a second apart. p99 among 1 000 nodes: 156 ms and 391 to 458 with 10 % droppers (bar: 186), 194 and 500 with
-30 % (bar: 500), 235 and 613 with 50 % (bar: 1 500); among 10 000 with 10 %, 497 ms with two. One run each, but for 391 to 458, which are
-several. Nothing is lost, but the first two bars hold for one speaker only.
+**Here one node speaks at a time; who speaks in turn with another is heard later.** Why was not measured; likely each pulls the
+one tree into a shape of its own. This study does not measure it, but the library's stories of [droppers](scenarios.md#at-full-size)
+did, once with one node that reports each second (one seed) and with two, half a second apart (three seeds). p99 among 1 000 nodes: 156 ms
+and 391 to 546 with 10 % droppers (bar: 186), 194 and 500 to 616 with 30 % (bar: 500), 235 and 613 to 690 with 50 % (bar: 1 500); among
+10 000 with 10 %, 497 ms with two (one seed). Nothing is lost, but the first two bars hold for one speaker only.
 
 ![Time to quarantine against size](scale-cut.svg)
 

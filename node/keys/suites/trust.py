@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+_HERE: Final = Path(__file__).resolve()
 _ROOT: Final = 0
 _ADMIN: Final = 80
 """macOS' administrators, who may become root anyway; Homebrew's folders are theirs."""
@@ -21,29 +22,34 @@ def foreign_hand(path: Path) -> str | None:
     """Why somebody else could change what is loaded from the absolute ``path``.
 
     Looked at are the file and every folder above it, before links are followed
-    and after. Returns one line that ends in what to do; None where all is well.
+    and after. Whoever can change Picket's own code is nobody to fear here: its owner
+    and group may own these places too, and what lies above it is not asked about.
+    Returns one line that ends in what to do; None where all is well.
 
     Raises:
         OSError: one of them cannot be looked at.
     """
     file = path.resolve(strict=True)
     for place in dict.fromkeys((path, *path.parents, file, *file.parents)):
-        why = _foreign_hand_at(place)
+        why = None if place in _HERE.parents else _foreign_hand_at(place)
         if why:
             return f"{place} {why}"
     return None
 
 
 def _foreign_hand_at(place: Path) -> str | None:
-    status, user = place.stat(), os.geteuid()
-    if status.st_uid not in (_ROOT, user):
+    status, ours, user = place.stat(), _HERE.stat(), os.geteuid()
+    if status.st_uid not in (_ROOT, user, ours.st_uid):
         return f"belongs to user {status.st_uid}: `chown` it to root or to this user"
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return None  # Sticky: who may write there may not replace what is ours.
-    if status.st_mode & stat.S_IWOTH:
+    easier = status.st_mode & ~ours.st_mode
+    if easier & stat.S_IWOTH:
         return "is writable by everybody: `chmod o-w` it"
     # A group with the user's own number is the user's alone.
     groups = {_ROOT, user, *([_ADMIN] if sys.platform == "darwin" else [])}
+    if ours.st_mode & stat.S_IWGRP:
+        groups.add(ours.st_gid)
     if status.st_mode & stat.S_IWGRP and status.st_gid not in groups:
         return f"is writable by group {status.st_gid}: `chmod g-w` it"
     return None

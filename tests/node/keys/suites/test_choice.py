@@ -145,6 +145,22 @@ def test_a_library_that_is_somebody_elses_is_not_loaded(
     assert isinstance(find_liboqs(), Found)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_whose_picket_is_may_own_its_library_too(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = copied.parent.parent / "picket.py"
+    code.touch()
+    code.chmod(0o664)
+    for place in (code, copied, copied.parent):
+        os.chown(place, 65534, 65534)
+    copied.parent.chmod(0o775)
+    code.parent.chmod(0o777)
+    assert "belongs to user 65534" in named(copied, monkeypatch)
+    monkeypatch.setattr("node.keys.suites.trust._HERE", code)
+    assert isinstance(find_liboqs(), Found)
+
+
 @pytest.mark.parametrize("left", [40, 1_000, 300_000, -1])
 def test_a_library_that_is_cut_short_ends_no_process(copied: Path, left: int) -> None:
     whole = copied.read_bytes()

@@ -11,7 +11,7 @@ from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.support.callers import SERVER
-from tests.support.daemons import Daemon, picket
+from tests.support.daemons import Daemon, picket, until
 
 WRITE = "INSERT INTO financial_ledger VALUES (1)"
 
@@ -50,9 +50,12 @@ async def test_a_lone_node_guards_a_wrapped_server(tmp_path: Path) -> None:
                 assert not passed.is_error
                 with pytest.raises(MCPError, match="ledger-admin-only"):
                     await session.call_tool("write_query", {"query": WRITE})
-        rows = picket("audit", "-c", str(home)).stdout
-        assert rows.count("allowed") >= 3
-        assert rows.count("denied") == 1
+
+        def rows() -> str:
+            return picket("audit", "-c", str(home)).stdout
+
+        until(lambda: rows().count("denied") == 1)
+        assert rows().count("allowed") >= 3
         listed = picket("quarantine", "list", "-c", str(home)).stdout
         assert "agent" in listed
         why = picket("quarantine", "why", "me", "-c", str(home)).stdout

@@ -36,6 +36,14 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(autouse=True)
+def _heeded() -> Iterator[None]:
+    """A run inherits what is ignored, as SIGINT is behind a script's `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def running(home: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(

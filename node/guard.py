@@ -6,7 +6,6 @@ many sessions is one agent still.
 
 import stat
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +26,9 @@ from enforcement.effects import Position
 from enforcement.gate import Gate
 from enforcement.judging import Post
 from enforcement.principal import Principal, Principals
+from enforcement.reporting import for_court, offence
 from gossip.errors import UserError
-from gossip.ledger.entries import Subject, SubjectKind
+from gossip.ledger.entries import SubjectKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
 from gossip.units import AgentId, NodeId, UnixMs
@@ -134,16 +134,7 @@ class ProofReader:
         if proven is None:
             return None
         self.names.learn(proven.agent, proven.agent_name, proven.node)
-        return Offence(
-            convicts=(
-                Subject(SubjectKind.AGENT, proven.agent),
-                Subject(SubjectKind.NODE, proven.node),
-            ),
-            request_id=proven.request_id,
-            rule=proven.rule,
-            severity=proven.severity,
-            committed_at_ms=proven.issued_at_ms,
-        )
+        return offence(proven)
 
 
 @attrs.define
@@ -173,7 +164,7 @@ class Guard:
         def is_refused(who: gate.Subject) -> bool:
             if not court.denies_anyone():
                 return False
-            subject = _for_court(who.kind, who.id)
+            subject = for_court(who.kind, who.id)
             if court.denial(subject) is not None:
                 return True
             return subject.kind is SubjectKind.NODE and court.isolated(
@@ -239,17 +230,3 @@ class Guard:
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""
         self.post.rates.servers = rates(config)
-
-
-@lru_cache(maxsize=4_096)
-def _for_court(kind: gate.SubjectKind, name: bytes) -> Subject:
-    """A gate's subject as the court knows it: each call asks about the same few."""
-    return Subject(KINDS[kind], name)
-
-
-KINDS: Final = {
-    gate.SubjectKind.NODE: SubjectKind.NODE,
-    gate.SubjectKind.AGENT: SubjectKind.AGENT,
-    gate.SubjectKind.ARTEFACT: SubjectKind.ARTEFACT,
-    gate.SubjectKind.SESSION: SubjectKind.SESSION,
-}

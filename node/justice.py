@@ -18,6 +18,7 @@ from enforcement.decide.court import ISOLATION_MS, Court, Ruling
 from enforcement.decide.quarantine import Withheld
 from enforcement.decide.story import clock as show_time
 from enforcement.decide.story import grounds
+from enforcement.reporting import proof_report, witness_report
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
@@ -31,14 +32,11 @@ from gossip.ledger.entries import (
 from gossip.units import ID_BYTES, AgentId, NodeId
 from node.clock import Clock
 from node.driver import Alarm
-from node.guard import KINDS
 from node.log import Log
 from node.metrics import Metrics
 from node.names import Names
 from node.observe import Observations
 from node.watch import Watchers
-
-HOSTILE_REQUEST = "hostile-request"
 
 
 class Doors(Protocol):
@@ -130,33 +128,16 @@ class Justice:
 
     def witness(self, seen: gate.Witness) -> None:
         """A gate of this node saw somebody misbehave."""
-        report = Report(
-            subject=Subject(KINDS[seen.subject.kind], seen.subject.id),
-            category=seen.category,
-            severity=seen.severity,
-            evidence=Witness(
-                digest=seen.digest,
-                count=seen.count,
-                first_ms=seen.at_ms,
-                last_ms=seen.at_ms,
-            ),
-        )
-        self._saw(report)
+        self._saw(witness_report(seen))
 
-    def proof(self, proven: gate.Proof) -> None:
+    def proof(self, seen: gate.Proof) -> None:
         """A gate of this node holds a signed request that convicts."""
-        report = Report(
-            subject=Subject(SubjectKind.NODE, proven.node),
-            category=HOSTILE_REQUEST,
-            severity=proven.severity,
-            evidence=Proof(data=proven.data),
-        )
         self.log.warn(
-            f"{self.court.roster.name(proven.node)} signed a request that rule"
-            f" {proven.rule} denies",
-            agent=proven.agent,
+            f"{self.court.roster.name(seen.node)} signed a request that rule"
+            f" {seen.rule} denies",
+            agent=seen.agent,
         )
-        self._saw(report)
+        self._saw(proof_report(seen))
 
     def spares(self, agent: AgentId, rule: str) -> bool:
         """Whether gates only observe; see `enforcement.post.Post.spares`."""

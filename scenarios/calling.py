@@ -29,8 +29,9 @@ from enforcement.effects import Position
 from enforcement.gate import Gate
 from enforcement.mcp.jsonrpc import Reason
 from enforcement.post import Post
+from enforcement.reporting import for_court, proof_report, witness_report
 from gossip.domains import Domain
-from gossip.ledger.entries import Proof, Report, Subject, SubjectKind, Witness
+from gossip.ledger.entries import Report, Subject, SubjectKind
 from gossip.suite import SigningKey
 from gossip.units import NodeId
 from scenarios.citizen import Citizen
@@ -43,12 +44,6 @@ from scenarios.world import World
 
 SERVER_US: Final = 1_000
 """How long a server thinks."""
-_KINDS: Final = {
-    effects.SubjectKind.NODE: SubjectKind.NODE,
-    effects.SubjectKind.AGENT: SubjectKind.AGENT,
-    effects.SubjectKind.ARTEFACT: SubjectKind.ARTEFACT,
-    effects.SubjectKind.SESSION: SubjectKind.SESSION,
-}
 
 
 class BlindPolicy(Policy):
@@ -179,7 +174,7 @@ class Calling:
         return post
 
     def _is_refused(self, citizen: Citizen, who: effects.Subject) -> bool:
-        subject = Subject(_KINDS[who.kind], who.id)
+        subject = for_court(who.kind, who.id)
         court = citizen.court
         if court is None or court.denial(subject) is not None:
             return True
@@ -242,11 +237,11 @@ class Calling:
                 proven = session.key.sign(body, Domain.CHALLENGE)
                 self._tell(session, gate, events.Proven(ticket, proven))
             case effects.Witness():
-                self._saw(at, _witnessed(effect))
+                self._saw(at, witness_report(effect))
             case effects.Proof():
                 self.figures.misdeed(Subject(SubjectKind.NODE, effect.node))
                 self.figures.misdeed(Subject(SubjectKind.AGENT, effect.agent))
-                self._saw(at, _proven(effect))
+                self._saw(at, proof_report(effect))
             case _:
                 pass
 
@@ -341,26 +336,3 @@ def _blinded(honest: Post) -> Post:
 def _request(key: int, method: str, params: dict[str, object]) -> bytes:
     asked = {"jsonrpc": "2.0", "id": key, "method": method, "params": params}
     return json.dumps(asked).encode()
-
-
-def _witnessed(seen: effects.Witness) -> Report:
-    return Report(
-        subject=Subject(_KINDS[seen.subject.kind], seen.subject.id),
-        category=seen.category,
-        severity=seen.severity,
-        evidence=Witness(
-            digest=seen.digest,
-            count=seen.count,
-            first_ms=seen.at_ms,
-            last_ms=seen.at_ms,
-        ),
-    )
-
-
-def _proven(seen: effects.Proof) -> Report:
-    return Report(
-        subject=Subject(SubjectKind.NODE, seen.node),
-        category="hostile-request",
-        severity=seen.severity,
-        evidence=Proof(data=seen.data),
-    )

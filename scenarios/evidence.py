@@ -15,8 +15,8 @@ from enforcement.defend.policy import Policy
 from enforcement.mcp.leaves import SEED_BYTES, commit
 from enforcement.mcp.signing import REQUEST_ID_BYTES, Envelope, RequestBody, write_body
 from enforcement.principal import Principal, Principals, read_principal_untrusted
+from enforcement.reporting import offence
 from gossip.errors import PeerError
-from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.identity import certify_agent
 from gossip.membership.roster import Roster
 from gossip.suite import SIGNATURE_BYTES, Suite
@@ -167,13 +167,4 @@ class ProofReader:
             return wrong
         if proven is None:
             return None
-        return Offence(
-            convicts=(
-                Subject(SubjectKind.AGENT, proven.agent),
-                Subject(SubjectKind.NODE, proven.node),
-            ),
-            request_id=proven.request_id,
-            rule=proven.rule,
-            severity=proven.severity,
-            committed_at_ms=proven.issued_at_ms,
-        )
+        return offence(proven)

@@ -8,6 +8,7 @@ import pytest
 
 from enforcement import effects as gate
 from enforcement.decide.court import Court, Offence
+from enforcement.reporting import HOSTILE_REQUEST
 from gossip.errors import PeerError, UserError
 from gossip.ledger.entries import Proof, Report, Subject, SubjectKind, Witness
 from gossip.membership.roster import Roster
@@ -15,7 +16,7 @@ from gossip.units import AgentId, NodeId, UnixMs
 from node import birth
 from node.clock import SystemClock
 from node.config import Config, load_config, load_founders
-from node.justice import HOSTILE_REQUEST, Justice
+from node.justice import Justice
 from node.keys.suites.registry import load_suite
 from node.log import Log
 from node.metrics import Metrics

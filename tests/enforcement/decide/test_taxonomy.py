@@ -8,8 +8,8 @@ import pytest
 from enforcement.decide.hearing import TWO_FACED
 from enforcement.decide.taxonomy import CATEGORIES, OTHER, find_category, write_table
 from enforcement.defend.rules import DEFAULT_CATEGORY
+from enforcement.reporting import HOSTILE_REQUEST
 from gossip.limits import NAME_CHARS_MAX
-from node.justice import HOSTILE_REQUEST
 
 ROOT = Path(__file__).parents[3]
 SHAPES = {

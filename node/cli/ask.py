@@ -6,9 +6,16 @@ from typing import cast
 import click
 
 from gossip.clocks import tell_offset
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    read_config,
+    say_json,
+    say_table,
+)
 from node.cli.stamps import show_time
-from node.jsonlines import Json, ask, ask_many
+from node.jsonlines import Json, ask_many
 from node.log import printable
 
 Row = dict[str, Json]
@@ -23,7 +30,7 @@ def status(check: bool, config: str, as_json: bool) -> None:
 
     With --check the exit code says it too: 1 if anything needs attention.
     """
-    answer = cast("Row", _ask(config, "status"))
+    answer = cast("Row", ask_node(config, "status"))
     if as_json:
         say_json(answer)
     else:
@@ -107,7 +114,7 @@ def _member_row(member: Row, policy: Json) -> list[str]:
 @json_option
 def reports(last: int, config: str, as_json: bool) -> None:
     """Show the latest reports this node admitted, oldest first."""
-    rows = cast("list[Row]", _ask(config, "reports", {"last": last}))
+    rows = cast("list[Row]", ask_node(config, "reports", {"last": last}))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -137,7 +144,7 @@ def reports(last: int, config: str, as_json: bool) -> None:
 def report(subject: str, category: str, severity: int, config: str) -> None:
     """Say that this node saw SUBJECT misbehave: one voice, no proof."""
     args: Row = {"subject": subject, "category": category, "severity": severity}
-    answer = cast("Row", _ask(config, "report", args))
+    answer = cast("Row", ask_node(config, "report", args))
     note = f"; {answer['note']}" if answer["note"] else ""
     click.echo(f"reported {answer['subject']}{note}")
 
@@ -158,7 +165,3 @@ def watch(config: str, as_json: bool) -> None:
             )
             pairs = " ".join(f"{k}={printable(str(v))}" for k, v in line.items())
             click.echo(f"{at} {event:<11} {pairs}")
-
-
-def _ask(config: str, do: str, args: Row | None = None) -> Json:
-    return ask(read_config(config).control_socket, do, args)

@@ -5,9 +5,15 @@ from typing import cast
 import click
 
 from gossip.errors import UserError
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    say_json,
+    say_table,
+)
 from node.cli.stamps import show_time
-from node.jsonlines import Json, ask
+from node.jsonlines import Json
 
 Row = dict[str, Json]
 
@@ -44,7 +50,7 @@ def _verify(config: str, head: str | None, as_json: bool) -> None:
         if not colon or not seq.isascii() or not seq.isdigit():
             raise UserError(f"--head `{head}` is not ROW:DIGITS")
         args = {"seq": int(seq), "chain": chain}
-    told = cast("Row", _ask(config, "audit.verify", args))
+    told = cast("Row", ask_node(config, "audit.verify", args))
     if as_json:
         say_json(told)
         return
@@ -57,7 +63,7 @@ def _verify(config: str, head: str | None, as_json: bool) -> None:
 
 
 def _show_heads(config: str, as_json: bool) -> None:
-    rows = cast("list[Row]", _ask(config, "audit.heads"))
+    rows = cast("list[Row]", ask_node(config, "audit.heads"))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -77,7 +83,7 @@ def _show_heads(config: str, as_json: bool) -> None:
 
 
 def _show_rows(config: str, last: int, as_json: bool) -> None:
-    rows = cast("list[Row]", _ask(config, "audit", {"last": last}))
+    rows = cast("list[Row]", ask_node(config, "audit", {"last": last}))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -109,7 +115,3 @@ def _agent(row: Row) -> str:
     short = str(row["agent"])[:8]
     name = str(row["agent_name"]).removeprefix("agent ")
     return name if name.startswith(short) else f"{name} ({short})"
-
-
-def _ask(config: str, do: str, args: Row | None = None) -> Json:
-    return ask(read_config(config).control_socket, do, args)

@@ -11,7 +11,7 @@ import click
 
 from gossip.errors import UserError
 from node.config import Config, load_config, locate
-from node.jsonlines import Json
+from node.jsonlines import Json, ask
 from node.log import printable
 from node.tables import Address, parse_address
 
@@ -41,6 +41,15 @@ def json_option(command: Callable[P, R]) -> Callable[P, R]:
 def read_config(path: str) -> Config:
     """Load what ``--config`` named."""
     return load_config(locate(path))
+
+
+def ask_node(path: str, do: str, args: dict[str, Json] | None = None) -> Json:
+    """Ask the daemon of the configuration that ``--config`` named.
+
+    Raises:
+        UserError: no daemon there, or its own sentence why not.
+    """
+    return ask(read_config(path).control_socket, do, args)
 
 
 def this_command() -> str:

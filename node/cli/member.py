@@ -5,11 +5,17 @@ from typing import cast
 
 import click
 
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    say_json,
+    say_table,
+)
 from node.cli.signing import check_signing, finish_act, signing_options
 from node.cli.stamps import show_time
 from node.config import read_text
-from node.jsonlines import Json, ask
+from node.jsonlines import Json
 
 Row = dict[str, Json]
 
@@ -24,7 +30,7 @@ def member() -> None:
 @json_option
 def member_list(config: str, as_json: bool) -> None:
     """Show the members, and whom too few endorsed so far."""
-    rows = cast("list[Row]", _ask(config, "member.list"))
+    rows = cast("list[Row]", ask_node(config, "member.list"))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -59,7 +65,7 @@ def _state(row: Row) -> str:
 def member_admit(card: str, config: str) -> None:
     """Sponsor the node whose card.toml is CARD; you answer for it."""
     text = read_text(Path(card), "the card")
-    _say(cast("Row", _ask(config, "member.admit", {"card": text})))
+    _say(cast("Row", ask_node(config, "member.admit", {"card": text})))
 
 
 @member.command("endorse")
@@ -69,7 +75,7 @@ def member_admit(card: str, config: str) -> None:
 def member_endorse(name: str, sponsor: str, config: str) -> None:
     """Endorse NAME, whom another member sponsors."""
     args: Row = {"name": name, "sponsor": sponsor}
-    _say(cast("Row", _ask(config, "member.endorse", args)))
+    _say(cast("Row", ask_node(config, "member.endorse", args)))
 
 
 def _say(answer: Row) -> None:
@@ -93,9 +99,5 @@ def member_confirm(
     """Give newcomer NAME a voice of its own; until then it shares its sponsor's."""
     check_signing(keys, draft)
     args: Row = {"name": name, "reason": reason}
-    answer = cast("Row", _ask(config, "member.confirm.draft", args))
+    answer = cast("Row", ask_node(config, "member.confirm.draft", args))
     finish_act(answer, keys, draft, config)
-
-
-def _ask(config: str, do: str, args: Row | None = None) -> Json:
-    return ask(read_config(config).control_socket, do, args)

@@ -6,11 +6,17 @@ from typing import cast
 import click
 
 from gossip.errors import UserError
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    say_json,
+    say_table,
+)
 from node.cli.signing import check_signing, duration_ms, finish_act, signing_options
 from node.cli.stamps import show_time
 from node.config import read_text
-from node.jsonlines import Json, ask
+from node.jsonlines import Json
 from node.keys.keystore import replace_file
 from node.log import printable
 
@@ -28,7 +34,9 @@ def stand_down(
     """Suspend automatic quarantine in the whole cluster, for a day at most."""
     check_signing(keys, draft)
     args: Row = {"for_ms": duration_ms(lasts, days_max=1), "reason": reason}
-    finish_act(cast("Row", _ask(config, "stand-down.draft", args)), keys, draft, config)
+    finish_act(
+        cast("Row", ask_node(config, "stand-down.draft", args)), keys, draft, config
+    )
 
 
 @click.command("false-positive")
@@ -59,7 +67,7 @@ def false_positive(
         "for_ms": duration_ms(lasts),
         "reason": reason,
     }
-    answer = cast("Row", _ask(config, "false-positive", args))
+    answer = cast("Row", ask_node(config, "false-positive", args))
     if answer["retracted"]:
         click.echo("this node took its report back")
     finish_act(answer, keys, draft, config)
@@ -78,7 +86,7 @@ def appeal() -> None:
 def appeal_send(text: str, about: str, output: str | None, config: str) -> None:
     """Appeal with TEXT, once in five minutes; any member can carry FILE."""
     args: Row = {"subject": about, "text": text}
-    answer = cast("Row", _ask(config, "appeal.send", args))
+    answer = cast("Row", ask_node(config, "appeal.send", args))
     if output is not None:
         replace_file(Path(output), f"{answer['appeal']}\n".encode())
     linked = int(str(answer["linked"]))
@@ -96,7 +104,7 @@ def appeal_send(text: str, about: str, output: str | None, config: str) -> None:
 def appeal_carry(file: str, config: str) -> None:
     """Bring the appeal of a node that is linked with nobody."""
     text = read_text(Path(file), "the appeal").strip()
-    answer = cast("Row", _ask(config, "appeal.carry", {"appeal": text}))
+    answer = cast("Row", ask_node(config, "appeal.carry", {"appeal": text}))
     click.echo(f"carried the appeal of {answer['node']}")
 
 
@@ -105,7 +113,7 @@ def appeal_carry(file: str, config: str) -> None:
 @json_option
 def appeal_list(config: str, as_json: bool) -> None:
     """Show the appeals of the last day, and what was answered."""
-    rows = cast("list[Row]", _ask(config, "appeal.list"))
+    rows = cast("list[Row]", ask_node(config, "appeal.list"))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -138,7 +146,7 @@ def appeal_answer(appeal_id: str, withdraw: bool, reason: str, config: str) -> N
     """Take back what this node said about the appellant, or uphold it."""
     word = "withdraw" if withdraw else "uphold"
     args: Row = {"appeal": appeal_id, "answer": word, "reason": reason}
-    answer = cast("Row", _ask(config, "appeal.answer", args))
+    answer = cast("Row", ask_node(config, "appeal.answer", args))
     told = f"{answer['withdrawn']} reports taken back" if withdraw else "upheld"
     click.echo(f"{answer['subject']}: {told}")
 
@@ -153,7 +161,7 @@ def observe() -> None:
 @json_option
 def observe_report(config: str, as_json: bool) -> None:
     """Show what would have been denied or cut off, by rule and by whom."""
-    answer = cast("Row", _ask(config, "observe.report"))
+    answer = cast("Row", ask_node(config, "observe.report"))
     if as_json:
         say_json(answer)
         return
@@ -174,7 +182,3 @@ def observe_report(config: str, as_json: bool) -> None:
             for r in rows
         ],
     )
-
-
-def _ask(config: str, do: str, args: Row | None = None) -> Json:
-    return ask(read_config(config).control_socket, do, args)

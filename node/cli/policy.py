@@ -8,10 +8,17 @@ import click
 from enforcement.defend.policy import Policy
 from enforcement.defend.slips import find_slips
 from gossip.errors import UserError
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    read_config,
+    say_json,
+    say_table,
+)
 from node.config import load_founders, locate
 from node.guard import policy_files, read_policy
-from node.jsonlines import Json, ask
+from node.jsonlines import Json
 from node.keys.keystore import replace_file
 from node.rehearsal import Case, differences, draft, read_cases
 
@@ -37,7 +44,7 @@ def policy_check(folder: Path | None, tools: bool, config: str, as_json: bool) -
     if tools:
         files = dict(policy_files(folder or read_config(config).policy))
         asked = cast("dict[str, Json]", {"files": files})
-        rows = cast("list[dict[str, str]]", _ask(config, "policy.check", asked))
+        rows = cast("list[dict[str, str]]", ask_node(config, "policy.check", asked))
         for row in rows:
             click.echo(
                 f"rule `{row['rule']}` reads `{row['parameter']}`, which no pinned tool"
@@ -158,7 +165,7 @@ def policy_trial(folder: Path | None, end: bool, config: str, as_json: bool) -> 
     if folder is not None:
         read_policy(folder)
         args["files"] = dict(policy_files(folder))
-    told = cast("dict[str, Json]", _ask(config, "policy.trial", args))
+    told = cast("dict[str, Json]", ask_node(config, "policy.trial", args))
     if as_json:
         say_json(told)
         return
@@ -190,7 +197,7 @@ def policy_push(
         )
     read_policy(folder)
     files = cast("dict[str, Json]", dict(policy_files(folder)))
-    told = cast("dict[str, Json]", _ask(config, "policy.draft", {"files": files}))
+    told = cast("dict[str, Json]", ask_node(config, "policy.draft", {"files": files}))
     signed = Draft(bytes.fromhex(str(told["draft"])), {})
     for key in keys:
         signed = signed.signed_by(key)
@@ -208,7 +215,7 @@ def policy_push(
 @config_option
 def policy_pull(folder: Path, config: str) -> None:
     """Write the policy that is in force into FOLDER, which must not hold another."""
-    told = cast("dict[str, Json]", _ask(config, "policy.show", {}))
+    told = cast("dict[str, Json]", ask_node(config, "policy.show", {}))
     files = cast("dict[str, str]", told["files"])
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; name a new folder")
@@ -232,7 +239,7 @@ def policy_learn(file: Path, last: int, folder: Path | None, config: str) -> Non
         raise UserError(
             f"{file}: a draft must not end in .cedar, or it would be loaded"
         )
-    seen = cast("list[dict[str, str]]", _ask(config, "audit", {"last": last}))
+    seen = cast("list[dict[str, str]]", ask_node(config, "audit", {"last": last}))
     text, newly = draft([*seen], _policy(folder, config))
     replace_file(file, text.encode())
     click.echo(f"{file}: {text.count('permit(')} rules from {len(seen)} calls")
@@ -243,7 +250,7 @@ def policy_learn(file: Path, last: int, folder: Path | None, config: str) -> Non
 def _pushed(config: str) -> str:
     """That the running node enforces what operators pushed, if it does."""
     try:
-        told = cast("dict[str, Json]", _ask(config, "policy.show", {}))
+        told = cast("dict[str, Json]", ask_node(config, "policy.show", {}))
     except UserError:
         return ""  # no daemon: this folder is what it will start with
     if not told["version"]:
@@ -273,7 +280,3 @@ def _slips(loaded: Policy, config: str) -> list[tuple[str, str]]:
 
 def _policy(folder: Path | None, config: str) -> Policy:
     return read_policy(folder or read_config(config).policy)
-
-
-def _ask(config: str, do: str, args: dict[str, Json]) -> Json:
-    return ask(read_config(config).control_socket, do, args)

@@ -4,10 +4,16 @@ from typing import cast
 
 import click
 
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    say_json,
+    say_table,
+)
 from node.cli.signing import check_signing, duration_ms, finish_act, signing_options
 from node.cli.stamps import show_time
-from node.jsonlines import Json, ask
+from node.jsonlines import Json
 
 Row = dict[str, Json]
 
@@ -22,7 +28,7 @@ def quarantine() -> None:
 @json_option
 def quarantine_list(config: str, as_json: bool) -> None:
     """List everybody who is not clear."""
-    rows = cast("list[Row]", _ask(config, "quarantine.list"))
+    rows = cast("list[Row]", ask_node(config, "quarantine.list"))
     if as_json:
         say_json(cast("Json", rows))
         return
@@ -52,7 +58,7 @@ def quarantine_list(config: str, as_json: bool) -> None:
 @json_option
 def quarantine_why(subject: str, config: str, as_json: bool) -> None:
     """Tell who said what about SUBJECT, and what it weighs."""
-    answer = cast("Row", _ask(config, "quarantine.why", {"subject": subject}))
+    answer = cast("Row", ask_node(config, "quarantine.why", {"subject": subject}))
     if as_json:
         say_json(answer["facts"])
         return
@@ -71,7 +77,7 @@ def quarantine_release(
     """Let SUBJECT go, by as many operators as the founders' file asks for."""
     check_signing(keys, draft)
     args: Row = {"subject": subject, "reason": reason}
-    answer = cast("Row", _ask(config, "release.draft", args))
+    answer = cast("Row", ask_node(config, "release.draft", args))
     finish_act(answer, keys, draft, config)
     for note in cast("list[str]", answer["notes"]):
         click.echo(note)
@@ -94,8 +100,4 @@ def quarantine_allow(
     """Enforce nothing against SUBJECT for a while, whatever is decided."""
     check_signing(keys, draft)
     args: Row = {"subject": subject, "for_ms": duration_ms(lasts), "reason": reason}
-    finish_act(cast("Row", _ask(config, "allow.draft", args)), keys, draft, config)
-
-
-def _ask(config: str, do: str, args: Row | None = None) -> Json:
-    return ask(read_config(config).control_socket, do, args)
+    finish_act(cast("Row", ask_node(config, "allow.draft", args)), keys, draft, config)

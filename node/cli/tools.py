@@ -5,8 +5,14 @@ from typing import cast
 import click
 
 from gossip.errors import UserError
-from node.cli.common import config_option, json_option, read_config, say_json, say_table
-from node.jsonlines import Json, ask
+from node.cli.common import (
+    ask_node,
+    config_option,
+    json_option,
+    say_json,
+    say_table,
+)
+from node.jsonlines import Json
 
 
 @click.group()
@@ -19,7 +25,7 @@ def tools() -> None:
 @json_option
 def tools_list(config: str, as_json: bool) -> None:
     """List every pinned tool."""
-    rows = cast("list[dict[str, Json]]", _ask(config, "tools.list", {}))
+    rows = cast("list[dict[str, Json]]", ask_node(config, "tools.list", {}))
     if as_json:
         say_json(cast("list[Json]", rows))
         return
@@ -46,7 +52,7 @@ def tools_list(config: str, as_json: bool) -> None:
 @config_option
 def tools_show(server: str, tool: str, config: str) -> None:
     """Show what TOOL of SERVER declares, as pinned and as it is now."""
-    say_json(_ask(config, "tools.show", {"server": server, "tool": tool}))
+    say_json(ask_node(config, "tools.show", {"server": server, "tool": tool}))
 
 
 @tools.command("accept")
@@ -69,7 +75,7 @@ def tools_accept(
     if keys or draft_file is not None:
         _accept_everywhere(server, tool, keys, draft_file, config)
         return
-    answer = _ask(config, "tools.accept", {"server": server, "tool": tool})
+    answer = ask_node(config, "tools.accept", {"server": server, "tool": tool})
     click.echo(f"pinned {str(cast('dict[str, Json]', answer)['digest'])[:16]}")
 
 
@@ -97,10 +103,10 @@ def approve(
     if keys or draft_file is not None:
         if tool is None:
             raise UserError("trust is each node's own; name SERVER/TOOL to approve")
-        if _sign(_ask(config, "approve.draft", asked), keys, draft_file, config):
+        if _sign(ask_node(config, "approve.draft", asked), keys, draft_file, config):
             click.echo(f"approved {agent} for {tool} everywhere, {seconds} s")
         return
-    _ask(config, "approve", asked)
+    ask_node(config, "approve", asked)
     click.echo(
         f"approved {agent} for {tool}, {seconds} s" if tool else f"{agent} is trusted"
     )
@@ -110,7 +116,7 @@ def _accept_everywhere(
     server: str, tool: str, keys: tuple[str, ...], draft_file: str | None, config: str
 ) -> None:
     asked: dict[str, Json] = {"server": server, "tool": tool}
-    told = cast("dict[str, Json]", _ask(config, "tools.draft", asked))
+    told = cast("dict[str, Json]", ask_node(config, "tools.draft", asked))
     if _sign(told, keys, draft_file, config):
         click.echo(f"accepted everywhere: {str(told['digest'])[:16]}")
 
@@ -132,7 +138,3 @@ def _sign(
         return False
     submit_draft(signed, config)
     return True
-
-
-def _ask(config: str, do: str, args: dict[str, Json]) -> Json:
-    return ask(read_config(config).control_socket, do, args)

@@ -140,7 +140,9 @@ async def test_a_server_that_cannot_start_is_named_before_anybody_calls_it(
 def shown(
     monkeypatch: pytest.MonkeyPatch, *words: str, **other: Json
 ) -> tuple[str, int]:
-    monkeypatch.setattr(ask, "_ask", lambda config, do, args=None: {**CALM, **other})
+    monkeypatch.setattr(
+        ask, "ask_node", lambda config, do, args=None: {**CALM, **other}
+    )
     done = CliRunner().invoke(ask.status, [*words])
     return done.output, done.exit_code
 

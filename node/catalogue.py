@@ -47,7 +47,7 @@ from node.sealing import (
     seal,
     write_public,
 )
-from node.vouching import is_vouch, read_vouch_untrusted
+from node.second_factor import is_vouch, read_vouch_untrusted
 
 _VERSION: Final = 1
 _ROOM: Final = ENTRY_BODY_BYTES_MAX - 256

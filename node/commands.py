@@ -107,8 +107,9 @@ async def _report(daemon: "Daemon", args: Args) -> Json:
         evidence=Witness(digest=bytes(ID_BYTES), count=1, first_ms=now, last_ms=now),
     )
     await daemon.driver.say_durably(EntryKind.REPORT, write_report(report))
-    rules = daemon.court.rules
-    note = "" if rules.voices_convict else f"with {rules.members} members only a proof"
+    thresholds = daemon.court.thresholds
+    convict, members = thresholds.voices_convict, thresholds.members
+    note = "" if convict else f"with {members} members only a proof"
     return {"subject": str(subject), "at_ms": now, "note": note and f"{note} convicts"}
 
 

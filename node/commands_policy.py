@@ -14,7 +14,7 @@ from node.catalogue import draft_approval
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
 from node.policing import draft_policy
-from node.vouching import VOUCH_MS_MAX, Vouch, draft_vouch
+from node.second_factor import VOUCH_MS_MAX, Vouch, draft_vouch
 
 if TYPE_CHECKING:
     from node.daemon import Daemon

@@ -30,9 +30,9 @@ from enforcement.decide.remarks import Release as Release
 from enforcement.decide.remarks import Remark as Remark
 from enforcement.decide.remarks import Standing as Standing
 from enforcement.decide.remarks import Voice as Voice
-from enforcement.decide.rules import Census, Rules
 from enforcement.decide.tally import Tally
 from enforcement.decide.terms import UNENDING_MS, Backoff
+from enforcement.decide.thresholds import Census, Thresholds
 from gossip.ledger.entries import Place, Subject
 from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
@@ -87,9 +87,9 @@ class Case:
     _track: _Track | None = attrs.field(init=False, default=None)
 
     @classmethod
-    def of(cls, subject: Subject, rules: Rules) -> "Case":
+    def of(cls, subject: Subject, thresholds: Thresholds) -> "Case":
         """A case in a cluster whose size never changed."""
-        return cls(subject, Census.of(rules))
+        return cls(subject, Census.of(thresholds))
 
     # --- what goes in ---------------------------------------------------------
 
@@ -216,10 +216,10 @@ class Case:
                 sum_micro=total,
                 by_most_ms=track.by_most_ms,
             )
-        rules = self.census.at(now)
+        thresholds = self.census.at(now)
         level = Level.CLEAR
         if total > 0:
-            suspect = rules.voices_convict and total * 2 > rules.threshold
+            suspect = thresholds.voices_convict and total * 2 > thresholds.threshold
             level = Level.SUSPECT if suspect else Level.WATCH
         return Standing(level=level, times=times, sum_micro=total)
 
@@ -308,17 +308,17 @@ class Case:
     def _judge_voices(self, track: _Track, at: int) -> None:
         if track.accused and track.by_most_ms is not None:
             return
-        rules = self.census.at(at)
+        thresholds = self.census.at(at)
         total = track.live.sum(at)
         if not track.accused:
-            if not rules.voices_convict or total <= rules.threshold:
+            if not thresholds.voices_convict or total <= thresholds.threshold:
                 return
             if not track.is_out(at):
                 track.since_ms = at
             track.accused, track.by_most_ms = True, None
             track.voiced.add(at)
             track.terms.add(at)
-        if total * 2 > rules.threshold * 3:
+        if total * 2 > thresholds.threshold * 3:
             track.by_most_ms = UnixMs(at)
 
     def _close_if_faded(self, track: _Track, at: int) -> None:

@@ -22,7 +22,6 @@ from enforcement.decide.hearing import Hearing
 from enforcement.decide.hearing import Offence as Offence
 from enforcement.decide.hearing import ReadProof as ReadProof
 from enforcement.decide.quarantine import Change, Enforcement, Withheld
-from enforcement.decide.rules import Census, Rules
 from enforcement.decide.rulings import AcceptLink as AcceptLink
 from enforcement.decide.rulings import Allow as Allow
 from enforcement.decide.rulings import Answered as Answered
@@ -36,6 +35,7 @@ from enforcement.decide.rulings import RefuseLink as RefuseLink
 from enforcement.decide.rulings import Ruling as Ruling
 from enforcement.decide.rulings import Spared as Spared
 from enforcement.decide.rulings import StandingChanged as StandingChanged
+from enforcement.decide.thresholds import Census, Thresholds
 from enforcement.decide.weights import Weights
 from gossip.errors import PeerError
 from gossip.ledger.entries import Entry, Report, Subject, SubjectKind
@@ -66,7 +66,7 @@ class Court:
     read_proof: ReadProof
     observe: bool = False
     isolates: bool = True
-    rules: Rules = attrs.field(init=False)
+    thresholds: Thresholds = attrs.field(init=False)
     mercy: Mercy = attrs.field(init=False, factory=Mercy)
     _docket: Docket = attrs.field(init=False)
     _hearing: Hearing = attrs.field(init=False)
@@ -83,7 +83,7 @@ class Court:
     """When something that operators hold back, or allow, begins or ends."""
 
     def __attrs_post_init__(self) -> None:
-        self.rules, census = self._count()
+        self.thresholds, census = self._count()
         self._docket = Docket(census, Weights(self.roster.joined_ms))
         self._hearing = Hearing(
             self.roster,
@@ -93,7 +93,7 @@ class Court:
             self.mercy,
             Appeals(self.roster, self.suite),
         )
-        self._enforcement = Enforcement(self.rules, self.mercy, self.observe)
+        self._enforcement = Enforcement(self.thresholds, self.mercy, self.observe)
 
     # --- what goes in ---------------------------------------------------------
 
@@ -105,9 +105,9 @@ class Court:
         except PeerError as wrong:
             return [Disbelieved(entry, str(wrong))]
         if touched.recount:
-            self.rules, census = self._count()
+            self.thresholds, census = self._count()
             if census != self._docket.census:  # else nobody's case is another
-                self._enforcement.rules = self.rules
+                self._enforcement.thresholds = self.thresholds
                 touched.subjects.update(self._docket.recount(census))
         rulings = [r for r in touched.rulings if not self._is_known(r)]
         return rulings + self._settle(touched.subjects, now, touched.everybody)
@@ -226,10 +226,10 @@ class Court:
 
     # --- what follows ---------------------------------------------------------
 
-    def _count(self) -> tuple[Rules, Census]:
+    def _count(self) -> tuple[Thresholds, Census]:
         roster, told = self.roster, self.roster.founders.colluders
-        rules = Rules(members=roster.size, colluders=told)
-        return rules, Census.grown(rules, roster.confirmed(), told)
+        thresholds = Thresholds(members=roster.size, colluders=told)
+        return thresholds, Census.grown(thresholds, roster.confirmed(), told)
 
     def _settle(
         self, touched: Subjects, now: UnixMs, everybody: bool = False

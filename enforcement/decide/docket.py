@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from enforcement.decide.case import Case, Conviction, Level, Release, Shares, Voice
-from enforcement.decide.rules import Census
+from enforcement.decide.thresholds import Census
 from enforcement.decide.weights import Weights, borne_out, silences
 from gossip.errors import PeerError
 from gossip.ledger.entries import Place, Subject, SubjectKind

@@ -15,7 +15,7 @@ import attrs
 
 from enforcement.decide.acts import Mercy
 from enforcement.decide.case import Basis, Level, Standing
-from enforcement.decide.rules import BURST_MS, Rules
+from enforcement.decide.thresholds import BURST_MS, Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId
 
@@ -66,7 +66,7 @@ def spare(
 
 def enforce(
     quarantined: Mapping[Subject, Standing],
-    rules: Rules,
+    thresholds: Thresholds,
     mercy: Mercy,
     now: int,
     *,
@@ -92,15 +92,15 @@ def enforce(
         else:
             denied[subject] = standing
     by_voices = [node for node in nodes if node[1].basis is Basis.VOICES]
-    placed, spent = _place(by_voices, rules, now, before)
-    through = _let_through([s for s, _ in by_voices], placed, rules, now, before)
+    placed, spent = _place(by_voices, thresholds, now, before)
+    through = _let_through([s for s, _ in by_voices], placed, thresholds, now, before)
     closed: list[NodeId] = []
     for subject, standing in nodes:
         if standing.basis is Basis.VOICES and subject not in through:
             held_back[subject] = Withheld.VALVE
             continue
         denied[subject] = standing
-        if len(closed) < rules.valve:
+        if len(closed) < thresholds.valve:
             closed.append(NodeId(subject.id))
     return Enforced(
         denied=denied,
@@ -113,15 +113,18 @@ def enforce(
 
 
 def _place(
-    ranked: list[tuple[Subject, Standing]], rules: Rules, now: int, before: Enforced
+    ranked: list[tuple[Subject, Standing]],
+    thresholds: Thresholds,
+    now: int,
+    before: Enforced,
 ) -> tuple[dict[Subject, int], tuple[int, ...]]:
-    """Give the places to the first in rank, no more than `Rules.burst` in five minutes.
+    """Give the first in rank their places, in five minutes `Thresholds.burst` at most.
 
     Whoever waited for a place gets it now; whom we only hear of, when it should have:
     so a restart brings back who was out. A place given up counts on for five minutes.
     """
     stays = sorted(ranked, key=lambda n: (_is_barely(n[1]), n[0] not in before.denied))
-    chosen = dict(stays[: rules.valve])
+    chosen = dict(stays[: thresholds.valve])
     placed = {s: at for s, at in before.placed.items() if s in chosen}
     given_up = [at for s, at in before.placed.items() if s not in chosen]
     spent = tuple(at for at in (*before.spent, *given_up) if now - BURST_MS < at <= now)
@@ -131,8 +134,8 @@ def _place(
         waited = before.held_back.get(subject) is Withheld.VALVE
         begin = now if waited else standing.since_ms or 0
         taken = sorted((*spent, *placed.values()))
-        if len(taken) >= rules.burst:
-            begin = max(begin, taken[-rules.burst] + BURST_MS)
+        if len(taken) >= thresholds.burst:
+            begin = max(begin, taken[-thresholds.burst] + BURST_MS)
         placed[subject] = begin
     return placed, spent
 
@@ -140,14 +143,14 @@ def _place(
 def _let_through(
     ranked: list[Subject],
     placed: Mapping[Subject, int],
-    rules: Rules,
+    thresholds: Thresholds,
     now: int,
     before: Enforced,
 ) -> set[Subject]:
     """Who is out by now. Who was, stays until another may take the place."""
     through = [subject for subject, at in placed.items() if at <= now]
     staying = [s for s in ranked if s in before.denied and s not in through]
-    return {*through, *staying[: rules.valve - len(through)]}
+    return {*through, *staying[: thresholds.valve - len(through)]}
 
 
 def _first_come(item: tuple[Subject, Standing]) -> tuple[int, Subject]:
@@ -184,7 +187,7 @@ class Enforcement:
     Only nodes compete for the valve; all others are judged alone.
     """
 
-    rules: Rules
+    thresholds: Thresholds
     mercy: Mercy
     observe: bool
     _nodes: dict[Subject, Standing] = attrs.field(init=False, factory=dict)
@@ -273,7 +276,7 @@ class Enforcement:
         was = self._of_nodes
         new = self._of_nodes = enforce(
             self._nodes,
-            self.rules,
+            self.thresholds,
             self.mercy,
             now,
             observe=self.observe,

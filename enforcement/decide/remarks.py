@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from enforcement.decide.rules import MICRO
+from enforcement.decide.thresholds import MICRO
 from gossip.units import NodeId, UnixMs
 
 HALF_LIFE_MS: Final = 15 * 60_000

@@ -21,8 +21,8 @@ from enforcement.decide.case import (
 )
 from enforcement.decide.court import Court
 from enforcement.decide.quarantine import Withheld
-from enforcement.decide.rules import MICRO
 from enforcement.decide.terms import UNENDING_MS
+from enforcement.decide.thresholds import MICRO
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
@@ -98,10 +98,10 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             "stands_down_until_ms": stood_down,
             "undo": undo,
             "voices": standing.sum_micro / MICRO,
-            "threshold": court.rules.threshold / MICRO,
-            "members": court.rules.members,
-            "may_lie": court.rules.f,
-            "may_err": court.rules.m,
+            "threshold": court.thresholds.threshold / MICRO,
+            "members": court.thresholds.members,
+            "may_lie": court.thresholds.f,
+            "may_err": court.thresholds.m,
             "isolated_until_ms": isolated,
             "remarks": [
                 {
@@ -187,13 +187,13 @@ def _together(court: Court, voice: Voice) -> str:
 
 
 def _weighing(court: Court, standing: Standing) -> str:
-    rules = court.rules
-    if not rules.voices_convict:
-        return f"With {rules.members} members only a proof convicts."
+    thresholds = court.thresholds
+    if not thresholds.voices_convict:
+        return f"With {thresholds.members} members only a proof convicts."
     return (
         f"Voices now sum to {standing.sum_micro / MICRO:.2f}; a quarantine takes more"
-        f" than {rules.threshold / MICRO:.0f}, since {rules.f} of {rules.members} may"
-        f" lie and {rules.m} may be mistaken."
+        f" than {thresholds.threshold / MICRO:.0f}, since {thresholds.f} of {thresholds.members} may"
+        f" lie and {thresholds.m} may be mistaken."
     )
 
 

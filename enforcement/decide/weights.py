@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 
 from enforcement.decide.case import Conviction, Release, Remark
-from enforcement.decide.rules import MICRO
 from enforcement.decide.terms import DAY_MS, UNENDING_MS, Backoff
+from enforcement.decide.thresholds import MICRO
 from gossip.ledger.entries import Place, Subject
 from gossip.units import NodeId, UnixMs
 

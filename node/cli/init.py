@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from enforcement.decide.rules import Rules
+from enforcement.decide.thresholds import Thresholds
 from gossip.errors import UserError
 from gossip.membership.founders import ActKind
 from gossip.membership.identity import agent_id
@@ -187,7 +187,7 @@ def founders(
         f"{output}: {len(cards)} nodes, {len(operators)} operators, cluster id"
         f" {made.cluster.hex()[:16]}; a release takes {made.quorum[ActKind.RELEASE]}"
     )
-    if not Rules(members=len(cards)).voices_convict:
+    if not Thresholds(members=len(cards)).voices_convict:
         click.echo("fewer than 4 nodes: only a proof convicts, reports cut nobody off")
 
 

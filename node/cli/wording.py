@@ -19,7 +19,7 @@ from gossip.membership.founders import ActKind, Founders
 from gossip.units import NodeId
 from node.catalogue import read_approval_untrusted
 from node.policing import read_bundle_untrusted
-from node.vouching import is_vouch, read_vouch_untrusted
+from node.second_factor import is_vouch, read_vouch_untrusted
 
 Name = Callable[[Subject], str]
 

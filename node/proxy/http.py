@@ -26,8 +26,7 @@ from enforcement.mcp.strictjson import INVALID_CODE, MalformedError
 from enforcement.principal import Principal
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.carriers import Carriers
-from node.proxy.carry import (
+from node.proxy.asks import (
     METADATA,
     SESSION_HEADER,
     Ask,
@@ -44,9 +43,10 @@ from node.proxy.httpparse import Request
 from node.proxy.lone import is_stateless
 from node.proxy.origins import Origins as Origins
 from node.proxy.passage import letters_of, refusal
-from node.proxy.passages import Passages, Visit
 from node.proxy.peek import Kind, peek
 from node.proxy.resource import WELL_KNOWN, is_meant_for
+from node.proxy.routes import Routes
+from node.proxy.switchboard import Switchboard, Visit
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -92,11 +92,11 @@ class McpHttp:
     hosts: Mapping[str, str] = attrs.field(factory=dict)
     _nursery: trio.Nursery | None = attrs.field(init=False, default=None)
     _sessions: dict[str, HttpSession] = attrs.field(init=False, factory=dict)
-    _passages: Passages = attrs.field(init=False)
-    _carriers: Carriers = attrs.field(init=False)
+    _switchboard: Switchboard = attrs.field(init=False)
+    _routes: Routes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._passages, self._carriers = Passages(self.desk), Carriers(self.desk)
+        self._switchboard, self._routes = Switchboard(self.desk), Routes(self.desk)
 
     async def run(
         self, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED
@@ -105,12 +105,12 @@ class McpHttp:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._carriers.tend)
+                nursery.start_soon(self._routes.tend)
                 task_status.started()
-                await self._passages.tend()
+                await self._switchboard.tend()
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
-                await self._carriers.close()
+                await self._routes.close()
 
     async def handle(self, exchange: Exchange) -> None:
         """Take one HTTP request; its answer may come later."""
@@ -177,7 +177,7 @@ class McpHttp:
         server = route.server
         try:
             stateless = is_stateless(exchange.request.headers)
-            find = self._carriers.find
+            find = self._routes.find
             carrier = await find(principal, server, stateless=stateless)
         except UserError as unknown:
             await _refuse(exchange, 404, str(unknown))
@@ -222,7 +222,7 @@ class McpHttp:
             rest = [pair for pair in headers if pair[0] != SESSION_HEADER]
             headers = (*rest, (SESSION_HEADER, named))
         if request.method == "POST":
-            revision = self._passages.revision(visit, find(headers, SESSION_HEADER))
+            revision = self._switchboard.revision(visit, find(headers, SESSION_HEADER))
             try:
                 letters, batch = letters_of(request.body, revision)
             except MalformedError as wrong:
@@ -237,7 +237,7 @@ class McpHttp:
         self, exchange: Exchange, visit: Visit, ask: Ask, out: HttpOut
     ) -> None:
         try:
-            await self._passages.serve(visit, ask, out)
+            await self._switchboard.serve(visit, ask, out)
         except Exception as fault:  # one request never takes the daemon down
             self.desk.log.error(f"a request failed: {fault!r}")
             if exchange.streaming:
@@ -253,7 +253,7 @@ class McpHttp:
         carrier = None
         if request.method == "GET" and "/" not in server and someone is not None:
             with contextlib.suppress(UserError):
-                carrier = await self._carriers.find(someone, server)
+                carrier = await self._routes.find(someone, server)
         if carrier is None or someone is None:
             await _refuse(exchange, 404, "there is no such document")
             return

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from node.proxy.carry import Headers, Piece, find
+from node.proxy.asks import Headers, Piece, find
 from node.proxy.httpd import Exchange
 from node.proxy.resource import CHALLENGED, WELL_KNOWN, origin_of
 
@@ -50,7 +50,7 @@ class Place:
 
 @attrs.define(eq=False)
 class HttpOut:
-    """Writes an answer to the agent; see `node.proxy.carry.Out`."""
+    """Writes an answer to the agent; see `node.proxy.asks.Out`."""
 
     exchange: Exchange
     place: Place

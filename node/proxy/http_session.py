@@ -8,8 +8,8 @@ import trio
 from enforcement.mcp.batch import join_batch
 from gossip.units import AgentId
 from node.proxy import limits
+from node.proxy.asks import SESSION_HEADER
 from node.proxy.batches import Batches
-from node.proxy.carry import SESSION_HEADER
 from node.proxy.httpd import Exchange
 from node.proxy.passage import refusal
 from node.proxy.peek import Key, Kind, Peek, peek
@@ -31,8 +31,9 @@ class _Post:
         return "text/event-stream" in self._accept
 
     @property
-    def takes_only_events(self) -> bool:
-        return self.takes_events and "json" not in self._accept
+    def prefers_events(self) -> bool:
+        """Whether it takes nothing else, or names them first."""
+        return self._accept.lstrip().startswith("text/event-stream")
 
     @property
     def _accept(self) -> str:
@@ -215,7 +216,7 @@ class HttpSession:
         self._batches.hear(data)
         began = post.opens and not seen.failed
         headers = [(SESSION_HEADER, self.name)] if began else []
-        if post.takes_only_events and not exchange.streaming:
+        if post.prefers_events and not exchange.streaming:
             await exchange.start_events(headers)
         if exchange.streaming:
             await exchange.event(data)

@@ -7,7 +7,7 @@ HTML standard says: lines end with CR LF, LF or CR, a blank line ends an event.
 import httptools
 
 from node.proxy import limits
-from node.proxy.carry import Piece
+from node.proxy.asks import Piece
 from node.proxy.raw import READ_BYTES
 from node.proxy.session import Lost
 

@@ -23,8 +23,8 @@ from enforcement.mcp.headers import MISMATCH_CODE, NAMED, VERSION_KEY
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE
 from node.proxy import limits
-from node.proxy.carry import SESSION_HEADER, Answer, Ask, Headers, Letter, Piece, Way
-from node.proxy.carry import find as find_header
+from node.proxy.asks import SESSION_HEADER, Answer, Ask, Headers, Letter, Piece, Way
+from node.proxy.asks import find as find_header
 from node.proxy.peek import Key, Kind, peek
 from node.proxy.resource import Document
 from node.proxy.session import Backend, Lost
@@ -55,14 +55,14 @@ def is_stateless(headers: Mapping[str, str]) -> bool:
 
 @attrs.define(eq=False)
 class ChildCarrier:
-    """The way of one agent to one server; see `node.proxy.carry.Carrier`.
+    """The way of one agent to one server; see `node.proxy.asks.Carrier`.
 
     Attributes:
         start: Starts the server anew, or reaches one that cannot be started.
     """
 
     start: Callable[[], Awaitable[Backend]]
-    _rest: deque[tuple[Backend, float]] = attrs.field(init=False, factory=deque)
+    _rest: deque[tuple["_Child", float]] = attrs.field(init=False, factory=deque)
     _busy: set["_Child"] = attrs.field(init=False, factory=set)
     _open: int = attrs.field(init=False, default=0)
     _starting: int = attrs.field(init=False, default=0)
@@ -119,13 +119,15 @@ class ChildCarrier:
         return answer
 
     async def _find(self, key: Key, *, listens: bool) -> "_Child":
-        """A child that only listens, so that it hears what this call changes; or one
-        at rest; or a new one."""
+        """A child where somebody listens, so that all who do hear what a call changes;
+        or one at rest; or a new one."""
         for child in self._busy:
-            if not listens and child.may_serve(key):
+            if child.may_serve(key, listens=listens):
                 return child
-        if self._rest:
-            made = _Child(self._rest.pop()[0])
+        rested = next((r for r in reversed(self._rest) if key not in r[0].gone), None)
+        if rested is not None:
+            self._rest.remove(rested)
+            made = rested[0]
         else:
             self._starting += 1
             try:
@@ -145,55 +147,70 @@ class ChildCarrier:
         self._open -= 1
         if not child.answers:
             self._busy.discard(child)
-            self._rest.append((child.backend, trio.current_time()))
+            self._rest.append((child, trio.current_time()))
 
-    async def drop(self, child: "_Child", key: Key) -> None:
-        """Nobody wants this answer any more."""
+    async def drop(self, child: "_Child", key: Key, *, listened: bool) -> None:
+        """Nobody wants this answer any more; who only listened leaves nothing undone."""
+        child.gone.add(key)
+        child.spoilt |= not listened or len(child.gone) > limits.LONE_CHILDREN_MAX
+        params = {"requestId": key[1]}
+        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        if child.answers or not child.spoilt:
+            sent = False
+            with (
+                contextlib.suppress(Lost),
+                trio.move_on_after(limits.LINGER_S, shield=True),
+            ):
+                await child.backend.send(json.dumps(told).encode(), None)
+                sent = True
+            child.spoilt |= not sent
+        if not child.spoilt and self.is_open:
+            self.keep(child)
+            return
         self._open -= 1
-        child.spoilt = True
         if not child.answers:
             self._busy.discard(child)
             await child.backend.aclose()
-            return
-        params = {"requestId": key[1]}
-        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-        with contextlib.suppress(Lost):
-            await child.backend.send(json.dumps(told).encode(), None)
 
     async def tend(self) -> None:
         """End the children that have rested for long."""
         long_ago_s = trio.current_time() - limits.LONE_CHILD_REST_S
         while self._rest and self._rest[0][1] <= long_ago_s:
-            await self._rest.popleft()[0].aclose()
+            await self._rest.popleft()[0].backend.aclose()
 
     async def make_room(self) -> bool:
         """End the child that has rested longest; False if none rests."""
         if not self._rest:
             return False
-        await self._rest.popleft()[0].aclose()
+        await self._rest.popleft()[0].backend.aclose()
         return True
 
     async def close(self) -> None:
         """End those at rest, and let none rest any more."""
         self.is_open = False
         while self._rest:
-            await self._rest.popleft()[0].aclose()
+            await self._rest.popleft()[0].backend.aclose()
 
 
 @attrs.define(eq=False)
 class _Child:
-    """A child at work: one call at most, and whoever listens beside it."""
+    """A child: at work for one call at most, and whoever listens beside it."""
 
     backend: Backend
     answers: dict[Key, "ChildAnswer"] = attrs.field(factory=dict)
+    gone: set[Key] = attrs.field(factory=set)
+    """Given up: their answers may still come, so no other request may be called so."""
     spoilt: bool = False
-    """An answer was given up: it may still come, so no other request may follow."""
+    """A call was given up: what it does may go on, so no other request may follow."""
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
 
-    def may_serve(self, key: Key) -> bool:
-        """Whether a call may go where somebody listens."""
+    def may_serve(self, key: Key, *, listens: bool) -> bool:
+        """Whether one more may go where somebody listens."""
+        if self.spoilt or key in self.answers or key in self.gone:
+            return False
         calls = any(not answer.listens for answer in self.answers.values())
-        return not (calls or self.spoilt or key in self.answers)
+        heard = any(answer.listens for answer in self.answers.values())
+        return heard if listens else not calls
 
     async def next_of(self, answer: "ChildAnswer") -> bytes:
         """The next message for one of its answers; who waits reads for all.
@@ -209,8 +226,10 @@ class _Child:
 
     def _deliver(self, data: bytes) -> None:
         seen = peek(data)
-        asked = seen.kind is Kind.RESPONSE and seen.key is not None
-        answer = self.answers.get(seen.key) if asked and seen.key else None
+        key = seen.key if seen.kind is Kind.RESPONSE else None
+        if key in self.gone:
+            return
+        answer = None if key is None else self.answers.get(key)
         answer = answer or self._find(data)  # what nobody asked for is the gate's
         if answer is not None:
             answer.ready.append(data)
@@ -221,6 +240,8 @@ class _Child:
         calling = [a for a in self.answers.values() if not a.listens]
         if _SUBSCRIPTION.encode() in data or not calling:
             name = _subscription(data)
+            if name in {str(key[1]) for key in self.gone}:
+                return None
             named = [a for a in listening if str(a.key[1]) == name]
             return next(iter(named or calling), None)
         return calling[0]
@@ -228,7 +249,7 @@ class _Child:
 
 @attrs.define(eq=False)
 class ChildAnswer:
-    """What a child says to one request; see `node.proxy.carry.Answer`."""
+    """What a child says to one request; see `node.proxy.asks.Answer`."""
 
     _carrier: ChildCarrier
     _child: _Child | None
@@ -286,7 +307,7 @@ class ChildAnswer:
             return
         self._child = None
         del child.answers[self.key]
-        await self._carrier.drop(child, self.key)
+        await self._carrier.drop(child, self.key, listened=self.listens)
 
 
 def _subscription(data: bytes) -> str:

@@ -34,7 +34,7 @@ from gossip.wire import (
 )
 from node.log import printable
 from node.proxy import limits
-from node.proxy.carry import METADATA, Ask, Headers, Letter, Piece, Way
+from node.proxy.asks import METADATA, Ask, Headers, Letter, Piece, Way
 from node.proxy.frames import FrameStream
 from node.proxy.mesh import GONE
 from node.proxy.session import Lost
@@ -252,7 +252,7 @@ class HttpMeshCarrier:
 
 
 class MeshAnswer:
-    """One answer out of the mesh, as it comes; see `node.proxy.carry.Answer`."""
+    """One answer out of the mesh, as it comes; see `node.proxy.asks.Answer`."""
 
     status = 0
     headers: Headers = ()
@@ -310,7 +310,7 @@ class MeshAnswer:
 
 @attrs.define(eq=False)
 class MeshOut:
-    """The provider's end of an answer; see `node.proxy.carry.Out`."""
+    """The provider's end of an answer; see `node.proxy.asks.Out`."""
 
     frames: FrameStream
     on_end: Callable[[], None]

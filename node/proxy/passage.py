@@ -27,7 +27,7 @@ from enforcement.mcp.batch import (
 from enforcement.mcp.headers import MISMATCH_CODE
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, PARSE_CODE, MalformedError
-from node.proxy.carry import (
+from node.proxy.asks import (
     METADATA,
     SESSION_HEADER,
     Answer,

@@ -10,16 +10,16 @@ from enforcement.principal import Principal
 from gossip.errors import PeerError
 from gossip.units import NodeId
 from node.proxy import limits
-from node.proxy.carriers import Carriers
-from node.proxy.carry import Ask, Carrier
+from node.proxy.asks import Ask, Carrier
 from node.proxy.desk import Desk
 from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.lone import is_stateless
 from node.proxy.mesh import GONE, read_opening_untrusted
 from node.proxy.mesh_http import HttpFrame, MeshOut, read_ask_untrusted
-from node.proxy.passages import Passages, Visit
 from node.proxy.provider import read_caller_untrusted, sentence_of
+from node.proxy.routes import Routes
 from node.proxy.session import Lost
+from node.proxy.switchboard import Switchboard, Visit
 
 
 @attrs.define(eq=False)
@@ -27,18 +27,18 @@ class HttpProvider:
     """Serves streams of `/picket/http/1`; `serve` is the links' handler for them."""
 
     desk: Desk
-    passages: Passages = attrs.field(init=False)
-    _carriers: Carriers = attrs.field(init=False)
+    switchboard: Switchboard = attrs.field(init=False)
+    _routes: Routes = attrs.field(init=False)
     _held: dict[NodeId, int] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self.passages, self._carriers = Passages(self.desk), Carriers(self.desk)
+        self.switchboard, self._routes = Switchboard(self.desk), Routes(self.desk)
 
     async def tend(self) -> None:
         """End what nobody uses any more, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._carriers.tend)
-            await self.passages.tend()
+            nursery.start_soon(self._routes.tend)
+            await self.switchboard.tend()
 
     async def serve(self, stream: ByteStream, peer: NodeId) -> None:
         """Serve one stream of ``peer``. Raises nothing of its own."""
@@ -73,7 +73,7 @@ class HttpProvider:
         principal = read_caller_untrusted(self.desk, shown, peer)
         if server not in self.desk.servers:
             raise Lost(f"this node provides no server `{server}`")
-        speaks = self._carriers.here(server) is not None
+        speaks = self._routes.here(server) is not None
         await frames.send(HttpFrame.SERVES, b"\1" if speaks else b"\0")
         async with trio.open_nursery() as nursery:
             try:
@@ -102,16 +102,16 @@ class HttpProvider:
     def _way(self, principal: Principal, server: str, ask: Ask) -> Carrier:
         if server not in self.desk.servers:
             raise Lost(f"the server `{server}` is not there any more")
-        carrier = self._carriers.here(server)
+        carrier = self._routes.here(server)
         if carrier is not None:
             return carrier
         if not is_stateless(dict(ask.headers)):
             raise Lost(f"the server `{server}` is spoken to in messages")
-        return self._carriers.lone(principal, server)
+        return self._routes.lone(principal, server)
 
     async def _answer(self, visit: Visit, ask: Ask, out: MeshOut) -> None:
         try:
-            await self.passages.serve(visit, ask, out)
+            await self.switchboard.serve(visit, ask, out)
         except GONE:
             return
 

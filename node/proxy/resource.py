@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import attrs
 
-from node.proxy.carry import Headers, Piece, find
+from node.proxy.asks import Headers, Piece, find
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 DOCUMENT_BYTES_MAX: Final = 65_536
@@ -120,7 +120,7 @@ def _comparable(url: str) -> str:
 
 @attrs.define
 class Document:
-    """A document as an answer; see `node.proxy.carry.Answer`."""
+    """A document as an answer; see `node.proxy.asks.Answer`."""
 
     status: int
     headers: Headers

@@ -18,7 +18,7 @@ import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.carry import METADATA, Answer, Ask, Headers, Piece, Way, answered
+from node.proxy.asks import METADATA, Answer, Ask, Headers, Piece, Way, answered
 from node.proxy.httpread import ResponseReader
 from node.proxy.raw import READ_BYTES, SocketWire
 from node.proxy.resource import (
@@ -219,7 +219,7 @@ class HttpCarrier:
 
 
 class HttpAnswer:
-    """One answer, as it comes; see `node.proxy.carry.Answer`."""
+    """One answer, as it comes; see `node.proxy.asks.Answer`."""
 
     status = 0
     headers: Headers = ()

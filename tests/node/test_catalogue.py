@@ -18,7 +18,7 @@ from gossip.units import AgentId, EntryId, Incarnation, NodeId, UnixMs
 from node.catalogue import Catalogue, draft_approval, read_tools_untrusted, write_tools
 from node.log import Log
 from node.sealing import SEED_BYTES, SealingKey, seal
-from node.vouching import VOUCH_MS_MAX, Vouch, draft_vouch
+from node.second_factor import VOUCH_MS_MAX, Vouch, draft_vouch
 from tests.support.births import NOW, SUITE
 from tests.support.sessions import Town
 

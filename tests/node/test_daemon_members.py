@@ -116,7 +116,7 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         assert "one voice" in str(why)
         drafted = await tell(a, "member.confirm.draft", name="gum", reason="we met")
         await sign(tmp_path, a, drafted)
-        await until(lambda: all(n.court.rules.members == 5 for n in everybody))
+        await until(lambda: all(n.court.thresholds.members == 5 for n in everybody))
         await accuse(gum)
         await until(lambda: all(denying(n) == [AGENT] for n in everybody))
         assert (await members(d))["gum"]["confirmed_ms"]

@@ -22,7 +22,7 @@ from enforcement.decide.court import (
     Spared,
 )
 from enforcement.decide.quarantine import Withheld, enforce
-from enforcement.decide.rules import MICRO, Rules
+from enforcement.decide.thresholds import MICRO, Thresholds
 from enforcement.decide.weights import Weights
 from gossip.ledger.appeals import (
     Answer,
@@ -142,14 +142,18 @@ def quarantined(
 
 def test_a_valve_filled_on_purpose_protects_no_accomplice() -> None:
     """Sacrificial nodes fill it barely and first; whom everybody accuses goes out."""
-    rules = Rules(members=40)
-    filled = dict(quarantined(n, NOW + n) for n in range(rules.valve))
+    thresholds = Thresholds(members=40)
+    filled = dict(quarantined(n, NOW + n) for n in range(thresholds.valve))
     accomplice, standing = quarantined(99, NOW + DAY, NOW + DAY + 1)
     out = enforce(
-        {**filled, accomplice: standing}, rules, Mercy(), NOW + 2 * DAY, observe=False
+        {**filled, accomplice: standing},
+        thresholds,
+        Mercy(),
+        NOW + 2 * DAY,
+        observe=False,
     )
     assert accomplice in out.denied
-    assert len(out.denied) == rules.valve
+    assert len(out.denied) == thresholds.valve
     # Nor does it help to have proofs fill the links: calls are denied all the same.
     proven = {
         s: Standing(
@@ -161,17 +165,21 @@ def test_a_valve_filled_on_purpose_protects_no_accomplice() -> None:
         for s in filled
     }
     out = enforce(
-        {**proven, accomplice: standing}, rules, Mercy(), NOW + 2 * DAY, observe=False
+        {**proven, accomplice: standing},
+        thresholds,
+        Mercy(),
+        NOW + 2 * DAY,
+        observe=False,
     )
     assert accomplice in out.denied
 
 
 def test_accusing_40_percent_without_proof_costs_no_more_than_the_valve() -> None:
-    rules = Rules(members=100)
+    thresholds = Thresholds(members=100)
     accused = dict(quarantined(n, NOW, NOW) for n in range(40))
     for at in range(0, 30 * MINUTE, MINUTE):
-        out = enforce(accused, rules, Mercy(), NOW + at, observe=False)
-        assert len(out.denied) <= min(10, rules.burst * (1 + at // (5 * MINUTE)))
+        out = enforce(accused, thresholds, Mercy(), NOW + at, observe=False)
+        assert len(out.denied) <= min(10, thresholds.burst * (1 + at // (5 * MINUTE)))
         assert len(out.refused_links) <= 10
         assert set(out.held_back.values()) == {Withheld.VALVE}
     assert len(out.denied) == 10
@@ -375,7 +383,7 @@ def test_a_thousand_proofs_about_one_agent_are_bounded_and_one_quarantine() -> N
 def test_newcomers_of_one_sponsor_have_one_voice_together() -> None:
     from enforcement.decide.case import Case, Voice
 
-    case = Case.of(AGENT, Rules(members=10))
+    case = Case.of(AGENT, Thresholds(members=10))
     for n in range(9):
         who = NodeId(n.to_bytes(32, "big"))
         case.hear(

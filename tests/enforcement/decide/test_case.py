@@ -15,8 +15,8 @@ from enforcement.decide.case import (
     Remark,
     Voice,
 )
-from enforcement.decide.rules import MICRO, Rules
 from enforcement.decide.terms import TERM_MS, TERM_MS_MAX, term_ms
+from enforcement.decide.thresholds import MICRO, Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId
 
@@ -59,7 +59,7 @@ def release(at: int) -> Release:
 
 
 def case_of(*remarks: Remark, members: int = 5) -> Case:
-    case = Case.of(SUBJECT, Rules(members=members))
+    case = Case.of(SUBJECT, Thresholds(members=members))
     for remark in remarks:
         case.hear(remark)
     return case
@@ -81,9 +81,9 @@ def case_of(*remarks: Remark, members: int = 5) -> Case:
 def test_tolerated_liars_and_mistakes_follow_the_size(
     members: int, f: int, m: int
 ) -> None:
-    rules = Rules(members=members)
+    thresholds = Thresholds(members=members)
 
-    assert (rules.f, rules.m) == (f, m)
+    assert (thresholds.f, thresholds.m) == (f, m)
 
 
 offsets = st.integers(-HALF_LIFE_MS * 3, HALF_LIFE_MS * 3)
@@ -121,12 +121,12 @@ def test_f_liars_and_m_mistaken_never_quarantine_anybody(
     members: int, data: st.DataObject
 ) -> None:
     """Whatever they say, however often, with whatever stamps, at full weight."""
-    rules = Rules(members=members)
+    thresholds = Thresholds(members=members)
     liars = data.draw(
         st.lists(
             st.builds(
                 voice,
-                st.integers(1, rules.f + rules.m),
+                st.integers(1, thresholds.f + thresholds.m),
                 offsets.map(lambda d: NOW + d),
                 st.integers(1, 9),
                 st.integers(0, 9),
@@ -149,8 +149,10 @@ def test_f_liars_and_m_mistaken_never_quarantine_anybody(
 def test_2f_plus_1_founders_within_a_minute_always_quarantine(
     members: int, delays: list[int], severity: int
 ) -> None:
-    rules = Rules(members=members)
-    said = [voice(n + 1, NOW + delays[n], severity) for n in range(2 * rules.f + 1)]
+    thresholds = Thresholds(members=members)
+    said = [
+        voice(n + 1, NOW + delays[n], severity) for n in range(2 * thresholds.f + 1)
+    ]
 
     standing = case_of(*said, members=members).standing(NOW + MINUTE)
 
@@ -195,7 +197,7 @@ def test_a_quarantine_by_voices_also_waits_until_they_fade() -> None:
     assert case.standing(until - 1000).level is Level.QUARANTINED
     after = case.standing(until)
     assert after.level is not Level.QUARANTINED
-    assert after.sum_micro * 2 <= Rules(members=5).threshold
+    assert after.sum_micro * 2 <= Thresholds(members=5).threshold
 
 
 def test_a_release_ends_it_at_once_and_an_old_offence_cannot_bring_it_back() -> None:
@@ -213,7 +215,7 @@ def test_a_release_ends_it_at_once_and_an_old_offence_cannot_bring_it_back() -> 
 
 
 def test_terms_double_and_a_clean_day_forgives_one() -> None:
-    case = Case.of(SUBJECT, Rules(members=5))
+    case = Case.of(SUBJECT, Thresholds(members=5))
     at, lengths = NOW, []
     for n in range(4):
         case.hear(proof(at=at, offence=n))

@@ -19,9 +19,9 @@ from enforcement.decide.case import (
     Voice,
 )
 from enforcement.decide.court import Court, Offence
-from enforcement.decide.rules import Rules
 from enforcement.decide.story import tell
 from enforcement.decide.terms import UNENDING_MS
+from enforcement.decide.thresholds import Thresholds
 from gossip.domains import Domain
 from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.ledger.entries import ProofKind, Subject, SubjectKind
@@ -80,7 +80,7 @@ def release(at: int, number: int) -> Release:
 
 
 def case_of(remarks: list[Remark]) -> Case:
-    case = Case.of(SUBJECT, Rules(members=5))
+    case = Case.of(SUBJECT, Thresholds(members=5))
     for remark in remarks:
         case.hear(remark)
     return case

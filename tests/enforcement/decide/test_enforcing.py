@@ -9,7 +9,7 @@ from enforcement.decide import quarantine
 from enforcement.decide.acts import Mercy
 from enforcement.decide.case import Basis, Level, Standing
 from enforcement.decide.quarantine import Enforcement
-from enforcement.decide.rules import Rules
+from enforcement.decide.thresholds import Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import UnixMs
 
@@ -58,7 +58,7 @@ def test_one_more_voice_changes_the_end_and_nobodys_place(
     seed: int, members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def play() -> list[object]:
-        kept = Enforcement(Rules(members=members), Mercy(), observe=False)
+        kept = Enforcement(Thresholds(members=members), Mercy(), observe=False)
         seen, most = list[object](), 0
         for now, subject, standing in history(seed):
             changes = [*kept.place(subject, standing, now), *kept.let_through(now)]

@@ -221,8 +221,8 @@ def test_whom_operators_confirm_has_a_voice_of_its_own_and_is_counted() -> None:
         tell(judge, [feeds.accuse(name, subject("birch"), GROWN)], GROWN)
     assert judge.standing(subject("birch"), GROWN).level is Level.SUSPECT
     tell(judge, [confirm(feeds, name, NOW + DAY) for name in ("gum", "hazel")], GROWN)
-    assert judge.rules.members == 7
-    assert judge.rules.f == 2
+    assert judge.thresholds.members == 7
+    assert judge.thresholds.f == 2
     standing = judge.standing(subject("birch"), GROWN)
     assert standing.sum_micro == 1_800_000, "also for what was said before we heard"
     assert standing.level is Level.SUSPECT, "of seven, three may err or lie"

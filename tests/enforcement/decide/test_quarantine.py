@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from enforcement.decide.acts import Mercy
 from enforcement.decide.case import Basis, Level, Standing
 from enforcement.decide.quarantine import enforce
-from enforcement.decide.rules import Rules
+from enforcement.decide.thresholds import Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import UnixMs
 
@@ -32,17 +32,17 @@ everyone = st.dictionaries(subjects, standings, max_size=40)
 def test_never_more_nodes_are_out_than_the_valve_lets_through(
     out: dict[Subject, Standing], members: int, observe: bool
 ) -> None:
-    rules = Rules(members=members)
+    thresholds = Thresholds(members=members)
 
-    enforced = enforce(out, rules, Mercy(), 10**9, observe=observe)
+    enforced = enforce(out, thresholds, Mercy(), 10**9, observe=observe)
 
     by_voices = [
         s
         for s, standing in enforced.denied.items()
         if s.kind is SubjectKind.NODE and standing.basis is Basis.VOICES
     ]
-    assert len(by_voices) <= (0 if observe else rules.valve)
-    assert len(enforced.refused_links) <= rules.valve
+    assert len(by_voices) <= (0 if observe else thresholds.valve)
+    assert len(enforced.refused_links) <= thresholds.valve
     assert enforced.held_back.keys() | enforced.denied.keys() == out.keys()
 
 
@@ -50,7 +50,7 @@ def test_never_more_nodes_are_out_than_the_valve_lets_through(
 def test_a_proof_denies_calls_uncapped_even_while_observing(
     out: dict[Subject, Standing], observe: bool
 ) -> None:
-    enforced = enforce(out, Rules(members=5), Mercy(), 10**9, observe=observe)
+    enforced = enforce(out, Thresholds(members=5), Mercy(), 10**9, observe=observe)
 
     proven = {s for s, standing in out.items() if standing.basis is Basis.PROOF}
     assert proven <= enforced.denied.keys()
@@ -58,6 +58,6 @@ def test_a_proof_denies_calls_uncapped_even_while_observing(
 
 @given(everyone)
 def test_agents_are_not_capped(out: dict[Subject, Standing]) -> None:
-    enforced = enforce(out, Rules(members=5), Mercy(), 10**9, observe=False)
+    enforced = enforce(out, Thresholds(members=5), Mercy(), 10**9, observe=False)
 
     assert all(s.kind is SubjectKind.NODE for s in enforced.held_back)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from enforcement.decide import docket as dockets
 from enforcement.decide.case import Case, Level, Voice
 from enforcement.decide.docket import Docket
-from enforcement.decide.rules import Census, Rules
+from enforcement.decide.thresholds import Census, Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId, UnixMs
 from tests.support.courts import Feeds, court
@@ -22,7 +22,7 @@ CHATTY, QUIET = NodeId(b"c" * 32), NodeId(b"q" * 32)
 def docket(monkeypatch: pytest.MonkeyPatch) -> Docket:
     monkeypatch.setattr(dockets, "VOICES_MAX", 2 * MOST)
     monkeypatch.setattr(dockets, "VOICES_PER_REPORTER_MIN", 20)
-    return Docket(Census.of(Rules(members=7, colluders=2)))
+    return Docket(Census.of(Thresholds(members=7, colluders=2)))
 
 
 def agent(number: int) -> Subject:
@@ -84,7 +84,7 @@ def test_the_last_word_about_each_is_never_crowded_out(docket: Docket) -> None:
 def test_forgetting_is_as_if_only_the_rest_had_been_said(
     said: list[tuple[int, int, int]], newest: int
 ) -> None:
-    census = Census.of(Rules(members=7, colluders=0))
+    census = Census.of(Thresholds(members=7, colluders=0))
     case, rest = Case(agent(1), census), Case(agent(1), census)
     voices = [
         Voice(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement.decide.remarks import HALF_LIFE_MS, Voice
-from enforcement.decide.rules import MICRO
 from enforcement.decide.tally import Tally
+from enforcement.decide.thresholds import MICRO
 from gossip.units import NodeId
 
 NOW = 1_800_000_000_000

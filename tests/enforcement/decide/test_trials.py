@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from enforcement.decide.case import HALF_LIFE_MS, Case, Level, Voice
-from enforcement.decide.rules import FALL_MS, MICRO, Census, Rules
+from enforcement.decide.thresholds import FALL_MS, MICRO, Census, Thresholds
 from gossip.ledger.entries import Subject, SubjectKind
 from gossip.units import NodeId, UnixMs
 
@@ -33,13 +33,13 @@ def node(n: int) -> NodeId:
     return NodeId(n.to_bytes(32, "big"))
 
 
-def census(chance: random.Random, members: int) -> tuple[Census, Rules]:
-    """N as it changes around ``members``, and the rules of the smallest N."""
+def census(chance: random.Random, members: int) -> tuple[Census, Thresholds]:
+    """N as it changes around ``members``, and the thresholds of the smallest N."""
     changes = [(UnixMs(0), members)]
     for at in sorted(chance.sample(range(SPAN_MS), chance.randint(0, 4))):
         grown = max(4, changes[-1][1] + chance.randint(-2, 2))
         changes.append((UnixMs(NOW + at), grown))
-    return Census(tuple(changes)), Rules(members=min(n for _, n in changes))
+    return Census(tuple(changes)), Thresholds(members=min(n for _, n in changes))
 
 
 def slander(chance: random.Random, members: int) -> Case:
@@ -83,8 +83,8 @@ def slander(chance: random.Random, members: int) -> Case:
 
 def witnessed(chance: random.Random, members: int) -> Case:
     """2f + 1 founders of standard weight, among liars who praise."""
-    rules = Rules(members=members)
-    case = Case(SUBJECT, Census.of(rules))
+    thresholds = Thresholds(members=members)
+    case = Case(SUBJECT, Census.of(thresholds))
     said = [
         Voice(
             order=(NOW + chance.randint(0, MINUTE), node(n), b"i", 0, 0),
@@ -93,7 +93,7 @@ def witnessed(chance: random.Random, members: int) -> Case:
             severity=chance.randint(7, 9),
             weight_ppm=900_000,
         )
-        for n in range(2 * rules.f + 1)
+        for n in range(2 * thresholds.f + 1)
     ]
     chance.shuffle(said)
     for voice in said:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.proxy import limits
-from node.proxy.carry import Piece
+from node.proxy.asks import Piece
 from node.proxy.http_out import write_event
 from node.proxy.httpread import EventReader
 from node.proxy.session import Lost

@@ -11,7 +11,7 @@ import trio
 
 from gossip.errors import UserError
 from node.proxy import limits
-from node.proxy.carry import Ask, Letter
+from node.proxy.asks import Ask, Letter
 from node.proxy.httpd import Exchange, Handler, listen_on, serve_http
 from node.proxy.session import Lost
 from node.proxy.tls import read_tls

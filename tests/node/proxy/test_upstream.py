@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from gossip.errors import UserError
-from node.proxy.carry import METADATA, Ask, Letter, Piece
+from node.proxy.asks import METADATA, Ask, Letter, Piece
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.session import Lost
 from node.proxy.upstream import HttpCarrier, read_url

@@ -14,7 +14,7 @@ import trio.testing
 from enforcement.defend.policy import Policy
 from node.config import ServerConfig
 from node.proxy import limits
-from node.proxy.carry import Piece
+from node.proxy.asks import Piece
 from node.proxy.http_out import HttpOut
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.provider import MeshProvider

@@ -9,7 +9,7 @@ from enforcement.principal import Principal
 from gossip.errors import PeerError
 from gossip.units import AgentId, NodeId
 from node.proxy import limits
-from node.proxy.carry import Answer, Ask, Carrier, Way
+from node.proxy.asks import Answer, Ask, Carrier, Way
 from node.proxy.desk import Desk
 from node.proxy.frames import FrameStream
 from node.proxy.lone import ChildCarrier
@@ -22,7 +22,7 @@ _Way: TypeAlias = tuple[NodeId, AgentId, str]
 
 
 @attrs.define(eq=False)
-class Carriers:
+class Routes:
     """Finds, makes and keeps them."""
 
     desk: Desk

@@ -1,4 +1,4 @@
-"""The passages of one node: which session a request belongs to, and its end."""
+"""The switchboard: which passage serves a request, its session's or a new one."""
 
 import secrets
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from enforcement.effects import Position
 from enforcement.principal import Principal
 from gossip.units import AgentId, NodeId
 from node.proxy import limits
-from node.proxy.carry import (
+from node.proxy.asks import (
     SESSION_HEADER,
     Answer,
     Ask,
@@ -50,7 +50,7 @@ class Visit:
 
 
 @attrs.define(eq=False)
-class Passages:
+class Switchboard:
     """Finds or makes the passage of each request."""
 
     desk: Desk

@@ -22,7 +22,7 @@ BURST_MS: Final = 5 * 60_000
 
 
 @attrs.frozen(kw_only=True)
-class Rules:
+class Thresholds:
     """How many voices it takes, from the size of the cluster.
 
     Attributes:
@@ -75,32 +75,32 @@ class Census:
     colluders: int | None = None
 
     @classmethod
-    def of(cls, rules: Rules) -> "Census":
+    def of(cls, thresholds: Thresholds) -> "Census":
         """A cluster whose size never changed."""
-        return cls(((UnixMs(0), rules.members),), rules.colluders)
+        return cls(((UnixMs(0), thresholds.members),), thresholds.colluders)
 
     @classmethod
     def grown(
-        cls, rules: Rules, since_ms: Sequence[UnixMs], colluders: int | None
+        cls, thresholds: Thresholds, since_ms: Sequence[UnixMs], colluders: int | None
     ) -> "Census":
         """A cluster of so many at first, and one more at each of these times."""
-        first = rules.members - len(since_ms)
+        first = thresholds.members - len(since_ms)
         grown = ((at, first + n) for n, at in enumerate(since_ms, 1))
         return cls(((UnixMs(0), first), *grown), colluders)
 
-    def at(self, at_ms: int) -> Rules:
-        """The rules in force: of the largest N of the last two hours."""
+    def at(self, at_ms: int) -> Thresholds:
+        """The thresholds in force: of the largest N of the last two hours."""
         if len(self.changes) == 1:
-            return self._rules[self.changes[0][1]]
+            return self._thresholds[self.changes[0][1]]
         first = max(0, bisect_right(self.changes, at_ms - FALL_MS, key=_since) - 1)
         last = max(1, bisect_right(self.changes, at_ms, key=_since))
         members = max(count for _, count in self.changes[first:last])
-        return self._rules[members]
+        return self._thresholds[members]
 
     @cached_property
-    def _rules(self) -> dict[int, Rules]:
+    def _thresholds(self) -> dict[int, Thresholds]:
         return {
-            count: Rules(members=count, colluders=self._tolerated(count))
+            count: Thresholds(members=count, colluders=self._tolerated(count))
             for _, count in self.changes
         }
 

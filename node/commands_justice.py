@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from enforcement.decide.acts import (
+    PARDONS_MAX,
     Allowed,
     FalsePositive,
     write_allow,
@@ -71,9 +72,21 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
     subject = find_subject(daemon, text_arg(args, "subject"))
     reason = text_arg(args, "reason", "")
     sentence = f"release {_name(daemon, subject)}: {reason or '-'}"
-    payload = write_release(subject, reason)
+    case = daemon.court.case(subject)
+    stories = case.stories() if case else ()
+    pardons = stories[:PARDONS_MAX]
+    payload = write_release(subject, reason, pardons)
     drafted = draft_answer(daemon, ActKind.RELEASE, payload, sentence)
-    return {**drafted, "notes": [*_release_notes(daemon, subject)]}
+    notes = _release_notes(daemon, subject)
+    if pardons:
+        more = len(stories) - len(pardons)
+        proofs = "1 proof" if len(pardons) == 1 else f"{len(pardons)} proofs"
+        left = f"; {more} more are left: release it again" if more else ""
+        notes.append(
+            f"pardoned by name: {proofs} of two stories. Another one cuts it off"
+            f" again, however that is dated{left}"
+        )
+    return {**drafted, "notes": [*notes]}
 
 
 def _release_notes(daemon: "Daemon", subject: Subject) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Final
 
 import attrs
 
+from enforcement.decide.acts import PARDONS_MAX
 from enforcement.decide.court import write_release
 from gossip import events
 from gossip.ledger.entries import (
@@ -129,7 +130,9 @@ class Story:
         for citizen in cast.who:
             for subject, _ in cast.whom:
                 now = citizen.clock.unix_ms(world.agenda.now_us)
-                payload = write_release(subject, "as the story wants it")
+                case = citizen.court.case(subject) if citizen.court else None
+                pardons = case.stories()[:PARDONS_MAX] if case else ()
+                payload = write_release(subject, "as the story wants it", pardons)
                 body = act(world.suite, world.roster, now, payload)
                 world.say(citizen, EntryKind.ACT, body)
 

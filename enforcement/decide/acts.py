@@ -6,6 +6,7 @@ report from the record, refutes its reporter, and lets the same thing pass for
 a while. Each has an end; each of a later version replaces the one before it.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import attrs
@@ -17,24 +18,48 @@ from gossip.units import ID_BYTES, INCARNATION_BYTES, UNIX_MS_MAX, NodeId, UnixM
 from gossip.wire import Value, take_bytes, take_int, take_list, take_str
 
 REASON_CHARS_MAX: Final = 500
+PARDONS_MAX: Final = 64
+"""Two stories that one release names; who told more takes another release."""
 STAND_DOWN_MS_MAX: Final = 86_400_000
 OWNER_CHARS_MAX: Final = 64
 _CONFIRM: Final = 1
 
 
-def write_release(subject: Subject, reason: str) -> list[Value]:
+@attrs.frozen(kw_only=True)
+class Released:
+    """``subject`` is let go.
+
+    Attributes:
+        pardons: Which of its two stories are pardoned, by what makes two proofs one:
+            those that the signers were shown. See `enforcement.decide.pardons`.
+    """
+
+    subject: Subject
+    reason: str
+    pardons: tuple[bytes, ...] = ()
+
+
+def write_release(
+    subject: Subject, reason: str, pardons: Collection[bytes] = ()
+) -> list[Value]:
     """The payload of a release."""
-    return [int(subject.kind), subject.id, reason[:REASON_CHARS_MAX]]
+    named: list[Value] = [*sorted(pardons)]
+    return [int(subject.kind), subject.id, reason[:REASON_CHARS_MAX], named]
 
 
-def read_release_untrusted(act: Act) -> tuple[Subject, str]:
-    """Whom a release lets go, and why.
+def read_release_untrusted(act: Act) -> Released:
+    """Whom a release lets go, why, and what it pardons.
 
     Raises:
         PeerError: malformed.
     """
-    fields = take_list(act.payload, 3, 3)
-    return _take_subject(fields[0], fields[1]), take_str(fields[2], 0, REASON_CHARS_MAX)
+    fields = take_list(act.payload, 4, 4)
+    named = take_list(fields[3], 0, PARDONS_MAX)
+    return Released(
+        subject=_take_subject(fields[0], fields[1]),
+        reason=take_str(fields[2], 0, REASON_CHARS_MAX),
+        pardons=tuple(take_bytes(one, ID_BYTES, ID_BYTES) for one in named),
+    )
 
 
 def write_confirmation(node: NodeId, reason: str) -> list[Value]:

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from enforcement.decide.deeds import Deeds
+from enforcement.decide.pardons import Pardons
 from enforcement.decide.remarks import HALF_LIFE_MS as HALF_LIFE_MS
 from enforcement.decide.remarks import HALF_LIFE_S
 from enforcement.decide.remarks import Basis as Basis
@@ -36,8 +37,6 @@ from enforcement.decide.thresholds import Census, Thresholds
 from gossip.ledger.entries import Place, Subject
 from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
-PARDON_SLACK_MS: Final = 120_000
-"""A release covers requests signed this long before it, however late reported."""
 REMARKS_PER_REPORTER_MAX: Final = 64
 
 
@@ -64,7 +63,7 @@ class _Track:
     """Until when it is out by proof."""
     since_ms: int = 0
     by_most_ms: UnixMs | None = None
-    released_ms: int | None = None
+    pardons: Pardons = attrs.field(factory=Pardons)
     conviction: Conviction | None = None
 
     def is_out(self, at: int) -> bool:
@@ -228,6 +227,10 @@ class Case:
         live = self._folded().live.voices
         return tuple(sorted(live.values(), key=lambda v: v.order))
 
+    def stories(self) -> tuple[bytes, ...]:
+        """What a release must name to pardon it: the two stories that are proven."""
+        return tuple(sorted(self._folded().pardons.stories))
+
     def remarks(self) -> tuple[Remark, ...]:
         """Everything held about the subject, in the common order."""
         return tuple(remark for _, remark in self._remarks)
@@ -281,8 +284,9 @@ class Case:
                 track.terms.cut(at)
                 track.voiced.cut(at)
                 track.accused, track.faded_ms, track.by_most_ms = False, None, None
-                track.proven_ms, track.conviction = 0, None
-                track.released_ms = at
+                track.proven_ms, track.conviction = 0, track.pardons.grant(remark)
+                if track.conviction is not None:
+                    self._never_end(track)
             case Conviction():
                 self._fold_conviction(track, remark, at)
             case Voice():
@@ -291,19 +295,20 @@ class Case:
                 self._judge_voices(track, at)
 
     def _fold_conviction(self, track: _Track, proof: Conviction, at: int) -> None:
-        released = track.released_ms
-        if released is not None and proof.committed_at_ms <= released - PARDON_SLACK_MS:
+        if track.pardons.covers(proof):
             return
         if not track.is_out(at):
             track.since_ms = at
         told = track.conviction
         if at >= track.proven_ms or (told and told.dated and not proof.dated):
             track.conviction = proof
-        end = track.terms.add(at)
+        track.proven_ms = max(track.proven_ms, track.terms.add(at))
         if not proof.dated:
-            end = UNENDING_MS
-            track.terms.extend(end)
-        track.proven_ms = max(track.proven_ms, end)
+            self._never_end(track)
+
+    def _never_end(self, track: _Track) -> None:
+        track.proven_ms = UNENDING_MS
+        track.terms.extend(UNENDING_MS)
 
     def _judge_voices(self, track: _Track, at: int) -> None:
         if track.accused and track.by_most_ms is not None:

@@ -334,11 +334,17 @@ class Hearing:
         return touched
 
     def _release(self, act: Act) -> Subjects:
-        subject, reason = read_release_untrusted(act)
+        said = read_release_untrusted(act)
         # At the operators' own stamp, so that it matters not who carried it when.
         order = (act.issued_at_ms, act.id, b"", 0, 0)
-        release = Release(order=order, act=act.id, signers=act.signers, reason=reason)
-        return self.docket.release(subject, release)
+        release = Release(
+            order=order,
+            act=act.id,
+            signers=act.signers,
+            reason=said.reason,
+            pardons=frozenset(said.pardons),
+        )
+        return self.docket.release(said.subject, release)
 
     def _strike(self, act: Act) -> Subjects:
         found = read_false_positive_untrusted(act)

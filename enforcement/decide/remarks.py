@@ -104,6 +104,8 @@ class Release:
     act: bytes = attrs.field(repr=bytes.hex)
     signers: tuple[str, ...]
     reason: str
+    pardons: frozenset[bytes] = frozenset()
+    """Which two stories it names; see `enforcement.decide.pardons`."""
 
 
 Remark: TypeAlias = Voice | Conviction | Release

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from enforcement.decide.case import Conviction, Release, Remark
+from enforcement.decide.pardons import Pardons
 from enforcement.decide.terms import DAY_MS, UNENDING_MS, Backoff
 from enforcement.decide.thresholds import MICRO
 from gossip.ledger.entries import Place, Subject
@@ -167,14 +168,19 @@ def silences(
     a node never decides what its own voice is worth.
     """
     spans: list[Span] = []
-    terms = Backoff(subject)
+    terms, pardons = Backoff(subject), Pardons()
     for remark in remarks:
         at = remark.order[0]
         if isinstance(remark, Release):
             terms.cut(at)
+            if pardons.grant(remark) is not None:
+                terms.extend(UNENDING_MS)  # it is out for another story still
+                continue
             if spans and at < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(spans[-1][0], at))
         elif isinstance(remark, Conviction) and counts(remark):
+            if pardons.covers(remark):
+                continue
             terms.add(at)
             if not remark.dated:
                 terms.extend(UNENDING_MS)

@@ -53,8 +53,11 @@ def _because(reason: str) -> str:
 
 
 def _release(act: Act, name: Name) -> str:
-    subject, reason = read_release_untrusted(act)
-    return f"releases {name(subject)}{_because(reason)}"
+    said = read_release_untrusted(act)
+    stories = len(said.pardons)
+    also = f", pardons {stories} proofs of two stories" if stories > 1 else ""
+    also = ", pardons a proof of two stories" if stories == 1 else also
+    return f"releases {name(said.subject)}{also}{_because(said.reason)}"
 
 
 def _allow(act: Act, name: Name) -> str:

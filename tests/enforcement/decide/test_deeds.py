@@ -72,10 +72,14 @@ def voice(at: int, by: int, number: int) -> Voice:
     )
 
 
-def release(at: int, number: int) -> Release:
+def release(at: int, number: int, pardons: frozenset[int] = frozenset()) -> Release:
     act = bytes([number % 256]) * 32
     return Release(
-        order=(at, act, b"", 0, 0), act=act, signers=("ops-0",), reason="drill"
+        order=(at, act, b"", 0, 0),
+        act=act,
+        signers=("ops-0",),
+        reason="drill",
+        pardons=frozenset(bytes([n]) * 16 for n in pardons),
     )
 
 
@@ -101,7 +105,7 @@ remarks = (
     proofs
     | st.builds(proof, minutes, st.integers(0, 9))
     | st.builds(voice, minutes, st.integers(1, 5), st.integers(0, 99))
-    | st.builds(release, minutes, st.integers(0, 99))
+    | st.builds(release, minutes, st.integers(0, 99), st.frozensets(st.integers(0, 9)))
 )
 
 
@@ -193,6 +197,12 @@ def accuse_fork(
     )
 
 
+def case_in(judge: Court, whom: Subject) -> Case:
+    case = judge.case(whom)
+    assert case is not None
+    return case
+
+
 def out_for(judge: Court, now: int) -> int:
     standing = judge.standing(ELM, UnixMs(now))
     return standing.until_ms - now if standing.until_ms else 0
@@ -249,7 +259,7 @@ def test_no_decoy_gives_an_end_to_who_told_two_stories(decoy_first: bool) -> Non
     assert judge.denial(ELM) is not None
     # Nor has it a voice before operators let it go.
     assert judge.weight_ppm(node("elm"), UnixMs(NOW + 30 * DAY)) == 0
-    free = write_release(ELM, "mended")
+    free = write_release(ELM, "mended", case_in(judge, ELM).stories())
     judge.hear(
         feeds.decide("ash", ActKind.RELEASE, free, NOW + MINUTE), UnixMs(NOW + MINUTE)
     )

@@ -73,7 +73,7 @@ def load_cases(path: Path) -> list[Case]:
     """The vectors of one file; empty where it holds none of ours.
 
     Raises:
-        Unreadable: the file cannot be read.
+        Unreadable: the file cannot be read, or does not parse.
     """
     data = read_bytes(path)
     if path.name.removesuffix(".gz").endswith(".json"):
@@ -82,8 +82,8 @@ def load_cases(path: Path) -> list[Case]:
             answers = path.with_name(_ANSWERS)
             if path.name == "prompt.json" and answers.is_file():
                 document = merged(document, read_json(read_bytes(answers)))
-        except ValueError:
-            return []
+        except ValueError as error:
+            raise Unreadable(f"it is no JSON: {error}") from error
         for recognises, cases in _FORMATS:
             if recognises(document):
                 return collected(cases(document))

@@ -279,7 +279,6 @@ def test_the_exit_status_says_whether_all_passed(tmp_path: Path) -> None:
     assert "holds no test vectors" in empty.stdout
     write(tmp_path, GOOD["sigVer"])
     (tmp_path / "notes.txt").write_text("nothing = here\n")
-    (tmp_path / "broken.json").write_text("{")
     good = run_on(tmp_path)
     assert good.returncode == 0
     assert "vectors.json: openssl: passed 1, failed 0" in good.stdout
@@ -289,9 +288,23 @@ def test_the_exit_status_says_whether_all_passed(tmp_path: Path) -> None:
     assert "wrong.json: openssl: passed 0, failed 1" in bad.stdout
 
 
+def test_a_file_that_does_not_parse_is_named_and_fails_the_run(tmp_path: Path) -> None:
+    write(tmp_path, GOOD["sigVer"])
+    for name, content in (
+        ("cut.json", "{"),
+        ("empty.json", ""),
+        ("deep.json", "[" * 200_000),
+    ):
+        (tmp_path / name).write_text(content)
+        told = run_on(tmp_path)
+        assert told.returncode == 1
+        assert f"{name}: cannot be read: it is no JSON: " in told.stdout
+        assert "vectors.json: openssl: passed 1, failed 0" in told.stdout
+        (tmp_path / name).unlink()
+
+
 def test_no_odd_file_keeps_the_others_from_being_run(tmp_path: Path) -> None:
     write(tmp_path, GOOD["sigVer"], "z.json")
-    (tmp_path / "deep.json").write_text("[" * 200_000)
     odd = {"testGroups": [{"tgId": [1], "tests": [{"tcId": {}, "pk": 3}]}]}
     (tmp_path / "pair").mkdir()
     for name in ("prompt.json", "expectedResults.json"):

@@ -5,7 +5,8 @@
 #
 # The library is built for this processor (it verifies in 25 us instead of 34),
 # so the instruction sets it may use are written beside it, and Picket does not
-# load it on a processor that lacks one of them.
+# load it on a processor that lacks one of them; nor where it is not the file
+# whose digest stands beside it.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -58,8 +59,9 @@ PICKET_LIBOQS_OUT="$prefix/lib/$file.new" cargo build --release --locked --quiet
 if [ -r /proc/cpuinfo ]; then
   # `flags` on x86-64, `Features` on ARM; only what a compiler may use.
   grep -m1 -E '^(flags|Features)' /proc/cpuinfo | cut -d: -f2 | tr ' ' '\n' |
-    { grep -E '^(sse|ssse|avx|bmi|fma|f16c|sha|aes|vaes|gfni|adx|abm|movbe|popcnt|v?pclmul|asimd|sve|crc32|atomics)' || true; } \
+    { grep -E '^(sse|ssse|avx|bmi|fma|f16c|sha|aes|vaes|gfni|adx|abm|movbe|popcnt|v?pclmul|asimd|fphp|fcma|jscvt|lrcpc|flagm|i8mm|bf16|pmull|sve|crc32|atomics)' || true; } \
       >"$prefix/lib/$file.cpu"
 fi
+cmake -E sha256sum "$prefix/lib/$file.new" | cut -d' ' -f1 >"$prefix/lib/$file.sha256"
 mv "$prefix/lib/$file.new" "$prefix/lib/$file"
 echo "$prefix/lib/$file"

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from node.keys.suites.trust import foreign_hand, is_cut_short
+from node.keys.suites.trust import foreign_hand, is_changed
 
 ENVIRONMENT: Final = "PICKET_LIBOQS"
 """Names the library, or a folder it is in or under; nothing else is tried then."""
@@ -101,10 +101,11 @@ def _examine(path: Path) -> Found | Missing:
     others = foreign_hand(path)
     if others:
         return Missing(others, path)
-    if is_cut_short(path):
-        why = "the file is cut short: run `make liboqs`"
-        return Missing(f"{path} does not load as liboqs: {why}", path)
-    lacking = _instructions_lacking(path)
+    file = path.resolve()
+    if is_changed(file):
+        why = "is not the file that was built, or cut short: run `make liboqs`"
+        return Missing(f"{path} {why}", path)
+    lacking = _instructions_lacking(file)
     if lacking:
         return Missing(
             f"{path} was built for another processor (this one has no "

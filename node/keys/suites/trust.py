@@ -1,8 +1,10 @@
 """Whether a library may be loaded: whole, and nobody's to change but ours and root's."""
 
+import contextlib
+import grp
+import hashlib
 import os
 import stat
-import struct
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,11 +13,6 @@ _HERE: Final = Path(__file__).resolve()
 _ROOT: Final = 0
 _ADMIN: Final = 80
 """macOS' administrators, who may become root anyway; Homebrew's folders are theirs."""
-_ELF: Final = b"\x7fELF"
-_ELF_64_BIT: Final = 2
-_BYTE_ORDERS: Final = {1: "<", 2: ">"}
-_HEADER_BYTES: Final = 64
-_SEGMENT_BYTES: Final = 56
 
 
 def foreign_hand(path: Path) -> str | None:
@@ -51,44 +48,28 @@ def _foreign_hand_at(place: Path) -> str | None:
     if ours.st_mode & stat.S_IWGRP:
         groups.add(ours.st_gid)
     if status.st_mode & stat.S_IWGRP and status.st_gid not in groups:
-        return f"is writable by group {status.st_gid}: `chmod g-w` it"
+        return f"is writable by group `{_group(status.st_gid)}`: `chmod g-w` it"
     return None
 
 
-def is_cut_short(path: Path) -> bool:
-    """Whether a 64-bit ELF file ends before what its headers promise.
+def _group(number: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(number).gr_name
+    return str(number)
 
-    The linker maps it all the same, and the process ends by SIGBUS where it
-    reads on. Other formats are the linker's to refuse.
+
+def is_changed(file: Path) -> bool:
+    """Whether ``file`` is not what was built, where its builder noted the digest.
+
+    The linker maps a file that is cut short all the same, and the process ends by
+    SIGBUS where it reads on. What nobody noted is for its package manager to check.
 
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        header = file.read(_HEADER_BYTES)
-        if header[:4] != _ELF:
-            return False
-        if len(header) < _HEADER_BYTES:
-            return True
-        order = _BYTE_ORDERS.get(header[5])
-        if header[4] != _ELF_64_BIT or order is None:
-            return False
-        # e_phoff, e_shoff; e_phentsize, e_phnum, e_shentsize, e_shnum (gABI, 4)
-        segments_at, sections_at = struct.unpack_from(f"{order}QQ", header, 32)
-        step, count, section_bytes, sections = struct.unpack_from(
-            f"{order}4H", header, 54
-        )
-        if sections_at + section_bytes * sections > size or step < _SEGMENT_BYTES:
-            return True
-        if segments_at + step * count > size:
-            return True
-        file.seek(segments_at)
-        table = file.read(step * count)
-    for number in range(count):
-        # p_offset, and p_filesz three fields on
-        at = struct.unpack_from(f"{order}Q", table, number * step + 8)[0]
-        length = struct.unpack_from(f"{order}Q", table, number * step + 32)[0]
-        if at + length > size:
-            return True
-    return False
+    note = file.with_name(file.name + ".sha256")
+    if not note.is_file():
+        return False
+    with note.open("rb") as noted, file.open("rb") as library:
+        digest = hashlib.file_digest(library, "sha256").hexdigest()
+        return noted.read(len(digest)) != digest.encode()

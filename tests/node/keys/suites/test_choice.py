@@ -1,5 +1,7 @@
 """Finding liboqs, refusing what must not be loaded, and choosing a provider."""
 
+import grp
+import hashlib
 import os
 import shutil
 import subprocess
@@ -135,12 +137,13 @@ def test_a_library_in_a_folder_that_anybody_may_change_is_not_loaded(
 def test_a_library_that_is_somebody_elses_is_not_loaded(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    group = grp.getgrgid(65534).gr_name
     for owned in (copied, copied.parent):
         os.chown(owned, 65534, 0)
         assert f"{owned} belongs to user 65534" in named(copied, monkeypatch)
         os.chown(owned, 0, 65534)
         owned.chmod(0o775)
-        assert f"{owned} is writable by group 65534" in named(copied, monkeypatch)
+        assert f"{owned} is writable by group `{group}`" in named(copied, monkeypatch)
         owned.chmod(0o755)
     assert isinstance(find_liboqs(), Found)
 
@@ -164,10 +167,30 @@ def test_whose_picket_is_may_own_its_library_too(
 @pytest.mark.parametrize("left", [40, 1_000, 300_000, -1])
 def test_a_library_that_is_cut_short_ends_no_process(copied: Path, left: int) -> None:
     whole = copied.read_bytes()
+    note = copied.with_name("liboqs.so.sha256")
+    note.write_text(f"{hashlib.sha256(whole).hexdigest()}\n")
     copied.write_bytes(whole[:left])
     code = LOAD.replace("load_suite()", "load_suite('auto')")
     done = run_python(code, **{ENVIRONMENT: str(copied)})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "openssl")
+
+
+def test_a_library_that_is_not_the_one_that_was_built_is_not_loaded(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = tmp_path / "link.so"
+    linked.symlink_to(copied)
+    note = copied.with_name("liboqs.so.sha256")
+    note.write_text(f"{hashlib.sha256(copied.read_bytes()).hexdigest()}\n")
+    monkeypatch.setenv(ENVIRONMENT, str(linked))
+    assert isinstance(find_liboqs(), Found)
+    with copied.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    for path in (copied, linked):
+        assert "not the file that was built" in named(path, monkeypatch)
+    note.write_bytes(b"")
+    assert "not the file that was built" in named(copied, monkeypatch)
 
 
 def test_a_numbered_library_is_a_file_and_no_folder(

@@ -8,10 +8,8 @@ import trio
 
 from gossip.errors import UserError
 from node.cli.common import config_option, read_config
-from node.daemon import Daemon
-from node.garbage import collect_rarely
+from node.garbage import collect_nothing, collect_rarely
 from node.keys.suites.registry import PROVIDERS
-from node.signals import serve_until_signalled
 
 
 @click.command()
@@ -23,6 +21,11 @@ from node.signals import serve_until_signalled
 )
 def run(config: str, provider: str | None) -> None:
     """Run the node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads."""
+    collect_nothing()
+    # Only here, after that: imports are most of what a start takes.
+    from node.daemon import Daemon
+    from node.signals import serve_until_signalled
+
     read = read_config(config)
     if provider is not None:
         read = attrs.evolve(read, provider=provider)

@@ -22,8 +22,9 @@ from node.links.raw import TcpStream
 from node.links.stream import LinkStream
 
 GOSSIP: Final = "/picket/gossip/1"
-LARGER_WAITS_S: Final = 0.5
-"""Of two nodes that start together, one calls first."""
+LARGER_WAITS_S: Final = 0.1
+"""Of two nodes that start together, one calls first; one that comes back after a crash
+should hardly wait. Calls that cross all the same cost a handshake, and no link."""
 LARGER_UNTOLD: Final = 4
 """Calls of the larger node are dropped when both call: so many are no news."""
 STEADY_S: Final = 5.0

@@ -25,13 +25,16 @@ def test_what_lives_is_set_aside_and_the_rest_looked_at_rarely() -> None:
     assert gc.get_freeze_count() > 10_000
 
 
-def test_the_daemon_looks_rarely() -> None:
+def test_the_daemon_looks_rarely_and_not_at_all_while_it_starts() -> None:
     code = (
         "import gc; from unittest import mock; from node.cli import run;"
-        "run.read_config = run.Daemon = mock.Mock();"
-        "run.trio = mock.Mock(run=lambda *_: print(gc.get_threshold()));"
+        "import node.daemon; looked = [];"
+        "run.read_config = mock.Mock();"
+        "node.daemon.Daemon = lambda _: looked.append(gc.isenabled()) or mock.Mock();"
+        "run.trio = mock.Mock("
+        "run=lambda *_: print(looked, gc.isenabled(), gc.get_threshold()));"
         "run.run.callback('config.toml', None)"
     )
     asked = [sys.executable, "-c", code]
     said = subprocess.run(asked, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == str(THRESHOLDS)
+    assert said.stdout.strip() == f"[False] True {THRESHOLDS}"

@@ -66,6 +66,8 @@ class ChildCarrier:
     _busy: set["_Child"] = attrs.field(init=False, factory=set)
     _open: int = attrs.field(init=False, default=0)
     _starting: int = attrs.field(init=False, default=0)
+    _joining: trio.Lock = attrs.field(init=False, factory=trio.Lock)
+    """Who listens comes one by one, so that all join the same child."""
     is_open: bool = attrs.field(init=False, default=True)
     """Whether a child may rest, or is ended after its answer."""
 
@@ -104,9 +106,10 @@ class ChildCarrier:
         self._open += 1
         answer: ChildAnswer | None = None
         try:
-            child = await self._find(key, listens=listens)
-            answer = ChildAnswer(self, child, key, listens)
-            child.answers[key] = answer
+            async with self._joining if listens else contextlib.nullcontext():
+                child = await self._find(key, listens=listens)
+                answer = ChildAnswer(self, child, key, listens)
+                child.answers[key] = answer
             await child.backend.send(letter.data, None)
             await answer.begin()
         except BaseException:
@@ -202,7 +205,8 @@ class _Child:
     """Given up: their answers may still come, so no other request may be called so."""
     spoilt: bool = False
     """A call was given up: what it does may go on, so no other request may follow."""
-    _turn: trio.Lock = attrs.field(factory=trio.Lock)
+    _reads: bool = False
+    _news: trio.Event = attrs.field(factory=trio.Event)
 
     def may_serve(self, key: Key, *, listens: bool) -> bool:
         """Whether one more may go where somebody listens."""
@@ -219,9 +223,16 @@ class _Child:
             Lost: it has ended.
         """
         while not answer.ready:
-            async with self._turn:
-                if not answer.ready:
-                    self._deliver(await self.backend.receive())
+            if self._reads:
+                await self._news.wait()
+                continue
+            self._reads = True
+            try:
+                self._deliver(await self.backend.receive())
+            finally:
+                self._reads = False
+                self._news.set()
+                self._news = trio.Event()
         return answer.ready.popleft()
 
     def _deliver(self, data: bytes) -> None:

@@ -1,5 +1,7 @@
 """The official conformance suites, direct, through the gate and through the mesh.
 
+Server suites also meet the same server as a command, which has no HTTP of its own.
+
 Run as ``python -m tests.conformance [--path NAME] [--suite NAME]``. Prints one JSON line
 per suite and path; ends with 1 if a check that passes directly is lost on the way.
 npm brings the suites, locked, into ``.venv/conformance``.
@@ -31,7 +33,8 @@ OPTIONS: Final = {
     "stateless": ("--requirements", "2026-07-28"),
 }
 SUITES: Final = (*OPTIONS, *(f"{name}-clients" for name in OPTIONS))
-PATHS: Final = ("gate", "mesh", "moved")
+PATHS: Final = ("gate", "mesh", "command", "command-mesh", "moved")
+COMMANDS: Final = ("command", "command-mesh")
 SUITE_S: Final = 600
 CLIENT_MS: Final = 120_000
 INSTALL_S: Final = 300
@@ -118,6 +121,8 @@ def compare(suite: str, wanted: list[str], paths: dict[str, str]) -> bool:
     direct = run(suite, "direct", paths["direct"])
     kept = bool(direct)
     for path in wanted:
+        if path in COMMANDS and suite not in OPTIONS:
+            continue  # a client suite's servers are all behind URLs
         through = run(suite, path, paths.get(path, paths["gate"]))
         lost = [" ".join(check) for check in (direct - through).elements()]
         counts = {"direct": direct.total(), "through": through.total()}
@@ -143,7 +148,7 @@ def main(words: list[str]) -> int:
         url = f"http://127.0.0.1:{port}/mcp"
         rig = stack.enter_context(serving("tests.conformance.rig", url))
         paths: dict[str, str] = json.loads(rig)
-        wanted: list[str] = asked.path or ["gate", "mesh"]
+        wanted: list[str] = asked.path or ["gate", "mesh", *COMMANDS]
         kept = [compare(suite, wanted, paths) for suite in suites]
     return 0 if all(kept) else 1
 

@@ -1,7 +1,8 @@
 """An MCP server with every fixture the official conformance suites call, on the SDK.
 
 Run as ``python -m tests.conformance.server``: prints its port and serves both eras
-over Streamable HTTP until it is ended. Names and texts are the suites' own demands.
+over Streamable HTTP until it is ended; with ``stdio`` behind it, over stdin and stdout.
+Names and texts are the suites' own demands.
 """
 
 import base64
@@ -296,7 +297,10 @@ class Events(EventStore):
 
 
 def main() -> None:
-    """Serve on a free port."""
+    """Serve on a free port, or its parent."""
+    if sys.argv[1:] == ["stdio"]:
+        mcp.run("stdio")
+        return
     sock = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(f"{sock.getsockname()[1]}\n")
     sys.stdout.flush()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conformance.__main__ import ROOT
+from tests.conformance.__main__ import COMMANDS, OPTIONS, ROOT
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1_200)]
 
@@ -46,3 +46,9 @@ def test_one_server_keeps_all_its_checks_through_the_gate() -> None:
 @pytest.mark.parametrize("suite", LEAST)
 def test_no_check_is_lost(suite: str) -> None:
     keeps_every_check(suite, "gate", "mesh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", OPTIONS)
+def test_no_check_is_lost_before_a_command(suite: str) -> None:
+    keeps_every_check(suite, *COMMANDS)

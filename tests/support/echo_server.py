@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-listener: object = None
+listeners: list[object] = []
 
 
 def say(message: dict[str, object]) -> None:
@@ -18,7 +18,7 @@ def result(key: object, text: str) -> None:
     say({"jsonrpc": "2.0", "id": key, "result": {"content": content}})
 
 
-def tell_listener(method: str) -> None:
+def tell(listener: object, method: str) -> None:
     meta = {"io.modelcontextprotocol/subscriptionId": listener}
     say({"jsonrpc": "2.0", "method": method, "params": {"_meta": meta}})
 
@@ -51,8 +51,8 @@ def call(key: object, params: dict[str, object]) -> None:
         result(key, "progressed")
     elif tool == "news":
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
-        if listener is not None:
-            tell_listener("notifications/prompts/list_changed")
+        for listener in listeners:
+            tell(listener, "notifications/prompts/list_changed")
         result(key, "told")
     elif tool == "ask":
         say({"jsonrpc": "2.0", "id": "question", "method": "roots/list"})
@@ -63,7 +63,6 @@ def call(key: object, params: dict[str, object]) -> None:
 
 
 def main() -> None:
-    global listener
     sys.stderr.write("echo server is up\n")
     sys.stderr.flush()
     for line in sys.stdin:
@@ -85,8 +84,8 @@ def main() -> None:
         elif method == "ping":
             say({"jsonrpc": "2.0", "id": key, "result": {}})
         elif method == "subscriptions/listen":
-            listener = key
-            tell_listener("notifications/subscriptions/acknowledged")
+            listeners.append(key)
+            tell(key, "notifications/subscriptions/acknowledged")
         elif method == "tools/call":
             call(key, message["params"])
         elif key is not None and method is not None:

@@ -141,6 +141,53 @@ async def test_who_listens_hears_what_a_call_of_the_same_agent_changes(
             assert text(await ask(http, url, 4, "pid")) != pid, "nobody listens"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@PATHS
+async def test_all_who_listen_hear_it_and_may_stop_without_ending_the_child(
+    path: str,
+) -> None:
+    told = headers(**{"mcp-method": "subscriptions/listen"})
+    heard: list[tuple[int, str]] = []
+    both, changed = trio.Event(), trio.Event()
+    async with (
+        before(path) as url,
+        httpx.AsyncClient(trust_env=False, timeout=20) as http,
+    ):
+
+        async def listen(key: int) -> None:
+            asked = {**call(key, "x"), "method": "subscriptions/listen"}
+            async with http.stream("POST", url, json=asked, headers=told) as stream:
+                async for line in stream.aiter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    said = json.loads(line.removeprefix("data:"))["method"]
+                    heard.append((key, said.rpartition("/")[2]))
+                    if len(heard) == 2:
+                        both.set()
+                    if len(heard) == 4:
+                        changed.set()
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listen, 7)
+                nursery.start_soon(listen, 8)
+                await both.wait()
+                pid = text(await ask(http, url, 1, "pid"))
+                await ask(http, url, 1, "news")
+                await changed.wait()
+                nursery.cancel_scope.cancel()
+            assert sorted(heard) == [
+                (7, "acknowledged"),
+                (7, "list_changed"),
+                (8, "acknowledged"),
+                (8, "list_changed"),
+            ]
+            seen = {text(await ask(http, url, key, "pid")) for key in (2, 3)}
+            assert seen == {pid}
+            assert text(await ask(http, url, 7, "pid")) != pid, "its id is spent there"
+
+
 @PATHS
 async def test_who_goes_away_takes_the_child_along(path: str) -> None:
     async with before(path) as url, httpx.AsyncClient(trust_env=False) as http:

@@ -79,11 +79,6 @@ OPEN = Policy.load({"rules.cedar": PERMIT})
 
 
 @pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
 def clerk(town: Town) -> Agent:
     return town.agent("clerk-1", "clerk")
 

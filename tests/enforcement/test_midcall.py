@@ -42,16 +42,6 @@ READ = {
 }
 
 
-@pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
-def clerk(town: Town) -> Agent:
-    return town.agent("clerk-1", "retail")
-
-
 @pytest.fixture
 def shared(town: Town) -> Post:
     made = post(town, OPEN)

@@ -65,16 +65,6 @@ class Notebook:
         return self.observes
 
 
-@pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
-def clerk(town: Town) -> Agent:
-    return town.agent("clerk-1", "retail")
-
-
 def observing(town: Town, *, observes: bool = True) -> tuple[Post, Notebook]:
     book = Notebook(observes)
     made = post(town, POLICY)

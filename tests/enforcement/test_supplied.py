@@ -53,16 +53,6 @@ ASK = {"name": "ask", "inputSchema": {"type": "object"}}
 OTHER = {"name": "other", "inputSchema": {"type": "object"}}
 
 
-@pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
-def clerk(town: Town) -> Agent:
-    return town.agent("clerk-1", "retail")
-
-
 def shared(town: Town) -> Post:
     made = post(town, POLICY)
     made.pins = Pins()

@@ -102,16 +102,6 @@ CARD = {"name": "card", "inputSchema": {"type": "object"}, "x-tags": ["pci"]}
 WIPE = {"name": "wipe", "inputSchema": {"type": "object"}}
 
 
-@pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
-def clerk(town: Town) -> Agent:
-    return town.agent("clerk-1", "retail")
-
-
 def shared(town: Town, **more: object) -> Post:
     made = post(town, POLICY)
     made.pins = Pins()

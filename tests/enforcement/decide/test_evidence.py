@@ -60,11 +60,6 @@ def find(digest: bytes) -> Policy | None:
 
 
 @pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
 def retail(town: Town) -> Agent:
     return town.agent("bot-1", "retail")
 

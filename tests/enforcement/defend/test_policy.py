@@ -16,11 +16,6 @@ TOOL = 'action == Action::"tools/call"'
 
 
 @pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
 def clerk(town: Town) -> Agent:
     return town.agent("clerk-1", "clerk")
 

@@ -58,16 +58,6 @@ def results(block: dict[str, Json]) -> list[dict[str, object]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def town() -> Town:
-    return Town()
-
-
-@pytest.fixture(scope="module")
-def clerk(town: Town) -> Agent:
-    return town.agent("clerk", "retail")
-
-
 def reading(town: Town, clerk: Agent, refused: set[Subject]) -> Gate:
     shared = post(town, Policy.load({"rules.cedar": PERMIT}), refused)
     shared.refuses_artefacts = lambda: bool(refused)

@@ -258,6 +258,7 @@ class Daemon:
             log=self.log,
             metrics=self.metrics,
             publish=self.driver.report,
+            retell=self.driver.retell,
             observes_gate=config.observes("gate"),
         )
         self.guard = Guard.of(
@@ -363,9 +364,8 @@ class Daemon:
         held = self.driver.restore()
         self.justice.restored()
         self.response.restored()
-        now = self.clock.unix_ms()
         if self.store.meta(_BORN) is None:
-            self.store.submit(PutMeta(_BORN, now.to_bytes(8, "big")))
+            self.store.submit(PutMeta(_BORN, self.clock.unix_ms().to_bytes(8, "big")))
         nursery.start_soon(self.driver.run)
         nursery.start_soon(self.justice.run)
         nursery.start_soon(self.response.run)

@@ -17,10 +17,11 @@ from prometheus_client import Counter as Count
 from gossip import effects, events, limits
 from gossip.engine import Engine
 from gossip.errors import LocalError, UserError
-from gossip.ledger.entries import Entry, EntryKind, Report, write_report
+from gossip.ledger.batch import read_batch_untrusted
+from gossip.ledger.entries import Entry, EntryKind, Place, Report, write_report
 from gossip.spread import frames
 from gossip.suite import SigningKey
-from gossip.units import KeyId, MonoMs, NodeId, UnixMs
+from gossip.units import Incarnation, KeyId, MonoMs, NodeId, UnixMs
 from node.clock import Clock
 from node.database import Forget, PutBatch
 from node.keys.suites.batches import BatchVerifier
@@ -201,6 +202,14 @@ class Driver:
     def report(self, report: Report) -> None:
         """Say in our own feed what we saw."""
         self.handle(events.Say(EntryKind.REPORT, write_report(report)))
+
+    def retell(self, place: Place) -> None:
+        """Say again in our own feed what stands at a place, if the store holds it."""
+        author, incarnation, number, index = place
+        feed = (NodeId(author), Incarnation(incarnation))
+        for _, encoded in self.store.range(*feed, number, number, 1):
+            entry = read_batch_untrusted(encoded).entries[index]
+            self.handle(events.Say(entry.kind, entry.body))
 
     async def say_durably(self, kind: int, body: bytes) -> None:
         """Say something, and return once it is on our disk and on its way.

@@ -22,6 +22,7 @@ from enforcement.reporting import proof_report, witness_report
 from gossip.ledger.entries import (
     Entry,
     EntryKind,
+    Place,
     Proof,
     Report,
     Subject,
@@ -53,6 +54,7 @@ class Justice:
 
     Args:
         publish: Puts a report into our own feed.
+        retell: Says in our own feed what stands at a place behind a fork.
         on_change: Called whenever anybody's standing or denial changed.
         on_ruling: Called with each ruling once it was performed here.
     """
@@ -64,6 +66,7 @@ class Justice:
     log: Log
     metrics: Metrics
     publish: Callable[[Report], None]
+    retell: Callable[[Place], None] = lambda _place: None
     observations: Observations = attrs.field(factory=Observations)
     observes_gate: bool = False
     on_change: Callable[[], None] = lambda: None
@@ -208,6 +211,10 @@ class Justice:
             case rulings.Found(report):
                 if not self._restoring:
                     self._saw(report)
+            case rulings.Retell(place):
+                author = self.court.roster.name(NodeId(place[0]))
+                self._tell(f"telling again what {author} told behind a fork of its")
+                self.retell(place)
             case rulings.Appealed(appeal):
                 self._tell(
                     f"{self.court.roster.name(appeal.node)} appeals for"

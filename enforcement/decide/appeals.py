@@ -24,6 +24,8 @@ LIFE_MS: Final = 86_400_000
 PER_NODE_MAX: Final = 4
 """Of each accused node so many are heard at once after a rest, and the last held."""
 HELD_MAX: Final = 256
+EARLY_PER_NODE_MAX: Final = 16
+"""Answers of one member that came before their appeals; its oldest make room."""
 
 
 @attrs.define
@@ -47,6 +49,8 @@ class Appeals:
     now_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
     """The clock, as of the last event."""
     pleas: dict[bytes, Plea] = attrs.field(init=False, factory=dict)
+    _early: dict[NodeId, dict[bytes, Answer]] = attrs.field(init=False, factory=dict)
+    """What members answered to appeals that are still on their way here."""
     _stamps: dict[NodeId, list[UnixMs]] = attrs.field(init=False, factory=dict)
     _rested_ms: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """When each will have rested from all that was heard of it."""
@@ -71,13 +75,21 @@ class Appeals:
             raise PeerError("a second appeal within five minutes")
         appeal = read_appeal_untrusted(entry.body, self.roster, self.suite)
         stamps.append(stamp)
-        self.pleas[appeal.id] = Plea(appeal)
+        plea = self.pleas[appeal.id] = Plea(appeal)
         self._make_room(node)
+        answered = self._take_early(plea)
         rested = max(now, self._rested_ms.get(node, 0)) + APART_MS
         if rested - now > PER_NODE_MAX * APART_MS:
-            return ()
+            return answered
         self._rested_ms[node] = rested
-        return (Appealed(appeal),)
+        return (Appealed(appeal), *answered)
+
+    def _take_early(self, plea: Plea) -> tuple[Ruling, ...]:
+        for author, held in self._early.items():
+            answer = held.pop(plea.appeal.id, None)
+            if answer is not None:
+                plea.answers[author] = answer
+        return tuple(Answered(plea.appeal, by, a) for by, a in plea.answers.items())
 
     def _make_room(self, node: NodeId) -> None:
         """The oldest of the same node goes, or of the node that holds the most."""
@@ -97,7 +109,14 @@ class Appeals:
         """
         answer = read_answer_untrusted(entry.body)
         plea = self.pleas.get(answer.appeal)
-        if plea is None or plea.answers.get(entry.author) == answer:
+        if plea is None:
+            held = self._early.setdefault(entry.author, {})
+            held.pop(answer.appeal, None)
+            held[answer.appeal] = answer
+            if len(held) > EARLY_PER_NODE_MAX:
+                del held[next(iter(held))]
+            return ()
+        if plea.answers.get(entry.author) == answer:
             return ()
         plea.answers[entry.author] = answer
         return (Answered(plea.appeal, entry.author, answer),)

@@ -22,6 +22,7 @@ from enforcement.decide.hearing import Hearing
 from enforcement.decide.hearing import Offence as Offence
 from enforcement.decide.hearing import ReadProof as ReadProof
 from enforcement.decide.quarantine import Change, Enforcement, Withheld
+from enforcement.decide.retelling import Retelling
 from enforcement.decide.rulings import AcceptLink as AcceptLink
 from enforcement.decide.rulings import Allow as Allow
 from enforcement.decide.rulings import Answered as Answered
@@ -32,6 +33,7 @@ from enforcement.decide.rulings import Found as Found
 from enforcement.decide.rulings import HeldBack as HeldBack
 from enforcement.decide.rulings import LookAgain as LookAgain
 from enforcement.decide.rulings import RefuseLink as RefuseLink
+from enforcement.decide.rulings import Retell as Retell
 from enforcement.decide.rulings import Ruling as Ruling
 from enforcement.decide.rulings import Spared as Spared
 from enforcement.decide.rulings import StandingChanged as StandingChanged
@@ -92,6 +94,7 @@ class Court:
             self._docket,
             self.mercy,
             Appeals(self.roster, self.suite),
+            Retelling(self.me, self.roster),
         )
         self._enforcement = Enforcement(self.thresholds, self.mercy, self.observe)
 
@@ -147,7 +150,8 @@ class Court:
         changed = self._enforcement.observe is not self.observe
         self._enforcement.observe = self.observe
         ended = self._mercy_ms is not None and now >= self._mercy_ms
-        return self._settle(due, now, everybody=changed or ended)
+        again = [Retell(place) for place in self._hearing.retelling.take(now)]
+        return again + self._settle(due, now, everybody=changed or ended)
 
     # --- what can be asked ----------------------------------------------------
 
@@ -308,6 +312,7 @@ class Court:
             self._agenda[0][0] if self._agenda else None,
             self._enforcement.next_ms,
             self._mercy_ms,
+            self._hearing.retelling.next_ms,
             min(self._isolated.values(), default=None),
         ]
         upcoming = min((at for at in times if at is not None), default=None)

@@ -21,8 +21,10 @@ from enforcement.decide.acts import (
 )
 from enforcement.decide.appeals import Appeals
 from enforcement.decide.case import Conviction, Release, Voice
+from enforcement.decide.deeds import deed
 from enforcement.decide.docket import Docket, Subjects
 from enforcement.decide.early import Early
+from enforcement.decide.retelling import Retelling
 from enforcement.decide.rulings import Found, Ruling
 from gossip.errors import PeerError
 from gossip.ledger.appeals import read_retraction_untrusted
@@ -59,6 +61,10 @@ CONVICTED_MAX: Final = 65_536
 PROOF_LIFE_MS: Final = 7 * DAY_MS
 """As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
+
+
+_BY_THEMSELVES: Final = (EntryKind.REPORT, EntryKind.ACT, EntryKind.APPEAL)
+"""What may hold, whoever carries it, behind a fork too: of reports only proofs."""
 
 
 @attrs.frozen(kw_only=True)
@@ -120,14 +126,12 @@ class Hearing:
     docket: Docket
     mercy: Mercy
     appeals: Appeals
+    retelling: Retelling
     policies: dict[NodeId, tuple[UnixMs, bytes]] = attrs.field(init=False, factory=dict)
     recent: dict[bytes, Heard] = attrs.field(init=False, factory=dict)
     _early: Early = attrs.field(init=False, factory=Early)
     """Reports about nodes that are no members yet."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
-    _voided: dict[tuple[NodeId, Incarnation], int] = attrs.field(
-        init=False, factory=dict
-    )
     _struck: set[Place] = attrs.field(init=False, factory=set)
     _convicted: dict[Place, tuple[Subject, ...]] = attrs.field(init=False, factory=dict)
     _manifests: dict[tuple[NodeId, KeyId, str, str, int], tuple[bytes, bytes]] = (
@@ -140,7 +144,7 @@ class Hearing:
         Raises:
             PeerError: it claims what does not hold.
         """
-        if entry.kind != EntryKind.REPORT and self._is_void(entry):
+        if entry.kind not in _BY_THEMSELVES and self._is_void(entry):
             return Touched()
         match entry.kind:
             case EntryKind.REPORT:
@@ -197,6 +201,7 @@ class Hearing:
             committed_at_ms=at,
             dated=offence.dated,
         )
+        self.retelling.tell(deed(conviction), entry, self.docket.now_ms)
         self._convicted[entry.place] = offence.convicts
         if len(self._convicted) > CONVICTED_MAX:
             del self._convicted[next(iter(self._convicted))]
@@ -249,14 +254,14 @@ class Hearing:
     def _void(self, feed: tuple[NodeId, Incarnation], number: int) -> Subjects:
         """Unhear what a forked feed said from the fork on, so that nodes that
         heard different sides of it agree again."""
-        if number >= self._voided.get(feed, number + 1):
+        if self.retelling.is_void(feed, number):
             return {}
-        self._voided[feed] = number
+        self.retelling.void(feed, number, self.docket.now_ms)
         return self.docket.void(feed, number)
 
     def _is_void(self, entry: Entry) -> bool:
         """Whether it stands where its feed forked, or later."""
-        return entry.number >= self._voided.get(entry.feed, entry.number + 1)
+        return self.retelling.is_void(entry.feed, entry.number)
 
     def _retraction(self, entry: Entry) -> Subjects:
         said = read_retraction_untrusted(entry.body)
@@ -309,9 +314,12 @@ class Hearing:
 
     def _act(self, entry: Entry) -> Touched:
         act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
+        is_late = entry.issued_at_ms > act.expires_at_ms
+        if not is_late and self.docket.now_ms < act.expires_at_ms:
+            self.retelling.tell((0, act.id), entry, self.docket.now_ms)
         if act.id in self._acts:
             return Touched()
-        if entry.issued_at_ms > act.expires_at_ms:
+        if is_late:
             raise PeerError("an operators' act published after its expiry")
         match act.kind:
             case ActKind.RELEASE:

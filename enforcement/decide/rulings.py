@@ -7,7 +7,7 @@ import attrs
 from enforcement.decide.case import Standing
 from enforcement.decide.quarantine import Withheld
 from gossip.ledger.appeals import Answer, Appeal
-from gossip.ledger.entries import Entry, Report, Subject
+from gossip.ledger.entries import Entry, Place, Report, Subject
 from gossip.units import NodeId, UnixMs
 
 
@@ -74,6 +74,13 @@ class Found:
 
 
 @attrs.frozen
+class Retell:
+    """Say again what stands at this place, behind a fork of its author's feed."""
+
+    place: Place
+
+
+@attrs.frozen
 class Appealed:
     """A node asks for another look."""
 
@@ -113,6 +120,7 @@ Ruling: TypeAlias = (
     | HeldBack
     | Spared
     | Found
+    | Retell
     | Appealed
     | Answered
     | Disbelieved

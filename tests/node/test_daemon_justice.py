@@ -183,3 +183,19 @@ async def test_modes_are_set_one_by_one(tmp_path: Path) -> None:
     assert not a.court.observe
     assert not a.court.isolates
     await trio.lowlevel.checkpoint()
+
+
+async def test_what_another_told_is_told_again_from_the_store(tmp_path: Path) -> None:
+    """As it is when it stands behind a fork, where nobody else would get it."""
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        await accuse(b)
+        await until(lambda: len(a.court.recent()) == 1)
+        (told,) = a.court.recent()
+        assert told.entry.author == b.me
+        a.justice.retell(told.entry.place)
+        await until(lambda: len(b.court.recent()) == 2)
+        again = b.court.recent()[1]
+        assert again.entry.author == a.me
+        assert again.report == told.report

@@ -2,12 +2,26 @@
 
 from itertools import pairwise
 
-from enforcement.decide.appeals import APART_MS, LIFE_MS, PER_NODE_MAX
+from enforcement.decide.appeals import (
+    APART_MS,
+    EARLY_PER_NODE_MAX,
+    LIFE_MS,
+    PER_NODE_MAX,
+)
 from enforcement.decide.court import Answered, Appealed, Court
 from gossip.ledger.appeals import Answer, sign_appeal, write_answer
 from gossip.ledger.entries import Entry, EntryKind
 from gossip.units import UnixMs
-from tests.support.courts import DAY, MINUTE, ROSTER, SUITE, Feeds, court, subject
+from tests.support.courts import (
+    DAY,
+    MINUTE,
+    ROSTER,
+    SUITE,
+    Feeds,
+    court,
+    node,
+    subject,
+)
 from tests.support.members import HOUR, NOW, member
 
 
@@ -71,3 +85,37 @@ def test_an_appeal_of_another_day_costs_no_signature_and_is_not_held() -> None:
     old = plead(feeds, "fir", NOW, NOW)
     assert not heard(judge, old, NOW + LIFE_MS + 1)
     assert not judge.pleas()
+
+
+def answer(feeds: Feeds, by: str, appeal: bytes, reason: str = "") -> Entry:
+    said = Answer(appeal=appeal, upheld=True, reason=reason)
+    return feeds.say(by, EntryKind.ANSWER, write_answer(said))
+
+
+def test_an_answer_that_comes_before_its_appeal_is_heard_with_it() -> None:
+    feeds, judge, before = Feeds(), court(), court()
+    pleaded = plead(feeds, "fir", NOW)
+    assert pleaded is not None
+    judge.hear(pleaded, NOW)
+    (plea,) = judge.pleas()
+    for reason in ("at first", "at last"):
+        assert not before.hear(answer(feeds, "ash", plea.appeal.id, reason), NOW)
+    told = before.hear(pleaded, NOW)
+    assert [type(ruling) for ruling in told] == [Appealed, Answered]
+    (late,) = before.pleas()
+    assert late.answers[node("ash")].reason == "at last"
+
+
+def test_answers_to_nothing_crowd_out_only_their_authors_own() -> None:
+    feeds, judge, before = Feeds(), court(), court()
+    pleaded = plead(feeds, "fir", NOW)
+    assert pleaded is not None
+    judge.hear(pleaded, NOW)
+    (plea,) = judge.pleas()
+    for by in ("ash", "birch"):
+        before.hear(answer(feeds, by, plea.appeal.id), NOW)
+    for n in range(EARLY_PER_NODE_MAX):
+        before.hear(answer(feeds, "birch", bytes([n]) * 32), NOW)
+    before.hear(pleaded, NOW)
+    (late,) = before.pleas()
+    assert [*late.answers] == [node("ash")]

@@ -22,12 +22,9 @@ from enforcement.decide.court import Court, Offence
 from enforcement.decide.story import tell
 from enforcement.decide.terms import UNENDING_MS
 from enforcement.decide.thresholds import Thresholds
-from gossip.domains import Domain
-from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.ledger.entries import ProofKind, Subject, SubjectKind
-from gossip.ledger.equivocation import write_equivocation
 from gossip.membership.founders import ActKind
-from gossip.units import Incarnation, NodeId, UnixMs
+from gossip.units import NodeId, UnixMs
 from tests.support.courts import (
     AGENT,
     DAY,
@@ -39,7 +36,8 @@ from tests.support.courts import (
     node,
     subject,
 )
-from tests.support.members import NOW, member
+from tests.support.forks import fork
+from tests.support.members import NOW
 
 ELM = subject("elm")
 SUBJECT = Subject(SubjectKind.NODE, b"s" * 32)
@@ -158,27 +156,6 @@ def test_a_burst_is_one_step_and_ends_a_term_after_its_last() -> None:
 
 
 # In court
-
-
-def fork(name: str, number: int = 0, at: int = NOW) -> bytes:
-    who = member(SUITE, name)
-
-    def told(body: bytes) -> Batch:
-        draft = draft_batch(
-            cluster=ROSTER.cluster,
-            author=who.node,
-            incarnation=Incarnation(b"i" * 16),
-            number=number,
-            previous=bytes(32),
-            issued_at_ms=UnixMs(at),
-            key=who.chain.key,
-            entries=[(200, body)],
-        )
-        return read_batch_untrusted(
-            draft.join(who.key.sign(draft.header, Domain.BATCH))
-        )
-
-    return write_equivocation(told(b"x"), told(b"y"), [who.chain])
 
 
 def accuse_fork(

@@ -6,13 +6,10 @@ from enforcement.decide.acts import PARDONS_MAX, write_release
 from enforcement.decide.case import Level
 from enforcement.decide.court import Court, Disbelieved
 from enforcement.decide.pardons import STORY_SLACK_MS
-from gossip.domains import Domain
-from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.ledger.entries import Entry, ProofKind
-from gossip.ledger.equivocation import write_equivocation
 from gossip.ledger.manifests import Manifest, sign_manifest, write_two_faces
 from gossip.membership.founders import ActKind
-from gossip.units import Incarnation, NodeId, UnixMs
+from gossip.units import NodeId, UnixMs
 from gossip.wire import Value
 from tests.support.courts import (
     AGENT,
@@ -25,31 +22,11 @@ from tests.support.courts import (
     node,
     subject,
 )
+from tests.support.forks import fork
 from tests.support.members import NOW, member
 
 ELM = subject("elm")
 LATER = NOW + 10 * MINUTE
-
-
-def fork(incarnation: int, at: int) -> bytes:
-    """Two stories of elm, each in another feed of its, dated as it likes."""
-    who = member(SUITE, "elm")
-
-    def told(body: bytes) -> Batch:
-        draft = draft_batch(
-            cluster=ROSTER.cluster,
-            author=who.node,
-            incarnation=Incarnation(bytes([incarnation]) * 16),
-            number=0,
-            previous=bytes(32),
-            issued_at_ms=UnixMs(at),
-            key=who.chain.key,
-            entries=[(200, body)],
-        )
-        signature = who.key.sign(draft.header, Domain.BATCH)
-        return read_batch_untrusted(draft.join(signature))
-
-    return write_equivocation(told(b"x"), told(b"y"), [who.chain])
 
 
 def faces(sequence: int, at: int) -> bytes:
@@ -73,10 +50,11 @@ def faces(sequence: int, at: int) -> bytes:
 
 
 def tell(feeds: Feeds, kind: ProofKind, number: int, dated: int, at: int) -> Entry:
-    made = fork if kind is ProofKind.EQUIVOCATION else faces
-    return feeds.accuse(
-        "birch", ELM, at, proof=made(number, dated), category="x", kind=kind
-    )
+    if kind is ProofKind.EQUIVOCATION:  # each in another feed of its
+        proof = fork("elm", at=dated, incarnation=bytes([number]) * 16)
+    else:
+        proof = faces(number, dated)
+    return feeds.accuse("birch", ELM, at, proof=proof, category="x", kind=kind)
 
 
 def pardons(judge: Court) -> tuple[bytes, ...]:

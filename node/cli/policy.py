@@ -16,6 +16,7 @@ from node.cli.common import (
     say_json,
     say_table,
 )
+from node.cli.signing import check_signing, finish_act, signing_options
 from node.config import load_founders, locate
 from node.guard import policy_files, read_policy
 from node.jsonlines import Json
@@ -181,33 +182,18 @@ def policy_trial(folder: Path | None, end: bool, config: str, as_json: bool) -> 
 
 @policy.command("push")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--operator-key", "keys", multiple=True, metavar="FILE")
-@click.option("--draft", "draft_file", metavar="FILE", help="Write the draft here.")
+@signing_options
 @config_option
 def policy_push(
-    folder: Path, keys: tuple[str, ...], draft_file: str | None, config: str
+    folder: Path, keys: tuple[str, ...], draft: str | None, config: str
 ) -> None:
     """Make FOLDER the policy of the whole cluster, by a quorum of operators."""
-    from node.cli.act import Draft, submit_draft
-
-    if not keys and draft_file is None:
-        raise UserError(
-            "give --operator-key FILE, once for each operator, or --draft FILE to let"
-            " them sign elsewhere with `picket act sign`"
-        )
+    check_signing(keys, draft)
     read_policy(folder)
     files = cast("dict[str, Json]", dict(policy_files(folder)))
     told = cast("dict[str, Json]", ask_node(config, "policy.draft", {"files": files}))
-    signed = Draft(bytes.fromhex(str(told["draft"])), {})
-    for key in keys:
-        signed = signed.signed_by(key)
-    needed = int(str(told["needed"]))
-    if draft_file is not None and len(signed.signatures) < needed:
-        signed.write(draft_file)
-        click.echo(f"{draft_file}: {len(signed.signatures)} of {needed} signatures")
-        return
-    submit_draft(signed, config)
-    click.echo(f"pushed {str(told['digest'])[:16]}")
+    told["sentence"] = f"pushed {str(told['digest'])[:16]}"
+    finish_act(told, keys, draft, config)
 
 
 @policy.command("pull")

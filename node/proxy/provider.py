@@ -12,13 +12,13 @@ from node.proxy import limits
 from node.proxy.desk import Desk, LostBackend
 from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.mesh import (
-    GONE,
     Credentials,
     MeshFrame,
     read_opening_untrusted,
     read_renewal_untrusted,
     read_request_untrusted,
 )
+from node.proxy.serving import Host
 from node.proxy.session import Lost, Session
 
 
@@ -27,34 +27,15 @@ class MeshProvider:
     """Serves streams of the mesh; `serve` is the links' handler for them."""
 
     desk: Desk
-    _held: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _host: Host = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        most, lost = limits.SESSIONS_PER_PEER_MAX, MeshFrame.LOST
+        self._host = Host(self.desk.log, "session", most, lost)
 
     async def serve(self, stream: ByteStream, peer: NodeId) -> None:
         """Serve one session of an agent of ``peer``. Raises nothing of its own."""
-        frames, log = FrameStream(stream), self.desk.log
-        try:
-            await self._admit(frames, peer)
-        except* (PeerError, Lost) as refused:
-            sentence = sentence_of(refused)
-            log.info(f"refused a session: {sentence}", peer=peer)
-            await _tell_lost(frames, sentence)
-        except* GONE:
-            pass
-        except* Exception as faults:  # one session never takes the daemon down
-            log.error(f"a session failed: {sentence_of(faults)}", peer=peer)
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(1):
-                await frames.aclose()
-
-    async def _admit(self, frames: FrameStream, peer: NodeId) -> None:
-        held = self._held.get(peer, 0)
-        if held >= limits.SESSIONS_PER_PEER_MAX:
-            raise Lost("too many sessions between these two nodes")
-        self._held[peer] = held + 1
-        try:
-            await self._serve(frames, peer)
-        finally:
-            self._held[peer] -= 1
+        await self._host.serve(stream, peer, lambda frames: self._serve(frames, peer))
 
     async def _serve(self, frames: FrameStream, peer: NodeId) -> None:
         frame = None
@@ -75,7 +56,7 @@ class MeshProvider:
                 Position.INGRESS, principal, server, self.desk.node, backend
             )
             try:
-                nursery.start_soon(_answers, session, frames)
+                nursery.start_soon(self._answers, session, frames)
                 await self._calls(session, frames, peer)
             finally:
                 nursery.cancel_scope.cancel()  # first: its end is nobody's news
@@ -108,6 +89,16 @@ class MeshProvider:
             for reply in replies:
                 await frames.send(MeshFrame.MESSAGE, reply)
 
+    async def _answers(self, session: Session, frames: FrameStream) -> None:
+        """Send what the server says; when it is lost, say so and end the stream."""
+
+        async def to_consumer(data: bytes) -> None:
+            await frames.send(MeshFrame.MESSAGE, data)
+
+        sentence = await session.pump(to_consumer)
+        await self._host.tell_lost(frames, sentence)
+        await frames.aclose()
+
     def _read_principal_untrusted(self, shown: Credentials, peer: NodeId) -> Principal:
         return read_caller_untrusted(self.desk, shown, peer)
 
@@ -120,30 +111,3 @@ def read_caller_untrusted(desk: Desk, shown: Credentials, peer: NodeId) -> Princ
     return read_principal_untrusted(
         shown.cert, chain=chain, roster=desk.roster, suite=desk.suite
     )
-
-
-async def _answers(session: Session, frames: FrameStream) -> None:
-    """Send what the server says; when it is lost, say so and end the stream."""
-
-    async def to_consumer(data: bytes) -> None:
-        await frames.send(MeshFrame.MESSAGE, data)
-
-    sentence = await session.pump(to_consumer)
-    await _tell_lost(frames, sentence)
-    await frames.aclose()
-
-
-async def _tell_lost(frames: FrameStream, sentence: str) -> None:
-    with trio.move_on_after(1):
-        try:
-            await frames.send(MeshFrame.LOST, sentence.encode())
-        except GONE:
-            return
-
-
-def sentence_of(group: BaseExceptionGroup[BaseException]) -> str:
-    """What went wrong first."""
-    fault: BaseException = group
-    while isinstance(fault, BaseExceptionGroup):
-        fault = fault.exceptions[0]
-    return str(fault) or repr(fault)

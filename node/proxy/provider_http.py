@@ -16,8 +16,9 @@ from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.lone import is_stateless
 from node.proxy.mesh import GONE, read_opening_untrusted
 from node.proxy.mesh_http import HttpFrame, MeshOut, read_ask_untrusted
-from node.proxy.provider import read_caller_untrusted, sentence_of
+from node.proxy.provider import read_caller_untrusted
 from node.proxy.routes import Routes
+from node.proxy.serving import Host
 from node.proxy.session import Lost
 from node.proxy.switchboard import Switchboard, Visit
 
@@ -29,9 +30,11 @@ class HttpProvider:
     desk: Desk
     switchboard: Switchboard = attrs.field(init=False)
     _routes: Routes = attrs.field(init=False)
-    _held: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _host: Host = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        most, lost = limits.STREAMS_PER_PEER_MAX, HttpFrame.LOST
+        self._host = Host(self.desk.log, "stream", most, lost)
         self.switchboard, self._routes = Switchboard(self.desk), Routes(self.desk)
 
     async def tend(self) -> None:
@@ -42,28 +45,7 @@ class HttpProvider:
 
     async def serve(self, stream: ByteStream, peer: NodeId) -> None:
         """Serve one stream of ``peer``. Raises nothing of its own."""
-        frames, log = FrameStream(stream), self.desk.log
-        held = self._held.get(peer, 0)
-        try:
-            if held < limits.STREAMS_PER_PEER_MAX:
-                self._held[peer] = held + 1
-                try:
-                    await self._serve(frames, peer)
-                finally:
-                    self._held[peer] -= 1
-            else:
-                await _tell_lost(frames, "too many streams between these two nodes")
-        except* (PeerError, Lost) as refused:
-            sentence = sentence_of(refused)
-            log.info(f"refused a stream: {sentence}", peer=peer)
-            await _tell_lost(frames, sentence)
-        except* GONE:
-            pass
-        except* Exception as faults:  # one stream never takes the daemon down
-            log.error(f"a stream failed: {sentence_of(faults)}", peer=peer)
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(1):
-                await frames.aclose()
+        await self._host.serve(stream, peer, lambda frames: self._serve(frames, peer))
 
     async def _serve(self, frames: FrameStream, peer: NodeId) -> None:
         opening = await _next(frames, limits.OPENING_S)
@@ -145,11 +127,3 @@ async def _next(frames: FrameStream, patience_s: float) -> tuple[int, bytes] | N
     with trio.move_on_after(patience_s):
         return await frames.receive_untrusted()
     return None
-
-
-async def _tell_lost(frames: FrameStream, sentence: str) -> None:
-    with trio.move_on_after(1):
-        try:
-            await frames.send(HttpFrame.LOST, sentence.encode())
-        except GONE:
-            return

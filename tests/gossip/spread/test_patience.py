@@ -1,7 +1,6 @@
 """How long an announced batch is waited for, where machines are busy."""
 
 from gossip.effects import Send
-from gossip.ledger.batch import Batch
 from gossip.ledger.feed import Ledger
 from gossip.spread import frames
 from gossip.spread.plumtree import (
@@ -12,34 +11,9 @@ from gossip.spread.plumtree import (
     Plumtree,
 )
 from gossip.spread.sync import Sync
-from gossip.units import (
-    ClusterId,
-    Incarnation,
-    KeyId,
-    NodeId,
-    UnixMs,
-)
+from gossip.units import NodeId, UnixMs
 from scenarios.toy import ToySuite
-
-ME = NodeId(b"m" * 32)
-TREE, BESIDE = NodeId(b"t" * 32), NodeId(b"b" * 32)
-
-
-def batch(number: int) -> Batch:
-    return Batch(
-        id=number.to_bytes(32, "big"),
-        cluster=ClusterId(bytes(32)),
-        author=NodeId(bytes(32)),
-        incarnation=Incarnation(bytes(16)),
-        number=number,
-        previous=bytes(32),
-        issued_at_ms=UnixMs(0),
-        key=KeyId(bytes(32)),
-        entries=(),
-        header=b"",
-        signature=b"",
-        encoded=b"batch",
-    )
+from tests.support.neighbours import BESIDE, ME, TREE, batch
 
 
 def tree() -> Plumtree:

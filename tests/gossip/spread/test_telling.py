@@ -2,30 +2,12 @@
 
 import pytest
 
-from gossip.ledger.batch import Batch
 from gossip.spread import frames
 from gossip.spread.plumtree import EAGER_MIN, GATHER_MS, LAZY_MS, Plumtree
-from gossip.units import ClusterId, Incarnation, KeyId, NodeId, UnixMs
+from gossip.units import NodeId, UnixMs
+from tests.support.neighbours import BESIDE, ME, TREE, batch
 
-ME, TREE, BESIDE = (NodeId(letter * 32) for letter in (b"m", b"t", b"b"))
 AT = UnixMs(1_000_000)
-
-
-def batch(number: int) -> Batch:
-    return Batch(
-        id=number.to_bytes(32, "big"),
-        cluster=ClusterId(bytes(32)),
-        author=NodeId(bytes(32)),
-        incarnation=Incarnation(bytes(16)),
-        number=number,
-        previous=bytes(32),
-        issued_at_ms=UnixMs(0),
-        key=KeyId(bytes(32)),
-        entries=(),
-        header=b"",
-        signature=b"",
-        encoded=b"batch",
-    )
 
 
 def neighbours(me: NodeId, lazy: NodeId) -> Plumtree:

@@ -86,6 +86,7 @@ class Justice:
         is judged in between, and nothing is waited for, no disk and no thread."""
         began, began_us = perf_counter(), self.watchers.now_us()
         ruled = self.court.hear(entry, self.clock.unix_ms())
+        in_force_us = self.watchers.now_us()  # the gates know: all else comes after
         if any(isinstance(r, rulings.Deny) for r in ruled) and not self._restoring:
             self.metrics.denial_seconds.observe(perf_counter() - began)
         if entry.kind == EntryKind.REPORT:
@@ -97,7 +98,7 @@ class Justice:
             self.metrics.reports.labels(kind).inc()
             if not any(isinstance(r, rulings.Disbelieved) for r in ruled):
                 self.watchers.heard(entry, report, began_us)
-        self._perform(ruled)
+        self._perform(ruled, in_force_us)
 
     def restored(self) -> None:
         """The feeds were read back: from now on changes are told."""
@@ -161,8 +162,8 @@ class Justice:
         self._perform(self.court.saw(report, self.clock.unix_ms()))
         self.publish(report)
 
-    def _perform(self, ruled: list[Ruling]) -> None:
-        changed, at_us = False, self.watchers.now_us()  # the gates know by now
+    def _perform(self, ruled: list[Ruling], in_force_us: int | None = None) -> None:
+        changed, at_us = False, in_force_us or self.watchers.now_us()
         for ruling in ruled:
             self.watchers.ruled(ruling, at_us)
             changed |= self._perform_one(ruling)

@@ -6,7 +6,9 @@ signs what policy forbids. An agent beside it makes one hostile call; each other
 daemon's watchers tell when its gates began to deny the node, and when they were
 handed the entry that decided it. Operators then let everybody go, and the attack is
 repeated. All is by the wall: what a daemon takes from entry to refusal, while others
-want the same cores, is more than it computes (`decide.py`). Needs `make servers`.
+want the same cores, is more than it computes (`decide.py`). So beside it stands what
+all daemons computed until the last refused, and how long each one's own thread could
+have run and had to wait for a core, as the kernel counts it. Needs `make servers`.
 """
 
 import argparse
@@ -98,11 +100,25 @@ async def agent(node: Daemon, token: str) -> AsyncIterator[Hand]:
 @attrs.frozen
 class Found:
     """Of one attack, in milliseconds: until the first and the last node refused, and
-    what each took from the deciding entry to its refusal."""
+    what each took from the deciding entry to its refusal; what all daemons computed
+    meanwhile, and what each waited for a core."""
 
     first: float
     last: float
     held: tuple[float, ...]
+    computed: float
+    waited: tuple[float, ...]
+
+
+def spent(node: Daemon) -> tuple[float, float]:
+    """Milliseconds that a daemon computed so far, and that its loop waited for a core."""
+    assert node.process is not None
+    tasks = Path(f"/proc/{node.process.pid}/task")
+    computed = sum(
+        int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()
+    )
+    own = (tasks / str(node.process.pid) / "schedstat").read_text().split()
+    return computed / 1e6, int(own[1]) / 1e6
 
 
 async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> Found:
@@ -116,10 +132,13 @@ async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> Found:
         assert await call("read_query", READ), "an honest call was denied"
         for ear in ears:
             ear.told.clear()
+        nodes = [rogue, *(ear.node for ear in ears)]
+        before = [spent(node) for node in nodes]
         began_us = time.time_ns() // 1_000
         passed = await call("write_query", STEAL)
         assert not passed, "the hostile call passed"
         denied = [await ear.wait("deny") for ear in ears]
+        after = [spent(node) for node in nodes]
         held = [
             (ear.told["deny"] - ear.told["report"]) / 1_000
             for ear in ears
@@ -129,6 +148,8 @@ async def attack(rogue: Daemon, token: str, ears: list[Ear]) -> Found:
         first=(min(denied) - began_us) / 1_000,
         last=(max(denied) - began_us) / 1_000,
         held=tuple(held),
+        computed=sum(a[0] - b[0] for a, b in zip(after, before, strict=True)),
+        waited=tuple(a[1] - b[1] for a, b in zip(after, before, strict=True)),
     )
 
 
@@ -229,6 +250,8 @@ def main() -> int:
         "refused_p50_ms": round(median(held), 2),
         "refused_p99_ms": round(_p99(held), 2),
         "refused_max_ms": round(max(held), 2),
+        "computed_p50_ms": round(median(one.computed for one in found), 1),
+        "waited_p50_ms": round(median(ms for one in found for ms in one.waited), 1),
         "load_before": os.getloadavg()[0],
         "bars_ms": [P50_MS_MAX, P99_MS_MAX, HELD_MS_MAX],
     }

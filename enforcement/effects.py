@@ -79,10 +79,15 @@ class SignRequest:
 
     The agent's key signs under `Domain.REQUEST_AGENT`, the node's operational
     key under `Domain.REQUEST_NODE`. Messages that follow wait behind it.
+
+    Attributes:
+        shares: A key shared with this node will do instead, if there is one; then
+            `RequestShared` is the answer.
     """
 
     ticket: int
     body: bytes = attrs.field(repr=False)
+    shares: NodeId | None = attrs.field(default=None, repr=False)
 
 
 class Verdict(StrEnum):

@@ -51,6 +51,20 @@ class RequestSigned:
 
 
 @attrs.frozen
+class RequestShared:
+    """The answer to `SignRequest` by a key that its node and the provider share.
+
+    Attributes:
+        mac: Of its body; see `enforcement.mcp.sharing`.
+        offer: What gave the provider the key.
+    """
+
+    ticket: int
+    mac: bytes = attrs.field(repr=False)
+    offer: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Proven:
     """The answer to `Prove`: the agent's signature."""
 
@@ -98,6 +112,7 @@ Event: TypeAlias = (
     ClientMessage
     | ServerMessage
     | RequestSigned
+    | RequestShared
     | Proven
     | SigningFailed
     | ServerLost

@@ -21,13 +21,13 @@ import attrs
 from enforcement import limits
 from enforcement.antechamber import Antechamber
 from enforcement.defend.compliance import mark
-from enforcement.detect.pins import Manifest
 from enforcement.effects import Effect, Position, ToClient, ToServer, Verdict
 from enforcement.events import (
     ClientMessage,
     Event,
     Proven,
     Renewed,
+    RequestShared,
     RequestSigned,
     ServerBack,
     ServerLost,
@@ -125,8 +125,8 @@ class Gate:
                 return self._from_client(event, self._see(data, now_ms))
             case ServerMessage(data):
                 return self._from_server(data, self._see(data, now_ms))
-            case RequestSigned(ticket, by_agent, by_node):
-                return self._outbox.signed(ticket, by_agent, by_node)
+            case RequestSigned() | RequestShared():
+                return self._outbox.signed(event)
             case Proven(ticket, signature):
                 return self._proved(ticket, signature, now_ms)
             case SigningFailed(ticket, sentence):
@@ -216,7 +216,7 @@ class Gate:
         first = self._before(request, event, seen.at_ms)
         if first is not None:
             return first
-        manifest: Manifest | None = None
+        manifest, shares = None, False
         if self.position is Position.INGRESS:
             known = [self.principal, *([self._former] if self._former else [])]
             verified = self._judge.admit_signed(
@@ -224,13 +224,13 @@ class Gate:
             )
             seen.request_id = verified.envelope.body.request_id
         else:
-            manifest = self._judge.admit(
+            manifest, shares = self._judge.admit(
                 request, self.principal, seen.digest, seen.at_ms
             )
         if self._lost is not None:
             sentence, advice = self._lost.sentence, self._lost.advice
             raise DeniedError(Reason.SERVER, sentence, advice=advice)
-        item = Outgoing(data=event.data, request=request)
+        item = Outgoing(data=event.data, request=request, shares=shares)
         effects: list[Effect] = []
         if self.position is Position.EGRESS:
             at_ms = seen.at_ms

@@ -26,7 +26,7 @@ from enforcement.mcp.signing import NO_MANIFEST, NO_SESSION
 from enforcement.post import DeniedError as DeniedError
 from enforcement.post import Post as Post
 from enforcement.principal import Principal
-from enforcement.screening import Screen
+from enforcement.screening import Screen, may_share
 from enforcement.verifying import Verified as Verified
 from enforcement.verifying import Verifier, quarantined
 from gossip.errors import PeerError
@@ -117,11 +117,12 @@ class Judge:
 
     def admit(
         self, request: Request, principal: Principal, seen: bytes, now_ms: UnixMs
-    ) -> Manifest | None:
+    ) -> tuple[Manifest | None, bool]:
         """Judge a request that is not signed: its agent stands beside this gate.
 
         Nobody concerned is quarantined: that has been asked. ``seen`` is the
-        message's digest, for witnesses.
+        message's digest, for witnesses. Returns the tool, and whether a shared key
+        may stand for signatures.
 
         Raises:
             DeniedError: it may not pass.
@@ -134,7 +135,7 @@ class Judge:
         self._screen.check_trust(principal, now_ms)
         self._follow_policy(call, None, seen, now_ms)
         self._keep_rate(call, seen, now_ms)
-        return manifest
+        return manifest, may_share(call, manifest, self.post.bundles.current)
 
     def admit_signed(
         self,
@@ -159,6 +160,8 @@ class Judge:
         named = verified.envelope.body.manifest
         manifest = self._screen.find_tool(request, named)
         call = self._screen.call(request, verified.principal, manifest, now_ms)
+        if verified.envelope.mac and not may_share(call, manifest, verified.policy):
+            raise self._unsigned(verified.principal.node, seen, now_ms)
         self._check_provable(call, verified, seen, now_ms)
         self._screen.check_trust(verified.principal, now_ms)
         self._follow_policy(call, verified, seen, now_ms, manifest)
@@ -194,11 +197,7 @@ class Judge:
     ) -> Verified:
         node = Subject(SubjectKind.NODE, principals[0].node)
         if data is None:
-            raise DeniedError(
-                Reason.UNSIGNED,
-                "a request from another node must be signed",
-                evidence=self._witness(node, "unsigned-request", 5, seen, now_ms),
-            )
+            raise self._unsigned(node.id, seen, now_ms)
         try:
             return self._verifier.verify_untrusted(request, data, principals, now_ms)
         except DeniedError as denied:
@@ -212,6 +211,14 @@ class Judge:
                 f"the request's envelope does not hold: {wrong}",
                 evidence=self._witness(node, "false-envelope", 7, seen, now_ms),
             ) from wrong
+
+    def _unsigned(self, node: bytes, seen: bytes, now_ms: UnixMs) -> DeniedError:
+        told = ("unsigned-request", 5, seen, now_ms)
+        return DeniedError(
+            Reason.UNSIGNED,
+            "a request from another node must be signed",
+            evidence=self._witness(Subject(SubjectKind.NODE, node), *told),
+        )
 
     def _follow_policy(
         self,
@@ -304,7 +311,7 @@ class Judge:
                 manifest.tags.is_private(read.path) for read in rule.reads
             )
             proof = None
-            if not private:
+            if not private and not verified.envelope.mac:
                 proof = build_proof(
                     envelope=verified.envelope,
                     leaves=verified.leaves,

@@ -42,6 +42,9 @@ PATH_BYTES_MAX: Final = 2_048
 """Only where hostile rules apply: a proof of absence shows two names."""
 FRESH_MS_MAX: Final = 120_000
 REPLAY_PER_NODE_MAX: Final = 65_536
+OFFER_MS_MAX: Final = 900_000
+"""How long a shared key counts after its offer; makers replace it after two thirds."""
+SHARED_KEYS_MAX: Final = 1_024
 
 # Policy
 POLICY_FILES_MAX: Final = 256

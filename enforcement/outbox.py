@@ -6,8 +6,9 @@ import attrs
 
 from enforcement import limits
 from enforcement.effects import Audit, Effect, ToServer
+from enforcement.events import RequestShared, RequestSigned
 from enforcement.mcp.jsonrpc import Request
-from enforcement.mcp.signing import RequestBody, write_envelope
+from enforcement.mcp.signing import RequestBody, write_envelope, write_shared_envelope
 
 
 @attrs.define(kw_only=True)
@@ -18,12 +19,14 @@ class Outgoing:
         request: None for answers and notifications.
         audit: Told when it goes.
         ticket: The signature it waits for; None if it may go.
+        shares: A shared key may stand for signatures.
     """
 
     data: bytes = attrs.field(repr=False)
     audit: Audit | None = None
     request: Request | None = None
     ticket: int | None = None
+    shares: bool = False
     unsigned: RequestBody | None = attrs.field(default=None, repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     seed: bytes = attrs.field(default=b"", repr=False)
@@ -54,11 +57,19 @@ class Outbox:
         """All that wait for signatures, oldest first."""
         return [item for item in self._queue if item.ticket is not None]
 
-    def signed(self, ticket: int, by_agent: bytes, by_node: bytes) -> list[Effect]:
+    def signed(self, told: RequestSigned | RequestShared) -> list[Effect]:
         """Signatures have come. Those nobody waits for any more are ignored."""
         for item in self._queue:
-            if item.ticket == ticket:
-                item.ticket = None
+            if item.ticket != told.ticket:
+                continue
+            item.ticket = None
+            if isinstance(told, RequestShared):
+                assert item.shares, "a shared key was asked for"
+                item.envelope = write_shared_envelope(
+                    item.body, told.mac, told.offer, item.seed
+                )
+            else:
+                by_agent, by_node = told.agent_signature, told.node_signature
                 item.envelope = write_envelope(item.body, by_agent, by_node, item.seed)
         return self.settle()
 

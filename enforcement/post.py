@@ -16,6 +16,7 @@ from enforcement.detect.pins import Pins
 from enforcement.effects import Effect, Subject, SubjectKind
 from enforcement.mcp.headers import Mirrors
 from enforcement.mcp.jsonrpc import Message, Reason, Request, Response
+from enforcement.mcp.sharing import SharedKeys
 from gossip.suite import Suite
 from gossip.units import AgentId, ClusterId
 
@@ -42,6 +43,7 @@ class Post:
         refuses_artefacts: Whether anything is cut off by its content now.
         pins: The tools of all servers; None: any tool may be called.
         trust: None: all agents are trusted fully.
+        shared_keys: What requests at level `pqc-session` from other nodes are under.
         trial: A policy on trial beside the live one, if any.
         proves: Whether agents beside this node prove their keys in each session.
     """
@@ -61,6 +63,7 @@ class Post:
     trust: TrustBook | None = None
     approvals: Approvals = attrs.field(factory=Approvals)
     proves: bool = False
+    shared_keys: SharedKeys = attrs.field(factory=SharedKeys)
     trial: Trial | None = None
     salt: bytes = attrs.field(
         default=attrs.Factory(lambda self: self.suite.random(32), takes_self=True),

@@ -9,7 +9,7 @@ from enforcement.defend.facts import Fact
 from enforcement.defend.policy import REVEAL, Call, Policy
 from enforcement.defend.provable import find_unprovable
 from enforcement.defend.session import CHALLENGED_BELOW, FULL
-from enforcement.detect.pins import Manifest
+from enforcement.detect.pins import Level, Manifest
 from enforcement.effects import Position, SubjectKind, subject_of
 from enforcement.mcp.jsonrpc import Reason, Request
 from enforcement.mcp.signing import NO_MANIFEST
@@ -239,3 +239,14 @@ class Screen:
         return self.post.rates.take_all(
             principal.agent, self.server, besides, now_ms, slack
         )
+
+
+def may_share(call: Call, manifest: Manifest | None, policy: Policy) -> bool:
+    """Whether a shared key will do for a request between nodes: both ends ask alike.
+
+    The tool must ask for it, and no hostile rule may reach the call, since a shared
+    key proves nothing to anybody else.
+    """
+    if manifest is None or manifest.level is not Level.SESSION or not call.tool:
+        return False
+    return not policy.hostile_rules(call)

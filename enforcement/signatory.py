@@ -40,7 +40,10 @@ class Signatory:
         manifest: Manifest | None,
         now_ms: UnixMs,
     ) -> SignRequest:
-        """Have a request signed that goes to another node; ``item`` waits for it."""
+        """Have a request signed that goes to another node; ``item`` waits for it.
+
+        ``item.shares`` says whether a shared key will do.
+        """
         assert item.request is not None, "only requests are signed"
         item.seed = self.post.suite.random(SEED_BYTES)
         leaves = commit_request(item.request, item.seed)
@@ -68,4 +71,6 @@ class Signatory:
         """Ask for the signatures under ``body``, perhaps not for the first time."""
         item.ticket = self.ticket()
         item.unsigned, item.body = body, write_body(body)
-        return SignRequest(item.ticket, item.body)
+        return SignRequest(
+            item.ticket, item.body, self.audience if item.shares else None
+        )

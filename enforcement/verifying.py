@@ -72,6 +72,38 @@ class Verifier:
         leaves = commit_request(request, envelope.seed)
         if (body.root, body.count) != (leaves.root, leaves.count):
             raise PeerError("the request is signed over other parameters")
+        self._check_authentic_untrusted(envelope, principal, now_ms)
+        if not self.post.replay.remember(body.node, body.request_id, now_ms):
+            raise DeniedError(Reason.BUSY, "too many requests from this node of late")
+        return Verified(envelope, leaves, principal, policy)
+
+    def _check_authentic_untrusted(
+        self, envelope: Envelope, principal: Principal, now_ms: UnixMs
+    ) -> None:
+        """What vouches for the body: two signatures, or a shared key's mac.
+
+        Raises:
+            PeerError: it does not hold.
+            DeniedError: the shared key is sealed to a key that we do not have.
+        """
+        if envelope.mac:
+            opened = self.post.shared_keys.check_untrusted(
+                envelope.encoded_body,
+                envelope.mac,
+                envelope.offer,
+                principal,
+                self.post.cluster,
+                self.audience,
+                self.post.suite,
+                now_ms,
+            )
+            if opened:
+                return
+            raise DeniedError(
+                Reason.STALE,
+                "the key that the request is under cannot be opened here",
+                advice="the agent's node hears of this node's present key by itself",
+            )
         check_signatures_untrusted(
             envelope.encoded_body,
             envelope.agent_signature,
@@ -79,9 +111,6 @@ class Verifier:
             principal,
             self.post.suite,
         )
-        if not self.post.replay.remember(body.node, body.request_id, now_ms):
-            raise DeniedError(Reason.BUSY, "too many requests from this node of late")
-        return Verified(envelope, leaves, principal, policy)
 
     def _check_time(self, envelope: Envelope, signer: str, now_ms: UnixMs) -> Policy:
         """Fresh, new, and under a bundle that counts; faults an honest node may have."""

@@ -34,6 +34,7 @@ class Domain(bytes, Enum):
     LEAF = b"picket parameter leaf v1"
     LEAF_VALUE = b"picket parameter value v1"
     LEAF_SALT = b"picket parameter salt v1"
+    SHARED_KEY = b"picket shared request key v1"
     # signatures
     RENEWAL_CERT = b"picket renewal certificate v1"
     OPERATIONAL_CERT = b"picket operational certificate v1"
@@ -44,6 +45,8 @@ class Domain(bytes, Enum):
     MANIFEST = b"picket manifest v1"
     REQUEST_AGENT = b"picket request, agent v1"
     REQUEST_NODE = b"picket request, node v1"
+    OFFER_AGENT = b"picket shared request key, agent v1"
+    OFFER_NODE = b"picket shared request key, node v1"
     CHALLENGE = b"picket agent challenge v1"
     LINK_INITIATOR = b"picket link initiator v1"
     LINK_RESPONDER = b"picket link responder v1"

@@ -102,7 +102,10 @@ class Catalogue:
         key = SealingKey.of_store(Keystore(config.keys), suite)
         assert post.pins is not None, "a daemon's gates pin tools"
         given = restricted(config)
-        return cls(me, roster, suite, post.pins, log, key, given, post.approvals)
+        made = cls(me, roster, suite, post.pins, log, key, given, post.approvals)
+        post.shared_keys.unseal = made.unseal
+        post.shared_keys.find_reader = made.sealing_key
+        return made
 
     def open(self, say: Callable[[int, bytes], None]) -> None:
         """Our feed is open: tell what is pinned, now and whenever it changes."""
@@ -117,6 +120,14 @@ class Catalogue:
         say(EntryKind.SEALING_KEY, write_public(self.key))
         for server in sorted({tool.server for tool in self.pins.tools()}):
             self._publish(server)
+
+    def sealing_key(self, node: NodeId) -> bytes | None:
+        """What is sealed to ``node`` with, if it has said so."""
+        return self._keys.get(node)
+
+    def unseal(self, sealed: bytes, author: NodeId) -> bytes | None:
+        """A secret that ``author`` sealed to this node."""
+        return self.key.open_secret_untrusted(sealed, self.roster.cluster, author)
 
     def change(self, restricted: Mapping[str, Sequence[str]]) -> None:
         """Others are told from now on; what was told stays told."""

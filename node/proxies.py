@@ -79,6 +79,7 @@ class Proxies:
     ) -> "Proxies":
         """The proxies of a node; see `check_servers` for what may be wrong."""
         check_servers(config, me, roster, log)
+        ring.offers.find_reader = guard.post.shared_keys.find_reader
         desk = Desk(
             node=me,
             roster=roster,

@@ -42,6 +42,7 @@ _SLOT_BYTES: Final = 1_088 + 32 + _KEY_BYTES + 16
 _PAD_BYTES: Final = 4_096
 _VERSION: Final = 1
 _INFO: Final = b"picket sealed entry v1"
+_SECRET_INFO: Final = b"picket sealed secret v1"
 _NAME: Final = "sealing"
 _HPKE: Final = hpke.Suite(
     hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM
@@ -99,6 +100,15 @@ class SealingKey:
             return _open_box(key, box, info, slots)
         return None
 
+    def open_secret_untrusted(
+        self, sealed: bytes, cluster: ClusterId, author: NodeId
+    ) -> bytes | None:
+        """What `seal_secret` sealed; None if it is not to this node, or changed."""
+        try:
+            return _HPKE.decrypt(sealed, self._private, _SECRET_INFO + cluster + author)
+        except (InvalidTag, ValueError):
+            return None
+
 
 def seal(
     plain: bytes,
@@ -124,6 +134,20 @@ def seal(
     box = AESGCM(key).encrypt(bytes(12), padded, info + b"".join(slots))
     listed: list[Value] = [*slots]
     return pack([_VERSION, listed, box])
+
+
+def seal_secret(
+    secret: bytes, reader: bytes, cluster: ClusterId, author: NodeId
+) -> bytes:
+    """Seal 32 bytes to one node: what a shared key is made of.
+
+    Raises:
+        PeerError: the public key is none.
+    """
+    try:
+        return _HPKE.encrypt(secret, _public(reader), _SECRET_INFO + cluster + author)
+    except ValueError as wrong:
+        raise PeerError("no public key to seal to") from wrong
 
 
 def write_public(key: SealingKey) -> bytes:

@@ -16,12 +16,13 @@ from gossip.errors import PeerError, UserError
 from gossip.membership.identity import Chain
 from gossip.membership.roster import Roster
 from gossip.suite import SigningKey
-from gossip.units import AgentId, KeyId, UnixMs
+from gossip.units import AgentId, KeyId, NodeId, UnixMs
 from node.config import AgentConfig
 from node.keys.node_keys import AgentKeys, NodeKeys, agent_keys, fresh_keys
 from node.keys.suites.registry import SuiteWithKeys
 from node.metrics import Metrics
 from node.proxy.session import SigningRefused
+from node.sharing import Offers
 
 
 @attrs.define
@@ -36,9 +37,13 @@ class KeyRing:
     principals: dict[str, Principal] = attrs.field(init=False, factory=dict)
     """The agents beside this node, by name."""
     nodes: dict[KeyId, SigningKey] = attrs.field(init=False, factory=dict, repr=False)
+    offers: Offers = attrs.field(init=False, repr=False)
     _agents: dict[AgentId, SigningKey] = attrs.field(
         init=False, factory=dict, repr=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        self.offers = Offers(self.roster.cluster, self.suite)
 
     def rotate(self, agents: Mapping[str, AgentConfig], now: UnixMs) -> NodeKeys:
         """Make a fresh operational key and certify every agent with it.
@@ -76,6 +81,21 @@ class KeyRing:
             by_node = self.current.signing_key.sign(body, Domain.REQUEST_NODE)
         return by_agent, by_node
 
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        """A mac under a key shared with ``provider``; see `node.sharing`.
+
+        Raises:
+            SigningRefused: the agent is no longer one of ours.
+        """
+        key = self._agents.get(agent)
+        who = next((p for p in self.principals.values() if p.agent == agent), None)
+        if key is None or who is None:
+            raise SigningRefused("this agent was removed from its node")
+        keys = key, self.current.signing_key
+        return self.offers.mac(who, keys, body, provider, now_ms)
+
     async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
         """Sign a challenge with an agent's key.
 
@@ -112,5 +132,6 @@ class KeyRing:
             ) from None
 
     def _install(self, certified: dict[str, tuple[AgentKeys, Principal]]) -> None:
+        self.offers.clear()
         self.principals = {name: p for name, (_, p) in certified.items()}
         self._agents = {p.agent: keys.signing_key for keys, p in certified.values()}

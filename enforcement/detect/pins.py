@@ -34,6 +34,7 @@ class Level(StrEnum):
     LATTICE_HIGH = "pqc-lattice-high"
     """Signed by agent and node, ML-DSA and Ed25519: the default between nodes."""
     SESSION = "pqc-session"
+    """A mac under a key agreed by ML-KEM: nothing to show to others."""
     CLASSICAL = "classical"
     NONE = "none"
 
@@ -45,7 +46,7 @@ class Manifest:
     Attributes:
         digest: Over every value of the declaration, whatever their order.
         schema: None if it declares one that cannot be used; `fault` says why.
-        level: What it asks for. Between nodes never less than signatures.
+        level: What it asks for; see `enforcement.screening.may_share`.
         mirrors: Headers that repeat a parameter, with its path.
     """
 

@@ -12,6 +12,7 @@ import attrs
 
 from enforcement import limits
 from enforcement.mcp.leaves import SEED_BYTES
+from enforcement.mcp.sharing import MAC_BYTES, OFFER_BYTES_MAX
 from enforcement.principal import Principal
 from gossip.domains import Domain
 from gossip.errors import PeerError
@@ -135,30 +136,52 @@ def read_body_untrusted(data: bytes) -> RequestBody:
 
 @attrs.frozen(kw_only=True)
 class Envelope:
-    """A body, both signatures, and the seed that only the provider is told."""
+    """A body, what vouches for it, and the seed that only the provider is told.
+
+    Attributes:
+        agent_signature, node_signature: Empty where a shared key stands for them.
+        mac, offer: Empty where the body itself is signed; see `enforcement.mcp.sharing`.
+    """
 
     body: RequestBody
     encoded_body: bytes = attrs.field(repr=False)
-    agent_signature: bytes = attrs.field(repr=False)
-    node_signature: bytes = attrs.field(repr=False)
+    agent_signature: bytes = attrs.field(default=b"", repr=False)
+    node_signature: bytes = attrs.field(default=b"", repr=False)
+    mac: bytes = attrs.field(default=b"", repr=False)
+    offer: bytes = attrs.field(default=b"", repr=False)
     seed: bytes = attrs.field(repr=False)
 
 
 def write_envelope(
     encoded_body: bytes, agent_signature: bytes, node_signature: bytes, seed: bytes
 ) -> bytes:
-    """What travels beside a request."""
+    """What travels beside a request that is signed."""
     return pack([encoded_body, agent_signature, node_signature, seed])
 
 
+def write_shared_envelope(
+    encoded_body: bytes, mac: bytes, offer: bytes, seed: bytes
+) -> bytes:
+    """What travels beside a request under a shared key."""
+    return pack([encoded_body, mac, offer, seed])
+
+
 def read_envelope_untrusted(data: bytes) -> Envelope:
-    """Read an envelope; says nothing about its signatures.
+    """Read an envelope; says nothing about what vouches for it.
 
     Raises:
         PeerError: malformed.
     """
     fields = take_list(unpack_untrusted(data, limits.ENVELOPE_BYTES_MAX), 4, 4)
     encoded = take_bytes(fields[0], 1, _BODY_BYTES_MAX)
+    if isinstance(fields[1], bytes) and len(fields[1]) == MAC_BYTES:
+        return Envelope(
+            body=read_body_untrusted(encoded),
+            encoded_body=encoded,
+            mac=fields[1],
+            offer=take_bytes(fields[2], 1, OFFER_BYTES_MAX),
+            seed=take_bytes(fields[3], SEED_BYTES, SEED_BYTES),
+        )
     return Envelope(
         body=read_body_untrusted(encoded),
         encoded_body=encoded,

@@ -162,7 +162,8 @@ class ChildCarrier:
             sent = False
             with (
                 contextlib.suppress(Lost),
-                trio.move_on_after(limits.LINGER_S, shield=True),
+                trio.CancelScope(shield=True),
+                trio.move_on_after(limits.LINGER_S),
             ):
                 await child.backend.send(json.dumps(told).encode(), None)
                 sent = True

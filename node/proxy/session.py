@@ -38,13 +38,14 @@ from enforcement.events import (
     Event,
     Proven,
     Renewed,
+    RequestShared,
     RequestSigned,
     ServerLost,
     ServerMessage,
     SigningFailed,
 )
 from enforcement.principal import Principal
-from gossip.units import AgentId, UnixMs
+from gossip.units import AgentId, NodeId, UnixMs
 
 Told: TypeAlias = Audit | Witness | Proof | ToolSeen
 Question: TypeAlias = Callable[[bytes], Awaitable[bytes]]
@@ -83,6 +84,18 @@ class Signer(Protocol):
 
     async def sign_request(self, agent: AgentId, body: bytes) -> tuple[bytes, bytes]:
         """The agent's signature and the node's.
+
+        Raises:
+            SigningRefused: one of the keys is not there.
+        """
+        ...
+
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        """A mac under a key shared with ``provider``, and the key's offer.
+
+        None: nothing is known that a key could be sealed to; sign instead.
 
         Raises:
             SigningRefused: one of the keys is not there.
@@ -285,13 +298,19 @@ class Session:
             return SigningFailed(asked.ticket, str(refused))
         return Proven(asked.ticket, signature)
 
-    async def _sign(self, asked: SignRequest) -> RequestSigned | SigningFailed:
+    async def _sign(
+        self, asked: SignRequest
+    ) -> RequestSigned | RequestShared | SigningFailed:
+        agent_id, body, signer = self.principal.agent, asked.body, self._signer
         try:
             # Shielded: the gate holds all that follows until it has an answer.
             with trio.CancelScope(shield=True):
-                agent, node = await self._signer.sign_request(
-                    self.principal.agent, asked.body
-                )
+                if asked.shares is not None:
+                    told = agent_id, body, asked.shares, self._now_ms()
+                    shared = await signer.share_request(*told)
+                    if shared is not None:
+                        return RequestShared(asked.ticket, *shared)
+                agent, node = await signer.sign_request(agent_id, body)
         except SigningRefused as refused:
             return SigningFailed(asked.ticket, str(refused))
         return RequestSigned(asked.ticket, agent, node)

@@ -11,6 +11,7 @@ from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.testimony import WitnessBudget
 from enforcement.effects import Subject, SubjectKind, ToServer
+from enforcement.events import RequestSigned
 from enforcement.mcp.exchange import Exchange
 from enforcement.outbox import Outbox, Outgoing
 from gossip.units import AgentId, NodeId, UnixMs
@@ -175,10 +176,10 @@ def test_nothing_overtakes_and_nothing_is_sent_twice() -> None:
     assert box.put(Outgoing(data=b"1", ticket=1, body=b"b")) == []
     assert box.put(Outgoing(data=b"2")) == []
     assert box.put(Outgoing(data=b"3", ticket=2, body=b"b")) == []
-    assert box.signed(2, b"x", b"y") == []
-    sent = box.signed(1, b"x", b"y")
+    assert box.signed(RequestSigned(2, b"x", b"y")) == []
+    sent = box.signed(RequestSigned(1, b"x", b"y"))
     assert [s.data for s in sent if isinstance(s, ToServer)] == [b"1", b"2", b"3"]
-    assert box.signed(1, b"x", b"y") == []
+    assert box.signed(RequestSigned(1, b"x", b"y")) == []
 
 
 def test_the_outbox_is_bounded_in_messages_and_bytes() -> None:

@@ -22,6 +22,7 @@ from node.log import Log
 from node.metrics import Metrics
 from node.names import Names
 from node.proxy.session import SigningRefused
+from node.sealing import SEED_BYTES, SealingKey
 from node.signer import KeyRing
 
 SUITE = load_suite()
@@ -147,6 +148,30 @@ async def test_an_agent_that_was_removed_is_signed_for_no_more(config: Config) -
     ring.admit({})
     with pytest.raises(SigningRefused):
         await ring.sign_request(bot, b"body")
+
+
+async def test_a_shared_key_is_offered_anew_when_certificates_change(
+    config: Config,
+) -> None:
+    birth.add_agent(config, "bot", ["agent"], SUITE)
+    config = load_config(config.file)
+    ring = KeyRing(config.state, Roster(load_founders(config)), SUITE, Metrics())
+    now = SystemClock().unix_ms()
+    ring.rotate(config.agents, now)
+    bot, provider = ring.principals["bot"].agent, NodeId(b"p" * 32)
+    assert await ring.share_request(bot, b"body", provider, now) is None, "no reader"
+    key = SealingKey.of_seed(SUITE.random(SEED_BYTES))
+    ring.offers.find_reader = lambda node: key.public
+    first, again = [
+        await ring.share_request(bot, b"body", provider, now) for _ in range(2)
+    ]
+    assert first is not None
+    assert first == again
+    ring.rotate(config.agents, now)
+    assert first != await ring.share_request(bot, b"body", provider, now)
+    ring.admit({})
+    with pytest.raises(SigningRefused):
+        await ring.share_request(bot, b"body", provider, now)
 
 
 def test_a_role_that_may_not_be_granted_changes_nothing(config: Config) -> None:

@@ -166,6 +166,12 @@ class FakeSigner:
             raise SigningRefused(self.refusal)
         return b"agent signed " + body, b" node signed"
 
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        del agent, body, provider, now_ms
+        return None
+
     async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
         del agent
         if self.refusal is not None:
@@ -259,6 +265,12 @@ class RealSigner:
             self.place.agent_key.sign(body, Domain.REQUEST_AGENT),
             self.place.member.key.sign(body, Domain.REQUEST_NODE),
         )
+
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        del agent, body, provider, now_ms
+        return None
 
     async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
         assert agent == self.place.principal.agent

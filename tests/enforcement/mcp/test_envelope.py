@@ -1,6 +1,7 @@
 """The envelope's bytes: what the reference says, the vectors and the code agree."""
 
 import hashlib
+import hmac
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -22,16 +23,25 @@ from enforcement.mcp.leaves import (
     typed,
     untyped_untrusted,
 )
+from enforcement.mcp.sharing import (
+    derive_key,
+    mac_of,
+    read_offer_body_untrusted,
+    write_offer,
+    write_offer_body,
+)
 from enforcement.mcp.signing import (
     read_body_untrusted,
     read_envelope_untrusted,
     write_body,
     write_envelope,
+    write_shared_envelope,
 )
 from enforcement.mcp.strictjson import Json, read_json_untrusted
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.wire import Value, pack, unpack_untrusted
+from node.sealing import SealingKey
 from tests.support.births import SUITE
 
 FILE = Path(__file__).parents[2] / "vectors_data" / "envelope.json"
@@ -105,6 +115,49 @@ def test_the_vectors_signatures_verify(vector: dict[str, object], who: str) -> N
     SUITE.verify(key.public_key, body, signature, context)
     with pytest.raises(PeerError):
         SUITE.verify(key.public_key, body, signature, other)
+
+
+def test_the_vectors_shared_key_follows_from_the_reference_alone(
+    vector: dict[str, object],
+) -> None:
+    shared = cast("dict[str, object]", vector["shared"])
+    offer = raw(shared, "offer_body")
+    secret = SealingKey.of_seed(raw(shared, "sealing_seed")).open_secret_untrusted(
+        raw(shared, "sealed"),
+        read_body_untrusted(raw(vector, "body")).cluster,
+        read_body_untrusted(raw(vector, "body")).node,
+    )
+    assert secret == raw(shared, "secret")
+    key = h(b"picket shared request key v1", raw(shared, "secret"), offer)
+    assert key == raw(shared, "key")
+    mac = hmac.digest(key, raw(vector, "body"), "sha256")
+    assert mac == raw(shared, "mac")
+    for who, context in (("agent", Domain.OFFER_AGENT), ("node", Domain.OFFER_NODE)):
+        signer = SUITE.signing_key_from_seed(raw(vector, f"{who}_signing_seed"))
+        signature = raw(shared, f"offer_{who}_signature")
+        SUITE.verify(signer.public_key, offer, signature, context)
+
+
+def test_the_code_makes_the_vectors_shared_key(vector: dict[str, object]) -> None:
+    shared = cast("dict[str, object]", vector["shared"])
+    offer = read_offer_body_untrusted(raw(shared, "offer_body"))
+    assert write_offer_body(offer) == raw(shared, "offer_body")
+    assert offer.sealed == raw(shared, "sealed")
+    assert derive_key(raw(shared, "secret"), raw(shared, "offer_body")) == raw(
+        shared, "key"
+    )
+    assert mac_of(raw(shared, "key"), raw(vector, "body")) == raw(shared, "mac")
+    signatures = [raw(shared, f"offer_{who}_signature") for who in ("agent", "node")]
+    written = write_shared_envelope(
+        raw(vector, "body"),
+        raw(shared, "mac"),
+        write_offer(raw(shared, "offer_body"), *signatures),
+        raw(vector, "seed"),
+    )
+    assert hashlib.sha256(written).digest() == raw(shared, "envelope_sha256")
+    read = read_envelope_untrusted(written)
+    assert (read.mac, read.seed) == (raw(shared, "mac"), raw(vector, "seed"))
+    assert (read.agent_signature, read.node_signature) == (b"", b"")
 
 
 numbers = st.integers(-(10**30), 10**30) | st.decimals(

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from enforcement.effects import Position
-from gossip.units import AgentId
+from gossip.units import AgentId, NodeId, UnixMs
 from node.clock import SystemClock
 from node.proxy.session import Lost, Session, SigningRefused
 from tests.support.proxies import FakeGate, FakeSink, found
@@ -50,6 +50,12 @@ class SlowSigner:
         if self.refusal is not None:
             raise SigningRefused(self.refusal)
         return b"a", b"n"
+
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        del agent, body, provider, now_ms
+        return None
 
     async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
         del agent, body

@@ -10,7 +10,7 @@ from gossip.errors import UserError
 from node.cli.common import config_option, read_config
 from node.config import Config, locate
 from node.log import Log
-from node.proxy.wrap import NewGuard, Outlet, ToClient, run_wrap
+from node.proxy.wrap import Ends, NewGuard, run_wrap
 from node.tables import is_name
 
 _AGENT_ALONE = "agent"
@@ -46,8 +46,8 @@ def _by_daemon(agent: str, server: str, config: str) -> NewGuard:
     read = read_config(config)
     socket, log = read.wrap_socket, Log(read.log_level)
 
-    def guard(outlet: Outlet, to_client: ToClient) -> DaemonGuard:
-        return DaemonGuard(socket, agent, server, outlet, to_client, log)
+    def guard(ends: Ends) -> DaemonGuard:
+        return DaemonGuard(socket, agent, server, ends, log)
 
     return guard
 

@@ -16,7 +16,12 @@ from node.proxy.passage import read_revision
 class Batches:
     """Those of one session."""
 
-    _revision: str = attrs.field(init=False, default="")
+    _revision: str = ""
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the session's revision has them."""
+        return self._revision == BATCH_REVISION
 
     def hear(self, data: bytes) -> None:
         """What the server says; its answer to `initialize` names the revision."""
@@ -25,9 +30,14 @@ class Batches:
 
     def part(self, data: bytes, keys_max: int = limits.CLIENT_KEYS_MAX) -> list[bytes]:
         """The messages of a batch; empty if it is none, or none that may be."""
-        if not is_batch(data) or self._revision != BATCH_REVISION:
+        if not is_batch(data) or not self.are_known:
             return []
         try:
             return split_batch_untrusted(data, keys_max)
         except MalformedError:
             return []
+
+
+def of_batch_revision() -> Batches:
+    """Those of a session that has begun elsewhere, in the revision that has them."""
+    return Batches(BATCH_REVISION)

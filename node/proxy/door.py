@@ -1,4 +1,8 @@
-"""The daemon's end of `picket wrap`: a gate for each process that is wrapped."""
+"""The daemon's end of `picket wrap`: a gate for each process that is wrapped.
+
+A wrap hands over its client's pipes and its server's. From then on the daemon reads
+and writes them itself; the wrap waits, and takes them up again when the daemon is gone.
+"""
 
 import os
 import socket
@@ -12,11 +16,21 @@ from enforcement.effects import Position
 from enforcement.principal import Principal
 from gossip.errors import PeerError, UserError
 from node.proxy import limits
+from node.proxy.batches import Batches, of_batch_revision
 from node.proxy.desk import Desk
-from node.proxy.frames import FrameStream
-from node.proxy.raw import SocketWire, serve_wires
-from node.proxy.session import Lost, Session
-from node.proxy.wrapping import WrapFrame, read_hello_untrusted
+from node.proxy.frames import FrameStream, encode_frame
+from node.proxy.handing import PassingWire, TakenWire, take_over_untrusted
+from node.proxy.journal import TO_CLIENT, TO_SERVER, Journal
+from node.proxy.raw import serve_wires
+from node.proxy.relay import Outlet, Relay
+from node.proxy.session import Lost
+from node.proxy.stdio import LineChannel
+from node.proxy.wrapping import (
+    Beginning,
+    WrapFrame,
+    read_begin_untrusted,
+    read_hello_untrusted,
+)
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -29,11 +43,11 @@ class WrapDoor:
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until cancelled. Owns ``listener``; see `listen_on_path`."""
-        await serve_wires(listener, limits.SESSIONS_MAX, self._serve_one, SocketWire)
+        await serve_wires(listener, limits.SESSIONS_MAX, self._serve_one, PassingWire)
 
-    async def _serve_one(self, wire: SocketWire) -> None:
+    async def _serve_one(self, wire: PassingWire) -> None:
         try:
-            await self._session(FrameStream(wire))
+            await self._meet(wire)
         except* PeerError as wrong:
             self.desk.log.warn(f"a wrap broke the protocol: {wrong.exceptions[0]}")
         except* (*_GONE, Lost):
@@ -41,26 +55,59 @@ class WrapDoor:
         except* Exception as faults:  # one session never takes the daemon down
             self.desk.log.error(f"a wrap failed: {faults.exceptions[0]!r}")
 
-    async def _session(self, frames: FrameStream) -> None:
-        desk, frame = self.desk, None
-        with trio.move_on_after(limits.OPENING_S):
-            frame = await frames.receive_untrusted()
-        if frame is None:
+    async def _meet(self, wire: PassingWire) -> None:
+        """Take the wrap's hello, and what it hands over."""
+        frames = FrameStream(wire)
+        hello = await _next(frames, WrapFrame.HELLO)
+        if hello is None:
             return
-        if frame[0] != WrapFrame.HELLO:
-            raise PeerError("a wrap must begin with its hello")
-        agent, server = read_hello_untrusted(frame[1])
+        agent, server = read_hello_untrusted(hello)
         try:
             principal = self._principal(agent)
         except UserError as refused:
             await frames.send(WrapFrame.REFUSED, str(refused).encode())
             return
-        await frames.send(WrapFrame.WELCOME, b"")
-        backend = _WrapBackend(frames)
-        session = desk.session(Position.LOCAL, principal, server, desk.node, backend)
-        session.outlet = partial(frames.send, WrapFrame.TO_CLIENT)
+        taken = _Taken(wire, frames)
         try:
-            await _carry(session, frames)
+            if taken.welcome():
+                begin = await _next(frames, WrapFrame.BEGIN)
+                if begin is not None:
+                    found = read_begin_untrusted(begin)
+                    await self._session(taken, found, principal, server)
+        finally:
+            taken.close()
+
+    async def _session(
+        self, taken: "_Taken", found: Beginning, principal: Principal, server: str
+    ) -> None:
+        desk = self.desk
+        outlet = Outlet(taken.server)
+        backend = _TakenBackend(taken, outlet)
+        session = desk.session(Position.LOCAL, principal, server, desk.node, backend)
+        taken.journal.take_up(found.rest, batches=found.batches)
+        client = LineChannel(taken.client)
+        client.take_up(found.rest)
+        if found.torn:
+            outlet.put(b"")  # ends what is torn: a line of its own
+        send = taken.frames.send
+        relay = Relay(
+            session=session,
+            client=client,
+            server=LineChannel(taken.server),
+            outlet=outlet,
+            client_ended=partial(send, WrapFrame.SERVER_MAY_END, b""),
+            server_ended=partial(send, WrapFrame.CLIENT_HAS_ALL, b""),
+            overrun=partial(send, WrapFrame.END_SERVER, b""),
+            keeper=taken.journal,
+            batches=of_batch_revision() if found.batches else Batches(),
+        )
+        session.outlet = relay.say
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(relay.run)
+                if await taken.frames.receive_untrusted() is not None:
+                    raise PeerError("a wrap says nothing once it has handed over")
+                nursery.cancel_scope.cancel()
         finally:
             await desk.close(session)
 
@@ -78,47 +125,72 @@ class WrapDoor:
         return next(iter(agents.values()))
 
 
-async def _carry(session: Session, frames: FrameStream) -> None:
-    """Take the wrap's frames, until it ends."""
-    while (frame := await frames.receive_untrusted()) is not None:
-        kind, payload = frame
-        replies: list[bytes] = []
-        echo: WrapFrame | None = None
-        if kind == WrapFrame.FROM_CLIENT:
-            replies = await session.client_said(payload)
-        elif kind == WrapFrame.FROM_SERVER:
-            replies = await session.server_said(payload)
-        elif kind == WrapFrame.CLIENT_ENDED:
-            echo = WrapFrame.SERVER_MAY_END
-        elif kind == WrapFrame.SERVER_ENDED:
-            replies = await session.server_lost("the server has ended")
-            echo = WrapFrame.CLIENT_HAS_ALL
-        else:
-            raise PeerError(f"a wrap sends no frame of kind {kind}")
-        for reply in replies:
-            await frames.send(WrapFrame.TO_CLIENT, reply)
-        if echo is not None:
-            await frames.send(echo, b"")
+async def _next(frames: FrameStream, kind: WrapFrame) -> bytes | None:
+    """The payload of the next frame, which is of this kind; None at the end."""
+    frame = None
+    with trio.move_on_after(limits.OPENING_S):
+        frame = await frames.receive_untrusted()
+    if frame is None:
+        return None
+    if frame[0] != kind:
+        raise PeerError(f"a wrap sends a frame of kind {frame[0]}, not {kind}")
+    return frame[1]
+
+
+class _Taken:
+    """What a wrap handed over: its client's pipes and its server's.
+
+    Raises:
+        PeerError: something else.
+    """
+
+    def __init__(self, wire: PassingWire, frames: FrameStream) -> None:
+        self.journal, self._journal_fd = Journal.make()
+        try:
+            fds = take_over_untrusted(wire.take_passed(4))
+        except PeerError:
+            os.close(self._journal_fd)
+            raise
+        hears, says, server_says, server_hears = fds
+        journal = self.journal
+        self.client = TakenWire(hears, says, journal, TO_CLIENT, keeps=True)
+        self.server = TakenWire(
+            server_says, server_hears, journal, TO_SERVER, keeps=False
+        )
+        self.frames, self._wire = frames, wire
+
+    def welcome(self) -> bool:
+        """Hand the journal over; whether the wrap was still there."""
+        fds = [self._journal_fd]
+        return self._wire.pass_now(encode_frame(WrapFrame.WELCOME, b""), fds)
+
+    def close(self) -> None:
+        """Let go of everything, before the wrap can know: it takes up from here."""
+        self.client.close()
+        self.server.close()
+        if self._journal_fd >= 0:
+            os.close(self._journal_fd)
+            self._journal_fd = -1
 
 
 @attrs.frozen
-class _WrapBackend:
-    """The server is the wrap's child; what it says comes as frames."""
+class _TakenBackend:
+    """The server is the wrap's child, at the pipes that were handed over."""
 
-    frames: FrameStream
+    taken: _Taken
+    outlet: Outlet
 
     async def send(self, data: bytes, envelope: bytes | None) -> None:
         assert envelope is None, "an envelope never goes to a server"
-        try:
-            await self.frames.send(WrapFrame.TO_SERVER, data)
-        except _GONE as gone:
-            raise Lost("the wrap has ended") from gone
+        if not self.outlet.put(data):
+            raise PeerError("the server does not read what it is sent")
 
     async def receive(self) -> bytes:
-        raise AssertionError("a wrap's server is heard by frames")
+        raise AssertionError("a wrap's server is heard by its relay")
 
     async def aclose(self) -> None:
-        await self.frames.aclose()
+        self.taken.close()
+        await self.taken.frames.aclose()
 
 
 def listen_on_path(path: Path) -> socket.socket:

@@ -9,6 +9,12 @@ class LineSplitter:
         self._rest = bytearray()
         self._skipping = False
 
+    def take_rest(self) -> bytes:
+        """Take out what has no line's end yet."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
     def feed(self, data: bytes) -> list[bytes | None]:
         """The lines completed by ``data``, without their line ends.
 

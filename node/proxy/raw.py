@@ -30,6 +30,7 @@ class Wire:
     def __init__(self, read_fd: int | None, write_fd: int | None) -> None:
         self._read_fd = read_fd
         self._write_fd = write_fd
+        self._write: Callable[[int, bytes | memoryview], int] = os.write
         self._turn = trio.Lock()
         self._torn = False
         for fd in {read_fd, write_fd} - {None}:
@@ -46,7 +47,7 @@ class Wire:
             fd = self._read_fd
             if fd is None:
                 raise trio.ClosedResourceError
-            await _readable(fd)
+            await wait_readable(fd)
             if self._read_fd is None:
                 raise trio.ClosedResourceError
             try:
@@ -84,7 +85,7 @@ class Wire:
             if self._write_fd is None:
                 raise trio.ClosedResourceError
             try:
-                rest = rest[os.write(self._write_fd, rest) :]
+                rest = rest[self._write(self._write_fd, rest) :]
             except BlockingIOError:
                 self._torn = len(rest) != len(data)
                 await trio.lowlevel.wait_writable(self._write_fd)
@@ -97,7 +98,7 @@ class Wire:
         if self._write_fd is None or self._turn.locked() or self._torn:
             return 0
         try:
-            return os.write(self._write_fd, data)
+            return self._write(self._write_fd, data)
         except OSError:
             return 0
 
@@ -108,6 +109,12 @@ class Wire:
         poll = select.poll()
         poll.register(self._read_fd, select.POLLIN)
         return bool(poll.poll(0))
+
+    def fds(self) -> tuple[int, int]:
+        """Where it reads and where it writes, to hand them over; still its own."""
+        if self._read_fd is None or self._write_fd is None:
+            raise trio.ClosedResourceError
+        return self._read_fd, self._write_fd
 
     def close_write(self) -> None:
         """Say that nothing follows; reading goes on."""
@@ -214,7 +221,8 @@ def wire_of_stdio() -> Wire:
     return Wire(os.dup(0), os.dup(1))
 
 
-async def _readable(fd: int) -> None:
+async def wait_readable(fd: int) -> None:
+    """Wait until there is something to read; what cannot be waited for is ready."""
     try:
         await trio.lowlevel.wait_readable(fd)
     except OSError as refused:

@@ -28,6 +28,14 @@ class LineChannel:
         assert b"\n" not in data, "the gate puts each message on one line"
         await self._wire.send_all(data + b"\n")
 
+    def take_up(self, rest: bytes) -> None:
+        """Begin with bytes that somebody else has read."""
+        self._ready.extend(self._lines.feed(rest))
+
+    def take_rest(self) -> bytes:
+        """Take out the half line that has been read, for somebody else."""
+        return self._lines.take_rest()
+
     async def receive(self) -> bytes | None:
         """The next message; ``b""`` at the end; None for one over the limit."""
         while not self._ready:

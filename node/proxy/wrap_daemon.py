@@ -1,8 +1,18 @@
-"""The wrap's guard when the daemon has the gate: frames over its Unix socket."""
+"""The wrap's guard when the daemon has the gate: it gets the pipes, and we wait.
 
+::
+
+    denying ──WELCOME──▶ handed over ──its end──▶ the journal is read ──▶ denying …
+
+Handed over, a message passes the daemon and nobody else. While there is no daemon the
+wrap reads the pipes itself and denies each call; so it does with the calls that the
+daemon had not answered when it ended, which the journal names.
+"""
+
+import os
 import random
 import socket
-from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -11,126 +21,83 @@ from enforcement.mcp.jsonrpc import Reason, write_denial
 from gossip.errors import PeerError
 from node.log import Log
 from node.proxy import limits
-from node.proxy.frames import FrameStream
+from node.proxy.frames import FrameStream, encode_frame
+from node.proxy.handing import PassingWire, can_be_handed
+from node.proxy.journal import Left, read_journal
 from node.proxy.peek import Key, Kind, peek
-from node.proxy.raw import SocketWire
-from node.proxy.wrap import Outlet, ToClient
-from node.proxy.wrapping import WrapFrame, encode_hello
+from node.proxy.raw import Wire
+from node.proxy.stdio import LineChannel
+from node.proxy.wrap import Ends, end_overrun
+from node.proxy.wrapping import Beginning, WrapFrame, encode_begin, encode_hello
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 _RETRY_S = 0.1
 _RETRY_S_MAX = 2.0
-_REMEMBERED_MAX = 4_096
 
 
 class DaemonGuard:
-    """Asks the daemon; denies everything while there is none."""
+    """Hands over to the daemon; denies everything while there is none."""
 
     def __init__(
-        self,
-        path: Path,
-        agent: str,
-        server: str,
-        outlet: Outlet,
-        to_client: ToClient,
-        log: Log,
+        self, path: Path, agent: str, server: str, ends: Ends, log: Log
     ) -> None:
         self._path = path
         self._hello = encode_hello(agent, server)
-        self._outlet = outlet
-        self._to_client = to_client
+        self._child = ends.child
+        self._stdio = ends.client
+        self._client = ends.client
+        self._lines = LineChannel(self._client)
         self._log = log
-        self._frames: FrameStream | None = None
         self._why = f"no Picket daemon answers at {path}"
-        self._tried = trio.Event()
-        self._drained = trio.Event()
-        self._client_ended = False
         self.refused = False
-        self._unread: deque[bytes] = deque()
-        self._waiting: OrderedDict[Key, None] = OrderedDict()
-        self._denied: OrderedDict[Key, None] = OrderedDict()
+        self._found = Beginning()
+        self._ear: trio.CancelScope | None = None
+        self._parking = False
+        self._drained = trio.Event()
+        self._copied: trio.Event | None = None
+        self._frames: FrameStream | None = None
 
     async def run(self) -> None:
-        """Keep a session with the daemon, for as long as the wrap lives."""
-        retry_s = _RETRY_S
-        while True:
-            frames = await self._connect()
-            self._tried.set()
-            if frames is not None:
-                retry_s = _RETRY_S
-                await self._serve(frames)
-            await trio.sleep(retry_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load
-            retry_s = min(retry_s * 2, _RETRY_S_MAX)
+        """Keep a daemon at the pipes, for as long as the wrap lives."""
+        async with trio.open_nursery() as nursery:
+            self._make_handable(nursery)
+            daemon = await self._connect()
+            while True:
+                if daemon is None:
+                    daemon = await self._deny_meanwhile()
+                await self._hand_over(*daemon)
+                daemon = None
 
-    async def client_said(self, data: bytes) -> None:
-        """Pass a message to the gate, or deny it."""
-        if not self._tried.is_set():  # an event that is set costs a turn of the loop
-            await self._tried.wait()
-        if self._frames is None:
-            seen = peek(data)
-            if seen.kind is Kind.REQUEST:
-                await self._deny(seen.key)
-            return
-        self._unread.append(data)
-        await self._send(WrapFrame.FROM_CLIENT, data)
-        self._read_sent()
-
-    def _read_sent(self) -> None:
-        """Note which answers are awaited: while others work on what was sent."""
-        while self._unread:
-            seen = peek(self._unread.popleft())
-            if seen.key is not None and seen.kind is Kind.REQUEST:
-                _remember(self._waiting, seen.key)
-                self._denied.pop(seen.key, None)
-
-    async def client_ended(self) -> None:
-        """Let the child's stdin end, behind what is on its way."""
-        await self._tried.wait()
-        self._client_ended = True
-        if self._frames is None or not await self._send(WrapFrame.CLIENT_ENDED, b""):
-            self._outlet.end()
-
-    async def server_said(self, data: bytes) -> None:
-        """Pass a message to the gate; without one it goes nowhere."""
-        if not self._tried.is_set():
-            await self._tried.wait()
-        if self._denied:
-            self._read_sent()
-            seen = peek(data)
-            if (
-                seen.kind is Kind.RESPONSE
-                and seen.key is not None
-                and seen.key in self._denied
-            ):
-                self._denied.pop(seen.key)  # its call was denied meanwhile
-                return
-        if self._frames is not None:
-            await self._send(WrapFrame.FROM_SERVER, data)
-
-    async def server_ended(self) -> None:
+    async def finish(self) -> None:
         """Wait until the client has all that the child said."""
-        await self._tried.wait()
-        if self._frames is not None and await self._send(WrapFrame.SERVER_ENDED, b""):
-            await self._drained.wait()
+        await self._drained.wait()
+        if self._copied is not None:  # our own pipe ends once the daemon lets it go
+            if self._frames is not None:
+                await self._frames.aclose()
+            self._client.close()
+            await self._copied.wait()
 
-    async def _connect(self) -> FrameStream | None:
+    # handed over
+
+    async def _connect(self) -> tuple[FrameStream, Callable[[], Left]] | None:
         try:
             stream = await trio.open_unix_socket(str(self._path))
         except OSError:
             self._why = f"no Picket daemon answers at {self._path}"
             return None
-        wire = SocketWire(socket.socket(fileno=stream.socket.detach()))
+        wire = PassingWire(socket.socket(fileno=stream.socket.detach()))
         frames, answer = FrameStream(wire), None
         try:
             with trio.move_on_after(limits.OPENING_S):
-                await frames.send(WrapFrame.HELLO, self._hello)
-                answer = await frames.receive_untrusted()
+                fds = [*self._client.fds(), *self._child.wire.fds()]
+                if wire.pass_now(encode_frame(WrapFrame.HELLO, self._hello), fds):
+                    answer = await frames.receive_untrusted()
+            if answer is not None and answer[0] == WrapFrame.WELCOME:
+                (journal,) = wire.take_passed(1)
+                self.refused = False
+                return frames, read_journal(journal)
         except (*_GONE, PeerError):
             answer = None
-        if answer is not None and answer[0] == WrapFrame.WELCOME:
-            self._frames = frames
-            self.refused = False
-            return frames
         wire.close()
         if answer is not None and answer[0] == WrapFrame.REFUSED:
             why = answer[1].decode("utf-8", "replace")
@@ -140,57 +107,105 @@ class DaemonGuard:
             self._why = why
         return None
 
-    async def _serve(self, frames: FrameStream) -> None:
-        """Do what the daemon says, until it is gone."""
+    async def _hand_over(self, frames: FrameStream, left: Callable[[], Left]) -> None:
+        """Let the daemon have the pipes, until it is gone; then take up what it left."""
+        begin = Beginning(
+            self._lines.take_rest(), self._found.batches, self._found.torn
+        )
+        self._frames = frames
         try:
+            await frames.send(WrapFrame.BEGIN, encode_begin(begin))
             while (frame := await frames.receive_untrusted()) is not None:
-                await self._take(*frame)
+                self._take(frame[0])
         except PeerError as wrong:
             self._log.warn(f"the daemon broke the wrap's protocol: {wrong}")
+        except _GONE:
+            pass
         self._frames = None
+        await frames.aclose()
         self._why = f"the Picket daemon at {self._path} has ended"
         self._log.warn(f"{self._why}; calls are denied until it is back")
-        await frames.aclose()
-        self._drained.set()
-        if self._client_ended:
-            self._outlet.end()
-        self._read_sent()
-        while self._waiting:
-            key, _ = self._waiting.popitem(last=False)
-            _remember(self._denied, key)
-            await self._deny(key)
+        await self._take_up(begin, left())
 
-    async def _take(self, kind: int, payload: bytes) -> None:
-        if kind == WrapFrame.TO_SERVER:
-            if not self._outlet.put(payload):
-                raise PeerError("the server does not read what it is sent")
-        elif kind == WrapFrame.TO_CLIENT:
-            await self._to_client(payload)
-            self._read_sent()
-            seen = peek(payload)
-            if seen.kind is Kind.RESPONSE and seen.key is not None:
-                self._waiting.pop(seen.key, None)
-        elif kind == WrapFrame.SERVER_MAY_END:
-            self._outlet.end()
+    def _take(self, kind: int) -> None:
+        if kind == WrapFrame.SERVER_MAY_END:
+            self._child.wire.close_write()
         elif kind == WrapFrame.CLIENT_HAS_ALL:
             self._drained.set()
+        elif kind == WrapFrame.END_SERVER:
+            end_overrun(self._child, self._log)
         else:
             raise PeerError(f"a frame of kind {kind}")
 
-    async def _send(self, kind: WrapFrame, payload: bytes) -> bool:
-        assert self._frames is not None
+    async def _take_up(self, begin: Beginning, left: Left) -> None:
+        if not left.begun:
+            self._lines.take_up(begin.rest)
+            return
+        self._found = Beginning(b"", left.batches, begin.torn or left.torn_server)
+        self._lines.take_up(left.rest)
+        if left.torn_client:
+            await self._say(b"")  # ends what is torn: a line of its own
+        for key in left.keys:
+            await self._deny(key)
+
+    # without a daemon
+
+    async def _deny_meanwhile(self) -> tuple[FrameStream, Callable[[], Left]]:
+        """Deny what the client asks, until a daemon takes over."""
+        retry_s = _RETRY_S
+        self._parking = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hear_child)
+            parked = trio.Event()
+            nursery.start_soon(self._hear_client, parked)
+            while True:
+                await trio.sleep(retry_s * random.uniform(0.5, 1))  # noqa: S311 - spreads load
+                retry_s = min(retry_s * 2, _RETRY_S_MAX)
+                daemon = await self._connect()
+                if daemon is not None:
+                    break
+            self._parking = True
+            if self._ear is not None:
+                self._ear.cancel()
+            await parked.wait()
+            nursery.cancel_scope.cancel()
+        return daemon
+
+    async def _hear_client(self, parked: trio.Event) -> None:
+        while not self._parking:
+            message: bytes | None = b""
+            with trio.CancelScope() as self._ear:
+                message = await self._lines.receive()
+            if self._ear.cancelled_caught:
+                break
+            self._ear = None
+            if message == b"":
+                self._child.wire.close_write()
+                break
+            if message is None:
+                sentence = f"a message has at most {limits.MESSAGE_BYTES_MAX} bytes"
+                await self._say(write_denial(None, sentence, Reason.MALFORMED))
+                continue
+            seen = peek(message)
+            if seen.kind is Kind.REQUEST:
+                await self._deny(seen.key)
+        parked.set()
+
+    async def _hear_child(self) -> None:
+        """Without a guard what the child says goes nowhere."""
         try:
-            await self._frames.send(kind, payload)
-        except _GONE:
-            return False  # `_serve` notices too, and denies what waits
-        return True
+            while await self._child.wire.receive_some():
+                pass
+        except trio.ClosedResourceError:
+            pass
+        self._drained.set()
 
     async def _deny(self, key: Key | None) -> None:
         sentence = f"denied, for nobody guards this server now: {self._why}"
         advice = "start the daemon with `picket run`"
         if self.refused:
             advice = "name an agent of this node with --agent, see `picket agent list`"
-        await self._to_client(
+        await self._say(
             write_denial(
                 None if key is None else key[1],
                 sentence,
@@ -199,8 +214,37 @@ class DaemonGuard:
             )
         )
 
+    async def _say(self, data: bytes) -> None:
+        try:
+            await self._lines.send(data)
+        except _GONE:
+            self._child.wire.close_write()
 
-def _remember(keys: OrderedDict[Key, None], key: Key) -> None:
-    keys[key] = None
-    if len(keys) > _REMEMBERED_MAX:
-        keys.popitem(last=False)
+    # stdin and stdout that are no pipes
+
+    def _make_handable(self, nursery: trio.Nursery) -> None:
+        """Put pipes of our own before files, terminals and other people's pipes."""
+        read_fd, write_fd = self._stdio.fds()
+        if can_be_handed(read_fd, os.O_RDONLY) and can_be_handed(write_fd, os.O_WRONLY):
+            return
+        theirs_in, ours_in = os.pipe()
+        ours_out, theirs_out = os.pipe()
+        self._client = Wire(theirs_in, theirs_out)
+        self._lines = LineChannel(self._client)
+        self._copied = trio.Event()
+        nursery.start_soon(self._copy, self._stdio, Wire(None, ours_in))
+        said = Wire(ours_out, None)
+        nursery.start_soon(self._copy, said, self._stdio, self._copied)
+
+    async def _copy(
+        self, source: Wire, drain: Wire, done: trio.Event | None = None
+    ) -> None:
+        try:
+            while data := await source.receive_some():
+                await drain.send_all(data)
+        except _GONE:
+            pass
+        finally:
+            drain.close_write()
+            if done is not None:
+                done.set()

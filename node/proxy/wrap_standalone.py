@@ -4,8 +4,6 @@ Nothing is signed and nobody is told; decisions go to the log on stderr. What is
 decided is the same as in a daemon with the same policy.
 """
 
-from collections.abc import Sequence
-
 import attrs
 import trio
 
@@ -31,8 +29,10 @@ from gossip.units import (
 )
 from node.clock import SystemClock
 from node.log import Log
+from node.proxy.relay import Outlet, Relay
 from node.proxy.session import Lost, Session, SigningRefused, Told
-from node.proxy.wrap import Outlet, ToClient
+from node.proxy.stdio import LineChannel
+from node.proxy.wrap import Ends, end_overrun
 
 _RATE = Rate(per_second=1_000.0, burst=2_000)
 
@@ -54,8 +54,9 @@ class Alone:
     log: Log
     rate: Rate = _RATE
 
-    def guard(self, outlet: Outlet, to_client: ToClient) -> "StandaloneGuard":
+    def guard(self, ends: Ends) -> "StandaloneGuard":
         """A guard for `node.proxy.wrap.wrap`."""
+        outlet = Outlet(ends.child.wire)
         principal = _principal(self.agent, self.roles, self.suite)
         clock = SystemClock()
         gate = Gate(
@@ -83,39 +84,40 @@ class Alone:
             sink=_LogSink(self.log),
             now_ms=clock.unix_ms,
         )
-        return StandaloneGuard(session, outlet, to_client)
+        return StandaloneGuard(session, outlet, ends, self.log)
 
 
-@attrs.frozen
 class StandaloneGuard:
     """Drives one session for the wrap."""
 
-    _session: Session
-    _outlet: Outlet
-    _to_client: ToClient
+    refused = False
 
-    @property
-    def refused(self) -> bool:
-        return False
+    def __init__(self, session: Session, outlet: Outlet, ends: Ends, log: Log) -> None:
+        self._child, self._log = ends.child, log
+        self._drained = trio.Event()
+        self._relay = Relay(
+            session=session,
+            client=LineChannel(ends.client),
+            server=LineChannel(ends.child.wire),
+            outlet=outlet,
+            client_ended=trio.lowlevel.checkpoint,
+            server_ended=self._server_ended,
+            overrun=self._overrun,
+        )
 
     async def run(self) -> None:
-        """There is nothing to do meanwhile."""
+        """Carry both ways."""
+        await self._relay.run()
 
-    async def client_said(self, data: bytes) -> None:
-        await self._pass_on(await self._session.client_said(data))
+    async def finish(self) -> None:
+        """Wait for what is on its way."""
+        await self._drained.wait()
 
-    async def client_ended(self) -> None:
-        self._outlet.end()
+    async def _server_ended(self) -> None:
+        self._drained.set()
 
-    async def server_said(self, data: bytes) -> None:
-        await self._pass_on(await self._session.server_said(data))
-
-    async def server_ended(self) -> None:
-        await self._pass_on(await self._session.server_lost("the server has ended"))
-
-    async def _pass_on(self, replies: Sequence[bytes]) -> None:
-        for reply in replies:
-            await self._to_client(reply)
+    async def _overrun(self) -> None:
+        end_overrun(self._child, self._log)
 
 
 @attrs.frozen
@@ -139,6 +141,12 @@ class _NoSigner:
     async def sign_request(self, agent: AgentId, body: bytes) -> tuple[bytes, bytes]:
         del agent, body
         raise SigningRefused("nothing is signed without a cluster")
+
+    async def share_request(
+        self, agent: AgentId, body: bytes, provider: NodeId, now_ms: UnixMs
+    ) -> tuple[bytes, bytes] | None:
+        del agent, body, provider, now_ms
+        return None
 
     async def prove_agent(self, agent: AgentId, body: bytes) -> bytes:
         del agent, body

@@ -2,13 +2,11 @@
 
 ::
 
-    wrap                                   daemon
-    HELLO agent, server          ────▶
-                                 ◀────  WELCOME, or REFUSED sentence and the end
-    FROM_CLIENT message          ────▶  gate ──▶ TO_SERVER message
-    FROM_SERVER message          ────▶  gate ──▶ TO_CLIENT message
-    CLIENT_ENDED                 ────▶  echoed as SERVER_MAY_END
-    SERVER_ENDED                 ────▶  echoed as CLIENT_HAS_ALL
+    wrap                                            daemon
+    HELLO agent, server + four descriptors  ────▶
+                                            ◀────  WELCOME + journal, or REFUSED
+    BEGIN flags, half a line                ────▶  reads and writes the pipes itself
+                                            ◀────  SERVER_MAY_END, CLIENT_HAS_ALL
 
 Frames as in `frames`; docs/reference/wrap-protocol.md has every byte.
 """
@@ -16,11 +14,16 @@ Frames as in `frames`; docs/reference/wrap-protocol.md has every byte.
 import enum
 from typing import Final
 
+import attrs
+
+from gossip.errors import PeerError
 from gossip.limits import NAME_CHARS_MAX
 from gossip.wire import pack, take_int, take_list, take_str, unpack_untrusted
+from node.proxy import limits
 
 _VERSION: Final = 1
 _HELLO_BYTES_MAX: Final = 1_024
+_BATCHES, _TORN = 1, 2
 
 
 class WrapFrame(enum.IntEnum):
@@ -29,14 +32,10 @@ class WrapFrame(enum.IntEnum):
     HELLO = 1
     WELCOME = 2
     REFUSED = 3
-    FROM_CLIENT = 4
-    FROM_SERVER = 5
-    TO_SERVER = 6
-    TO_CLIENT = 7
-    CLIENT_ENDED = 8
-    SERVER_MAY_END = 9
-    SERVER_ENDED = 10
-    CLIENT_HAS_ALL = 11
+    BEGIN = 4
+    SERVER_MAY_END = 5
+    CLIENT_HAS_ALL = 6
+    END_SERVER = 7
 
 
 def encode_hello(agent: str, server: str) -> bytes:
@@ -52,3 +51,32 @@ def read_hello_untrusted(payload: bytes) -> tuple[str, str]:
         take_str(fields[1], 0, NAME_CHARS_MAX),
         take_str(fields[2], 1, NAME_CHARS_MAX),
     )
+
+
+@attrs.frozen
+class Beginning:
+    """How a daemon finds the session that it takes over.
+
+    Attributes:
+        rest: What the client said of a line that has no end yet.
+        batches: The session's revision is one with batches.
+        torn: An earlier daemon may have said half a message to the server.
+    """
+
+    rest: bytes = attrs.field(default=b"", repr=False)
+    batches: bool = False
+    torn: bool = False
+
+
+def encode_begin(found: Beginning) -> bytes:
+    """The payload of BEGIN."""
+    flags = _BATCHES * found.batches | _TORN * found.torn
+    return bytes([flags]) + found.rest
+
+
+def read_begin_untrusted(payload: bytes) -> Beginning:
+    """Read the payload of BEGIN."""
+    if not 1 <= len(payload) <= 1 + limits.MESSAGE_BYTES_MAX or payload[0] > 3:
+        raise PeerError("no beginning of a wrap")
+    flags = payload[0]
+    return Beginning(payload[1:], bool(flags & _BATCHES), bool(flags & _TORN))

@@ -158,11 +158,11 @@ async def _tell_lag() -> None:
 
 
 async def serve_daemon(home: str) -> None:
-    """The daemon's end of the wrap, with the tutorial policy."""
+    """The daemon's end of the wrap, with a hundred rules."""
     roster, places = found("branch")
     desk = desk_of(places["branch"], roster)
-    guard(desk, places["branch"], Policy.load(starter_policy()))
-    async with trio.open_nursery() as nursery:
+    guard(desk, places["branch"], Policy.load(crowded_policy()), strict=True)
+    async with kept(desk, Path(home)), trio.open_nursery() as nursery:
         listener = listen_on_path(Path(home) / "wrap.sock")
         nursery.start_soon(WrapDoor(desk).serve, listener)
         await _until_done(nursery, "ready")

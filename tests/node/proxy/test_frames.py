@@ -16,7 +16,14 @@ from node.proxy.mesh import (
     read_renewal_untrusted,
     read_request_untrusted,
 )
-from node.proxy.wrapping import WrapFrame, encode_hello, read_hello_untrusted
+from node.proxy.wrapping import (
+    Beginning,
+    WrapFrame,
+    encode_begin,
+    encode_hello,
+    read_begin_untrusted,
+    read_hello_untrusted,
+)
 
 frames = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50)), max_size=9)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "wrap-protocol.md"
@@ -97,12 +104,25 @@ def test_the_documents_example_is_what_travels() -> None:
             if line.startswith("    00 ")
         )
     )
-    ping = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     assert shown == b"".join(
         [
             encode_frame(WrapFrame.HELLO, encode_hello("me", "sql")),
             encode_frame(WrapFrame.WELCOME, b""),
-            encode_frame(WrapFrame.FROM_CLIENT, ping),
+            encode_frame(WrapFrame.BEGIN, encode_begin(Beginning(b'{"jsonrpc"'))),
         ]
     )
     assert read_hello_untrusted(encode_hello("me", "sql")) == ("me", "sql")
+
+
+@given(st.binary(max_size=20), st.booleans(), st.booleans())
+def test_a_beginning_is_read_as_it_was_written(
+    rest: bytes, batches: bool, torn: bool
+) -> None:
+    begin = Beginning(rest, batches, torn)
+    assert read_begin_untrusted(encode_begin(begin)) == begin
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x04", b"\xff{"])
+def test_other_beginnings_are_refused(payload: bytes) -> None:
+    with pytest.raises(PeerError):
+        read_begin_untrusted(payload)

@@ -1,11 +1,14 @@
 """The promises of `picket wrap`, kept by real processes."""
 
+import array
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,13 +20,14 @@ import trio
 from node.proxy.desk import Desk
 from node.proxy.door import WrapDoor, listen_on_path
 from node.proxy.frames import encode_frame
-from node.proxy.raw import SocketWire, serve_wires
+from node.proxy.raw import SocketWire, Wire, serve_wires
 from node.proxy.stdio import LineChannel
 from node.proxy.wrapping import WrapFrame
 from tests.support.proxies import ECHO, desk_of, found, open_child_pipes
 
 WRAP = (sys.executable, "-m", "node.cli.main", "wrap")
 DEADLINE_S = 20
+KEYS = range(20)
 
 
 def call(key: object, tool: str, **arguments: object) -> bytes:
@@ -38,6 +42,7 @@ class Client:
 
     process: trio.Process
     lines: LineChannel
+    wire: Wire
 
     async def say(self, data: bytes) -> None:
         await self.lines.send(data)
@@ -60,9 +65,9 @@ class Client:
 
 @asynccontextmanager
 async def wrapped(
-    *options: str, command: Sequence[str] = ECHO
+    *options: str, command: Sequence[str] = ECHO, sockets: bool = False
 ) -> AsyncIterator[Client]:
-    wire, theirs = open_child_pipes()
+    wire, theirs = open_child_sockets() if sockets else open_child_pipes()
     process = await trio.lowlevel.open_process(
         [*WRAP, *options, "--server", "echo", "--", *command],
         stdin=theirs[0],
@@ -72,7 +77,7 @@ async def wrapped(
     for fd in theirs:
         os.close(fd)
     try:
-        yield Client(process, LineChannel(wire))
+        yield Client(process, LineChannel(wire), wire)
     finally:
         wire.close()
         with trio.CancelScope(shield=True):
@@ -81,6 +86,14 @@ async def wrapped(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+def open_child_sockets() -> tuple[Wire, tuple[int, int]]:
+    """As `open_child_pipes`, of what some clients use instead."""
+    ours_out, theirs_in = socket.socketpair()
+    ours_in, theirs_out = socket.socketpair()
+    ours = Wire(ours_in.detach(), ours_out.detach())
+    return ours, (theirs_in.detach(), theirs_out.detach())
 
 
 @attrs.define
@@ -129,6 +142,32 @@ async def test_calls_pass_and_denials_are_answers(tmp_path: Path) -> None:
             assert "result" in await client.ask(call(3, "echo"))
 
 
+async def test_a_client_may_bring_sockets(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path), sockets=True) as client:
+            assert "result" in await client.ask(call(1, "echo", text="x" * 500_000))
+            await town.kill()
+            assert "error" in await client.ask(call(2, "echo"))
+
+
+async def test_a_daemon_gets_files_by_pipes_of_the_wrap(tmp_path: Path) -> None:
+    asked, answered = tmp_path / "asked", tmp_path / "answered"
+    asked.write_bytes(b"".join(call(key, "echo") + b"\n" for key in range(20)))
+    async with daemon(tmp_path) as town:
+        town.start()
+        with asked.open("rb") as said, answered.open("wb") as heard:
+            done = await trio.run_process(
+                [*WRAP, "-c", str(tmp_path), "--server", "echo", "--", *ECHO],
+                stdin=said,
+                stdout=heard,
+                stderr=subprocess.DEVNULL,
+            )
+    assert done.returncode == 0
+    lines = answered.read_bytes().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [*range(20)]
+
+
 async def test_without_a_daemon_a_call_is_denied_and_the_server_never_sees_it(
     tmp_path: Path,
 ) -> None:
@@ -166,6 +205,93 @@ async def test_a_daemon_killed_in_mid_call_denies_it_once_and_comes_back(
             assert last["id"] == 2
 
 
+async def test_what_was_half_said_when_the_daemon_died_is_still_one_message(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            await client.ask(call(0, "echo"))
+            asked = call(1, "echo", text="x" * 100)
+            await client.wire.send_all(asked[:60])
+            with trio.fail_after(DEADLINE_S):
+                while not _unread(client.wire):
+                    await trio.lowlevel.checkpoint()
+            await town.kill()
+            await client.wire.send_all(asked[60:] + b"\n")
+            assert (await client.hear())["id"] == 1
+
+            await client.wire.send_all(b'{"jsonrpc":"2.0","id":')
+            town.start()
+            with trio.fail_after(DEADLINE_S):
+                while not town.desk.sessions():
+                    await trio.lowlevel.checkpoint()
+            await client.wire.send_all(b'2,"method":"ping"}\n')
+            assert await client.hear() == {"jsonrpc": "2.0", "id": 2, "result": {}}
+
+
+def _unread(wire: Wire) -> bool:
+    """Whether nothing that was said still stands in the pipe."""
+    left = array.array("i", [0])
+    fcntl.ioctl(wire.fds()[1], termios.FIONREAD, left)
+    return left[0] == 0
+
+
+async def test_a_session_that_is_ended_here_denies_and_begins_anew(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            await client.ask(call(0, "echo"))
+            await client.say(call(1, "never"))
+            with trio.fail_after(DEADLINE_S):
+                while not _pending(town.desk):
+                    await trio.lowlevel.checkpoint()
+            (session,) = town.desk.sessions()
+            await session.backend.aclose()
+            denied = await client.hear()
+            assert denied["id"] == 1
+            with trio.fail_after(DEADLINE_S):
+                while "error" in await client.ask(call(2, "echo")):
+                    await trio.lowlevel.checkpoint()
+
+
+async def test_a_daemon_that_is_killed_outright_leaves_no_call_without_its_denial(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.toml").write_text('name = "branch"\nlog = "error"\n')
+    killed = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "tests.bench._servers", "daemon", str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert killed.stdout is not None
+    with trio.fail_after(DEADLINE_S):
+        await killed.stdout.receive_some()
+    mute = (sys.executable, "-c", "import sys\nfor line in sys.stdin: pass")
+    async with wrapped("-c", str(tmp_path), command=mute) as client:
+        pings = {
+            key: b'{"jsonrpc":"2.0","id":%d,"method":"ping"}' % key for key in KEYS
+        }
+        calls = {key + 100: call(key + 100, "echo", query="x") for key in KEYS}
+        asked = {**pings, **calls}
+        await client.wire.send_all(b"".join(one + b"\n" for one in asked.values()))
+        with trio.fail_after(DEADLINE_S):
+            while not _unread(client.wire):
+                await trio.lowlevel.checkpoint()
+        killed.kill()
+        with trio.fail_after(DEADLINE_S):
+            denied = [await client.hear() for _ in asked]
+        assert {d["id"] for d in denied} == {*asked}
+        assert all("has ended" in str(d["error"]) for d in denied)
+        assert "error" in await client.ask(call("later", "echo"))
+    await killed.wait()
+    await killed.stdout.aclose()
+    assert killed.stdin is not None
+    await killed.stdin.aclose()
+
+
 def _pending(desk: Desk) -> bool:
     return any(s._gate._pending for s in desk._sessions)  # type: ignore[attr-defined]  # the fake gate
 
@@ -176,7 +302,7 @@ def _pending(desk: Desk) -> bool:
         b"\x00\x00\x00\x00",
         b"\xff\xff\xff\xff",
         encode_frame(99, b""),
-        encode_frame(WrapFrame.TO_SERVER, b"before its welcome"),
+        encode_frame(WrapFrame.SERVER_MAY_END, b""),
         encode_frame(WrapFrame.WELCOME, b"") + encode_frame(99, b""),
         encode_frame(WrapFrame.REFUSED, b"go\naway \xff"),
     ],

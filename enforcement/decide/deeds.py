@@ -15,9 +15,13 @@ import attrs
 
 from enforcement.decide.remarks import Conviction, Order
 from enforcement.decide.terms import TERM_MS
+from gossip.limits import DAY_MS
 
 PER_SPELL_MAX: Final = 4
 SPELLS_MAX: Final = 1_024
+PROOF_LIFE_MS: Final = 7 * DAY_MS
+"""Requests are proven for as long as policy bundles are kept: later on nobody could
+judge them alike."""
 
 Deed: TypeAlias = tuple[int, bytes]
 

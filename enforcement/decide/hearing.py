@@ -21,7 +21,7 @@ from enforcement.decide.acts import (
 )
 from enforcement.decide.appeals import Appeals
 from enforcement.decide.case import Conviction, Release, Voice
-from enforcement.decide.deeds import deed
+from enforcement.decide.deeds import PROOF_LIFE_MS, deed
 from enforcement.decide.docket import Docket, Subjects
 from enforcement.decide.early import Early
 from enforcement.decide.retelling import Retelling
@@ -47,7 +47,6 @@ from gossip.ledger.manifests import (
     verify_manifest_untrusted,
     write_two_faces,
 )
-from gossip.limits import DAY_MS
 from gossip.membership.acts import Act, read_act_untrusted
 from gossip.membership.admittance import read_card_untrusted
 from gossip.membership.founders import ActKind
@@ -58,8 +57,6 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
 CONVICTED_MAX: Final = 65_536
-PROOF_LIFE_MS: Final = 7 * DAY_MS
-"""As long as policy bundles are kept: later on nobody could judge it alike."""
 TWO_FACED: Final = "two-faced-manifest"
 
 
@@ -316,7 +313,7 @@ class Hearing:
         act = read_act_untrusted(entry.body, self.roster.founders, self.suite)
         is_late = entry.issued_at_ms > act.expires_at_ms
         if not is_late and self.docket.now_ms < act.expires_at_ms:
-            self.retelling.tell((0, act.id), entry, self.docket.now_ms)
+            self.retelling.tell((-1, act.id), entry, self.docket.now_ms)
         if act.id in self._acts:
             return Touched()
         if is_late:

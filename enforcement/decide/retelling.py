@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from enforcement.decide.deeds import PROOF_LIFE_MS, Deed
 from gossip.ledger.batch import FeedId
 from gossip.ledger.entries import Entry, Place
 from gossip.membership.roster import Roster
@@ -28,8 +29,8 @@ RETOLD_MAX: Final = 128
 """So many of one author, and of all: what is told again lasts, at our own expense."""
 TOLD_MAX: Final = 65_536
 
-What: TypeAlias = tuple[int, bytes]
-"""What makes two proofs one deed; or an act's id."""
+What: TypeAlias = Deed
+"""What makes two proofs one deed; or -1 and an act's id."""
 
 
 @attrs.define
@@ -88,6 +89,8 @@ class Retelling:
     def _plan(self, what: What, author: NodeId, now: int) -> None:
         if what in self._due or self._is_safe(what) or author == self.me:
             return
+        if what[0] >= 0 and now - what[0] > PROOF_LIFE_MS:
+            return  # it would prove nothing to anybody now
         spent = self._spent
         if spent[author] < PER_AUTHOR_MAX and spent.total() < RETOLD_MAX:
             spent[author] += 1

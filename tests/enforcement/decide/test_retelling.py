@@ -8,6 +8,7 @@ import pytest
 from enforcement.decide.acts import write_release
 from enforcement.decide.case import Level
 from enforcement.decide.court import Court, LookAgain, Retell, Ruling
+from enforcement.decide.deeds import PROOF_LIFE_MS
 from enforcement.decide.retelling import (
     PER_AUTHOR_MAX,
     RETOLD_MAX,
@@ -161,11 +162,21 @@ def test_nobody_makes_us_tell_more_again_than_we_can_bear() -> None:
     feeds = Feeds()
     for number in range(2 * PER_AUTHOR_MAX):
         told = feeds.say("birch", EntryKind.REPORT, b"")
-        retelling.tell((0, b"%d" % number), told, NOW)
+        retelling.tell((NOW, b"%d" % number), told, NOW)
     retelling.void(told.feed, 0, NOW)
     assert len(retelling.take(NOW + MINUTE)) == PER_AUTHOR_MAX
     for author in range(2 * RETOLD_MAX):
         strange = attrs.evolve(told, author=NodeId(author.to_bytes(32, "big")))
-        retelling.tell((1, b"%d" % author), strange, NOW)
+        retelling.tell((NOW, b"a%d" % author), strange, NOW)
         retelling.void(strange.feed, 0, NOW)
     assert len(retelling.take(NOW + MINUTE)) == RETOLD_MAX - PER_AUTHOR_MAX
+
+
+def test_what_would_prove_nothing_any_more_is_not_told_again() -> None:
+    """Stories and acts have no date of their own that could be over."""
+    retelling, feeds = Retelling(node("ash"), ROSTER), Feeds()
+    told = feeds.say("birch", EntryKind.REPORT, b"")
+    for dated in (NOW - PROOF_LIFE_MS - 1, NOW - PROOF_LIFE_MS, -1):
+        retelling.tell((dated, b"%d" % dated), told, NOW)
+    retelling.void(told.feed, 0, NOW)
+    assert len(retelling.take(NOW + MINUTE)) == 2

@@ -145,7 +145,7 @@ class Engine:
                 self._view.review(now)
                 return []
             case events.Restored():
-                return self._intake.restore(event.batch)
+                return self._intake.restore(event.batch, now)
             case events.Opened():
                 self._view.review(now)
                 self._opening.begin(event, now)
@@ -231,7 +231,7 @@ class Engine:
             return []
         return [
             *self._tree.spread(batch, None, now),
-            *self._intake.admit(batch),
+            *self._intake.admit(batch, now, delivered=True),
             *self._pen.write(now),
         ]
 

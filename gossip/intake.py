@@ -54,6 +54,7 @@ from gossip.ledger.equivocation import (
     write_equivocation,
 )
 from gossip.ledger.feed import Ledger, Place
+from gossip.ledger.grace import Grace
 from gossip.membership.roster import Roster
 from gossip.spread.plumtree import Plumtree
 from gossip.spread.sync import Sync
@@ -119,6 +120,7 @@ class Intake:
     reader: Callable[[bytes], Batch] = attrs.field(default=_READ_ONCE, repr=False)
     _admission: Admission = attrs.field(init=False)
     _budget: Budget = attrs.field(init=False, factory=Budget)
+    _grace: Grace = attrs.field(init=False)
     _examined: list[_Arrival] = attrs.field(init=False, factory=list)
     _verifying: dict[int, list[_Arrival]] = attrs.field(init=False, factory=dict)
     _tickets: int = attrs.field(init=False, default=0)
@@ -128,6 +130,7 @@ class Intake:
 
     def __attrs_post_init__(self) -> None:
         self._admission = Admission(self.roster, self.ledger, self.suite)
+        self._grace = Grace(self.ledger)
 
     def read(
         self, peer: NodeId, encoded: bytes, now: UnixMs, *, live: bool
@@ -178,7 +181,7 @@ class Intake:
             raise LocalError("an answer to a question that was not asked")
         return self._conclude(arrivals, holds, now)
 
-    def restore(self, encoded: bytes) -> list[Effect]:
+    def restore(self, encoded: bytes, now: UnixMs) -> list[Effect]:
         """Take in a batch from our own disk: it was verified before it was stored.
 
         Raises:
@@ -190,21 +193,42 @@ class Intake:
         if self.ledger.place(batch) not in (Place.NEW, Place.TOO_FAR):
             return []
         self.ledger.add(batch)
-        return self.admit(batch)
+        return self.admit(batch, now, delivered=True)
 
-    def admit(self, batch: Batch) -> list[Effect]:
+    def admit(
+        self, batch: Batch, now: UnixMs, *, peer: NodeId | None = None, delivered: bool
+    ) -> list[Effect]:
         """Hand on what a batch says, after freezing what it proves forked, and
-        forgetting what it says may go."""
+        beginning feeds where it says that they may begin.
+
+        Args:
+            delivered: Whether all that we lack of them was brought, or by ``peer`` if
+                it was asked for it.
+        """
         effects: list[Effect] = []
         self._admission.introduce(batch)
         for entry in batch.entries:
             if isinstance(entry.said, Report):
                 self._freeze_if_forked(entry.said.evidence)
-            elif isinstance(entry.said, Checkpoint):
-                feed = self.ledger.checkpoint(entry, entry.said)
-                if feed is not None:
-                    effects.append(Forget(*feed, entry.said.number))
             effects.append(Admitted(entry))
+        effects += self._begin(batch, now, peer=peer, delivered=delivered)
+        return effects
+
+    def _begin(
+        self, batch: Batch, now: UnixMs, *, peer: NodeId | None, delivered: bool
+    ) -> list[Effect]:
+        """Let feeds begin where a batch says that they may."""
+        effects: list[Effect] = []
+        for entry in batch.entries:
+            if isinstance(entry.said, Checkpoint):
+                feed = (entry.author, entry.said.incarnation)
+                brought = delivered or (
+                    peer is not None and self.sync.was_asked(peer, feed)
+                )
+                if self._grace.hear(entry, entry.said, now, delivered=brought):
+                    effects += self.sync.dispute(feed, entry.said.number - 1)
+                elif brought:
+                    effects += self.sync.on_known(feed, now)
         return effects
 
     # --- one batch ------------------------------------------------------------
@@ -228,9 +252,12 @@ class Intake:
         if due > now:
             # Nothing is lost with what finds no place here: it was not yet
             # admitted, so reconciliation brings it again.
-            if len(self._delayed) < limits.DELAYED_BATCHES_MAX:
-                self._delayed[due, batch.id] = arrival
-            return [Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)]
+            note = Note(Fact.BATCH_DELAYED, arrival.peer, batch.author)
+            if len(self._delayed) >= limits.DELAYED_BATCHES_MAX:
+                return [note, *self.sync.on_ignored(arrival.peer, batch.feed, now)]
+            self._delayed[due, batch.id] = arrival
+            self.sync.on_delayed(arrival.peer, batch, due)
+            return [note]
         arrival.claim = found
         if isinstance(batch.entries[0].said, Keys):
             # What comes right behind it may be signed by the key it announces.
@@ -258,6 +285,8 @@ class Intake:
                 self.tree.on_known(peer, batch.id)
                 if arrival.live:
                     follow += self.tree.on_duplicate(peer)
+                else:
+                    follow += self._begin(batch, now, peer=peer, delivered=False)
             case Answer.REJECT:
                 follow = [CloseLink(peer, verdict.why)]
             case Answer.PARK:
@@ -279,10 +308,14 @@ class Intake:
             Store(batch, own=False),
             # Spread first: what it says may close links, and all shall hear why.
             *self.tree.spread(batch, peer, now, live=arrival.live),
-            *self.admit(batch),
+            *self.admit(
+                batch, now, peer=None if arrival.live else peer, delivered=False
+            ),
             *self.sync.on_admitted(peer, batch, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
+        if feed.promised is not None and self._grace.grown(batch.feed, now):
+            effects += self.sync.dispute(batch.feed, feed.next_number - 1)
         if isinstance(batch.entries[0].said, Keys):
             effects += self.unpark(now)
         return effects
@@ -292,11 +325,16 @@ class Intake:
     @property
     def due_ms(self) -> int | None:
         """When `retry` has something to do."""
-        return min(self._delayed)[0] if self._delayed else None
+        first = min(self._delayed)[0] if self._delayed else None
+        grace = self._grace.due_ms
+        return grace if first is None or (grace and grace < first) else first
 
     def retry(self, now: UnixMs) -> list[Effect]:
-        """Let in what was over its author's budget when it came."""
-        effects: list[Effect] = []
+        """Let in what was over its author's budget when it came; let go of what was
+        pruned a while ago."""
+        effects: list[Effect] = [
+            Forget(*feed, before) for feed, before in self._grace.wake(now)
+        ]
         for when in sorted(when for when in self._delayed if when[0] <= now):
             # One by one: each spends of its author's budget before the next.
             effects += self._examine(self._delayed.pop(when), now)

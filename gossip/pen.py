@@ -87,10 +87,14 @@ class Pen:
     def prune(self, incarnation: Incarnation, keep: int, now: UnixMs) -> list[Sign]:
         """Say that of an own feed only batches from ``keep`` on are to be kept.
 
+        Nothing is said twice: what such a saying follows is kept by everybody.
+
         Raises:
             LocalError: that is not a batch that can be begun with.
         """
         feed = self.ledger.feed((self.me, incarnation))
+        if feed is not None and 0 < keep <= feed.base:
+            return []
         previous = feed.id_at(keep - 1) if feed else None
         if feed is None or previous is None or keep > feed.next_number:
             raise LocalError(f"a feed cannot be begun at {keep}")

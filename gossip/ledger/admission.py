@@ -103,7 +103,8 @@ class Admission:
         """
         author, ledger, roster = batch.author, self.ledger, self.roster
         # Asked of every batch: whether it lasts, only where that matters.
-        pruned = ledger.bytes_of(author) <= roster.author_bytes_max
+        share, kept = roster.author_bytes_max, ledger.bytes_of(author)
+        pruned = kept <= share and kept + ledger.leaving_of(author) <= 2 * share
         if not pruned and not batch.lasting:
             return "its author must prune before it goes on"
         if ledger.lasting_of(author) > roster.lasting_bytes_max and batch.lasting:

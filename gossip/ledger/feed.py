@@ -17,7 +17,6 @@ import attrs
 
 from gossip import limits
 from gossip.ledger.batch import NO_PREVIOUS, Batch, FeedId
-from gossip.ledger.entries import Checkpoint, Entry
 from gossip.units import ID_BYTES, NodeId, UnixMs
 
 
@@ -43,13 +42,37 @@ class _Early:
     size: int
 
 
+@attrs.frozen
+class Beginning:
+    """Where a checkpoint lets a feed begin.
+
+    Attributes:
+        previous: Id of the batch before ``number``.
+        where: Which batch holds the checkpoint.
+    """
+
+    number: int
+    previous: bytes = attrs.field(repr=bytes.hex)
+    where: "tuple[FeedId, int]" = attrs.field(repr=False)
+
+
+@attrs.frozen
+class LetGo:
+    """What a checkpoint lets go of, to be forgotten after a grace."""
+
+    feed: FeedId
+    before: int
+    size_bytes: int
+
+
 @attrs.define
 class Feed:
     """What is held of one feed: an id and a size for each batch.
 
     Batches that arrive early wait in ``_ahead`` until the gap closes; they are
     acted on at once all the same. What precedes ``base`` may be forgotten: the
-    author itself said so, and named the id that ``base`` follows.
+    author itself said so, and named the id that ``base`` follows. For a grace its
+    ids are kept, so that another story of the author still meets them.
     """
 
     _ids: bytearray = attrs.field(init=False, factory=bytearray, repr=False)
@@ -59,6 +82,10 @@ class Feed:
     _ahead: dict[int, _Early] = attrs.field(init=False, factory=dict)
     base: int = attrs.field(init=False, default=0)
     _before: bytes = attrs.field(init=False, default=NO_PREVIOUS, repr=False)
+    _leaving: dict[int, bytes] = attrs.field(init=False, factory=dict, repr=False)
+    """Ids of what precedes ``base`` and is not forgotten yet."""
+    promised: Beginning | None = attrs.field(init=False, default=None)
+    """Where it may begin, once what lasts of all before was fetched."""
     checkpointed_in: "tuple[FeedId, int] | None" = attrs.field(init=False, default=None)
     """Which batch holds the checkpoint that ``base`` rests on."""
     last_issued_at_ms: UnixMs = attrs.field(init=False, default=UnixMs(0))
@@ -86,10 +113,12 @@ class Feed:
             return Place.NEW
         if self.frozen_at is not None and batch.number >= self.frozen_at:
             return Place.FROZEN
-        if batch.number < self.base or self.id_at(batch.number) == batch.id:
+        if self.id_at(batch.number) == batch.id:
             return Place.KNOWN
         if self.contradicted(batch) is not None:
             return Place.FORK
+        if batch.number < self.base:
+            return Place.KNOWN  # old news: its author said that it may go
         if (
             len(self._ahead) >= limits.AHEAD_PER_FEED_MAX
             and batch.number != self.next_number
@@ -125,48 +154,100 @@ class Feed:
         self._close_gap()
         self.last_issued_at_ms = max(self.last_issued_at_ms, batch.issued_at_ms)
 
-    def checkpoint(
-        self, number: int, previous: bytes, where: tuple[FeedId, int]
-    ) -> int:
-        """Begin at ``number``, which follows ``previous``, as the author says.
+    def disputes(self, told: Beginning) -> bool:
+        """Whether a checkpoint names another predecessor than the one known here."""
+        known = self.id_at(told.number - 1)
+        after = self._ahead.get(told.number)
+        return (known is not None and known != told.previous) or (
+            after is not None and after.previous != told.previous
+        )
+
+    def checkpoint(self, told: Beginning, *, delivered: bool) -> int:
+        """Begin where the author says, or once what lasts of all before was fetched.
+
+        Args:
+            delivered: Whether it was, from somebody who begins there too.
 
         Returns:
-            How many bytes need not be kept any more; 0 if the checkpoint is old,
-            or contradicts what is held, and so changes nothing.
+            How many bytes need not be kept any more; 0 if nothing changes now: it
+            is old, contradicts what is known, or all before is to come first.
         """
-        known = self.id_at(number - 1)
-        after = self._ahead.get(number)
-        if (
-            number <= self.base
-            or (self.frozen_at is not None and number > self.frozen_at)
-            or (known is not None and known != previous)
-            or (after is not None and after.previous != previous)
-        ):
+        number = told.number
+        frozen = self.frozen_at is not None and number > self.frozen_at
+        if number <= self.base or frozen or self.disputes(told):
+            return 0
+        if self.next_number < number and not delivered:
+            if self.promised is None or self.promised.number < number:
+                self.promised = told
             return 0
         dropped = min(number - self.base, len(self._sizes))
         freed = sum(self._sizes[:dropped])
-        freed += sum(e.size for n, e in self._ahead.items() if n < number)
+        for at in range(self.base, self.base + dropped):
+            self._leaving[at] = self.id_at(at) or b""
+        for at in [at for at in self._ahead if at < number]:
+            early = self._ahead.pop(at)
+            self._leaving[at] = early.id
+            freed += early.size
         del self._ids[: dropped * ID_BYTES]
         del self._sizes[:dropped]
-        self._ahead = {n: b for n, b in self._ahead.items() if n >= number}
-        self.base, self._before, self.checkpointed_in = number, previous, where
+        self.base, self._before = number, told.previous
+        self.checkpointed_in = told.where
         self._close_gap()
         return max(1, freed)
+
+    def due_promise(self) -> Beginning | None:
+        """Once, the beginning that was promised, if all before it came."""
+        promised = self.promised
+        if promised is None or self.next_number < promised.number:
+            return None
+        self.promised = None
+        return promised
+
+    def forget(self, before: int) -> int:
+        """The grace of what precedes ``before`` is over.
+
+        Returns:
+            Before which number nothing need be kept: the batch that ``base`` follows
+            stays, so that who names another predecessor still convicts itself.
+        """
+        before = min(before, self.base - 1)
+        self._leaving = {n: i for n, i in self._leaving.items() if n >= before}
+        return before
 
     def freeze(self, number: int) -> None:
         """Hold nothing from ``number`` on: there the author forked."""
         if self.frozen_at is not None and self.frozen_at <= number:
             return
         self.frozen_at = number
+        self._leaving = {n: i for n, i in self._leaving.items() if n < number}
+        if number < self.base:
+            self.base = number
+            self._before = self._leaving.get(number - 1, NO_PREVIOUS)
         kept = max(0, number - self.base)
         del self._ids[kept * ID_BYTES :]
         del self._sizes[kept:]
         self._ahead = {n: b for n, b in self._ahead.items() if n < number}
 
+    @property
+    def tip(self) -> bytes:
+        """What heads are compared by: the head, or nothing at a fork, which whoever
+        holds all before it may have forgotten."""
+        return NO_PREVIOUS if self.next_number == self.frozen_at else self.head
+
+    def settle(self) -> None:
+        """Nobody has what is missing before the fork: let it be."""
+        if self.frozen_at is not None and self.next_number < self.frozen_at:
+            self._ids.clear()
+            del self._sizes[:]
+            self._ahead.clear()
+            self.base, self._before = self.frozen_at, NO_PREVIOUS
+
     def id_at(self, number: int) -> bytes | None:
         """The id of a batch that is held, or that the base follows."""
         if number == self.base - 1:
-            return self._before
+            return None if self._before == NO_PREVIOUS else self._before
+        if number < self.base:
+            return self._leaving.get(number)
         if self.base <= number < self.next_number:
             start = (number - self.base) * ID_BYTES
             return bytes(self._ids[start : start + ID_BYTES])
@@ -188,6 +269,7 @@ class Ledger:
     _buckets: dict[int, list[FeedId]] = attrs.field(init=False, factory=dict)
     _bytes: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     _lasting: dict[NodeId, int] = attrs.field(init=False, factory=dict)
+    _leaving: dict[NodeId, int] = attrs.field(init=False, factory=dict)
 
     def feed(self, feed: FeedId) -> Feed | None:
         """One feed, if anything of it is held."""
@@ -220,17 +302,29 @@ class Ledger:
         """How many bytes of an author's batches are kept for good."""
         return self._lasting.get(author, 0)
 
-    def checkpoint(self, entry: Entry, said: Checkpoint) -> FeedId | None:
-        """Apply an author's checkpoint; the feed of which something may go now."""
-        feed = (entry.author, said.incarnation)
+    def leaving_of(self, author: NodeId) -> int:
+        """How many bytes an author let go of that are kept for a grace."""
+        return self._leaving.get(author, 0)
+
+    def checkpoint(
+        self, feed: FeedId, told: Beginning, *, delivered: bool
+    ) -> LetGo | None:
+        """Let a feed begin as its author says; see `Feed.checkpoint`."""
         if not self._may_open(feed):
             return None
-        where = (entry.feed, entry.number)
-        freed = self._open(feed).checkpoint(said.number, said.previous, where)
+        freed = self._open(feed).checkpoint(told, delivered=delivered)
         if not freed:
             return None
-        self._bytes[entry.author] = max(0, self.bytes_of(entry.author) - freed)
-        return feed
+        author = feed[0]
+        self._bytes[author] = max(0, self.bytes_of(author) - freed)
+        self._leaving[author] = self.leaving_of(author) + freed
+        return LetGo(feed, told.number, freed)
+
+    def forget(self, gone: LetGo) -> int:
+        """The grace of what was let go is over; see `Feed.forget`."""
+        author = gone.feed[0]
+        self._leaving[author] = max(0, self.leaving_of(author) - gone.size_bytes)
+        return self._feeds[gone.feed].forget(gone.before)
 
     def _may_open(self, feed: FeedId) -> bool:
         """Whether the feed is held, or its author has room for one more."""

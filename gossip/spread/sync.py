@@ -38,6 +38,7 @@ FETCH_MS: Final = 3_000
 FIRST_FETCH_MS: Final = 1_000
 """this long, where the peer never brought anything yet: it may be mute."""
 FETCHES_PER_PEER_MAX: Final = 8
+DISPUTES_MAX: Final = 4_096
 OFFERS_PER_PEER_MAX: Final = 65_536
 
 
@@ -66,6 +67,11 @@ class Sync:
     _gaps: dict[FeedId, int] = attrs.field(init=False, factory=dict)
     _held_back: dict[FeedId, tuple[int, int]] = attrs.field(init=False, factory=dict)
     """What is not fetched before more peers offer it: number, and how many must."""
+    _asked: dict[FeedId, NodeId] = attrs.field(init=False, factory=dict)
+    """Who was asked last for each feed."""
+    _disputed: dict[FeedId, int] = attrs.field(init=False, factory=dict)
+    """Where a checkpoint contradicts what is held: whoever holds another batch of
+    that number is asked for it, once."""
     _next_ms: int | None = attrs.field(init=False, default=None)
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
     _deliver: set[NodeId] = attrs.field(init=False, factory=set)
@@ -76,7 +82,12 @@ class Sync:
         self._peers[peer] = {}
         if self._next_ms is None:
             self._next_ms = now + ALONE_MS
-        return [self._root(peer, now)] if self.me < peer else []
+        sends = [
+            Send(peer, frames.want(feed, number, number))
+            for feed, number in self._disputed.items()
+            if not self._is_frozen(feed)
+        ]
+        return [*sends, self._root(peer, now)] if self.me < peer else sends
 
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Forget a peer; what it was asked for is asked of another."""
@@ -84,6 +95,7 @@ class Sync:
         self._deliver.discard(peer)
         for feed in [f for f, fetch in self._fetches.items() if fetch.peer == peer]:
             del self._fetches[feed]
+            self._asked.pop(feed, None)
         return self.pump(now)
 
     def hurry(self, now: UnixMs) -> None:
@@ -209,6 +221,24 @@ class Sync:
             return False
         return not self.vouched(feed, number, needed)
 
+    def dispute(self, feed: FeedId, number: int) -> list[Send]:
+        """Somebody may hold another batch of this number than we: ask everybody."""
+        if feed in self._disputed or len(self._disputed) >= DISPUTES_MAX:
+            return []
+        self._disputed[feed] = number
+        want = frames.want(feed, number, number)
+        return [Send(peer, want) for peer in sorted(self._peers)]
+
+    def was_asked(self, peer: NodeId, feed: FeedId) -> bool:
+        """Whether this peer was the last that was asked for a feed."""
+        return self._asked.get(feed) == peer
+
+    def on_delayed(self, peer: NodeId, batch: Batch, due_ms: int) -> None:
+        """What a peer was asked for came, and must wait: that is no fault of its."""
+        if self.asked(peer, batch):
+            fetch = self._fetches[batch.feed]
+            fetch.deadline_ms = max(fetch.deadline_ms, due_ms + FETCH_MS)
+
     def on_early(self, peer: NodeId, batch: Batch, now: UnixMs, *, wait: bool) -> None:
         """A batch came before those it follows: fetch them, if they stay away.
 
@@ -283,7 +313,10 @@ class Sync:
                 if self._next_number(feed) > fetch.last:
                     continue  # a checkpoint elsewhere let the feed begin later
                 self._peers[fetch.peer].pop(feed, None)
-                self._failed.append(fetch.peer)
+                if self._is_frozen(feed):
+                    self._settle(feed)
+                else:
+                    self._failed.append(fetch.peer)
         sends = self.pump(now)
         if self._next_ms is not None and self._next_ms <= now:
             self._next_ms = now + (ALONE_MS if alone else SYNC_MS)
@@ -317,8 +350,27 @@ class Sync:
                     continue
                 load[peer] = load.get(peer, 0) + 1
                 self._fetches[feed] = _Fetch(peer, *piece, now + patience_ms)
+                self._ask_last(feed, peer)
                 sends.append(Send(peer, frames.want(feed, *piece)))
         return sends
+
+    def _ask_last(self, feed: FeedId, peer: NodeId) -> None:
+        self._asked.pop(feed, None)
+        self._asked[feed] = peer
+        if len(self._asked) > OFFERS_PER_PEER_MAX:
+            del self._asked[next(iter(self._asked))]
+
+    def _is_frozen(self, feed: FeedId) -> bool:
+        held = self.ledger.feed(feed)
+        return held is not None and held.frozen_at is not None
+
+    def _settle(self, feed: FeedId) -> None:
+        """What precedes a fork may be forgotten: if nobody else offers it, do without."""
+        held = self.ledger.feed(feed)
+        if held is not None and not any(
+            feed in offers for offers in self._peers.values()
+        ):
+            held.settle()
 
     def _by_hope(self) -> list[NodeId]:
         """Who delivered before; then the latest links, for a node whom its neighbours
@@ -385,7 +437,7 @@ def _bucket_digest(held: list[tuple[FeedId, Feed]]) -> bytes:
             author,
             incarnation,
             feed.next_number.to_bytes(8, "big"),
-            feed.head,
+            feed.tip,
         )
     ]
     return digest(Domain.SYNC_BUCKET, *parts)[: frames.BUCKET_DIGEST_BYTES]

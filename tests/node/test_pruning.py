@@ -30,6 +30,7 @@ async def test_own_batches_over_our_share_go_everywhere_and_the_rest_proves_itse
 ) -> None:
     monkeypatch.setattr(limits, "AUTHOR_BYTES_MIN", SHARE_BYTES)
     monkeypatch.setattr(limits, "RETENTION_BYTES", SHARE_BYTES)
+    monkeypatch.setattr("gossip.ledger.grace.GRACE_MS", 500)
     homes = bear(tmp_path, ["a", "b", "c"])
     fresh = tmp_path / "fresh"
     shutil.copytree(homes["c"].parent, fresh)

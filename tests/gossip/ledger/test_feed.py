@@ -2,11 +2,9 @@
 
 from gossip import limits
 from gossip.ledger.batch import FeedId, read_batch_untrusted
-from gossip.ledger.entries import Checkpoint, Entry, EntryKind, write_checkpoint
-from gossip.ledger.feed import Ledger, Place
-from gossip.units import EntryId, Incarnation, NodeId, UnixMs
+from gossip.ledger.feed import Beginning, Ledger, Place
+from gossip.units import Incarnation, NodeId
 from scenarios.toy import ToySuite
-from tests.support.members import NOW
 from tests.support.town import Town, forge
 
 LIAR = NodeId(b"l" * 32)
@@ -17,19 +15,10 @@ def incarnation(number: int) -> Incarnation:
 
 
 def let_go(ledger: Ledger, number: int) -> FeedId | None:
-    said = Checkpoint(incarnation=incarnation(number), number=5, previous=bytes(32))
-    entry = Entry(
-        id=EntryId(bytes(32)),
-        author=LIAR,
-        incarnation=incarnation(0),
-        number=number,
-        index=0,
-        issued_at_ms=UnixMs(NOW),
-        kind=EntryKind.CHECKPOINT,
-        body=write_checkpoint(said),
-        said=said,
-    )
-    return ledger.checkpoint(entry, said)
+    feed = (LIAR, incarnation(number))
+    told = Beginning(5, bytes(32), ((LIAR, incarnation(0)), number))
+    gone = ledger.checkpoint(feed, told, delivered=True)
+    return gone.feed if gone else None
 
 
 def test_neither_checkpoints_nor_forks_open_feeds_without_end() -> None:
@@ -61,3 +50,31 @@ def test_an_author_without_room_opens_no_feed_by_a_batch_either() -> None:
     for number in range(limits.INCARNATIONS_PER_AUTHOR_MAX):
         ledger.freeze((batch.author, incarnation(number)), 9)
     assert ledger.place(batch) is Place.TOO_FAR
+
+
+def test_who_forgot_what_a_fork_stands_on_agrees_with_who_did_not() -> None:
+    town = Town(ToySuite(), ["ash", "birch"])
+    one, other = Ledger(), Ledger()
+    previous = bytes(32)
+    for number in range(9):
+        said = forge(
+            town["ash"].who,
+            town,
+            number=number,
+            previous=previous,
+            entries=[(999, b"")],
+        )
+        batch = read_batch_untrusted(said)
+        one.add(batch)
+        other.add(batch)
+        previous = batch.id
+    feed = batch.feed
+    gone = one.checkpoint(feed, Beginning(8, batch.previous, (feed, 8)), delivered=True)
+    assert gone is not None
+    one.forget(gone)
+
+    for ledger in (one, other):
+        ledger.freeze(feed, 5)
+        held = ledger.feed(feed)
+        assert held is not None
+        assert (held.next_number, held.tip) == (5, bytes(32))

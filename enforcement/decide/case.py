@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from enforcement.decide.deeds import Deeds
+from enforcement.decide.deeds import Deed, Deeds, deed
 from enforcement.decide.pardons import Pardons
 from enforcement.decide.remarks import HALF_LIFE_MS as HALF_LIFE_MS
 from enforcement.decide.remarks import HALF_LIFE_S
@@ -83,6 +83,8 @@ class Case:
     _deeds: Deeds = attrs.field(init=False, factory=Deeds)
     _withdrawn: dict[Place, Place | None] = attrs.field(init=False, factory=dict)
     """What counts no more, and the retraction that says so; None: operators."""
+    _struck: set[Deed] = attrs.field(init=False, factory=set)
+    """Of what operators say that it proves nothing here."""
     _track: _Track | None = attrs.field(init=False, default=None)
 
     @classmethod
@@ -164,6 +166,12 @@ class Case:
             self._withdrawn[place] = by
             self._track = None
 
+    def strike(self, what: Deed) -> None:
+        """No proof of a deed counts, now or then, whoever shows it."""
+        if what not in self._struck:
+            self._struck.add(what)
+            self._track = None
+
     def reweigh(self, reporter: NodeId, from_ms: int, weigh: Weigh) -> bool:
         """Take over a reporter's weights from a time on; whether any changed."""
         changed = False
@@ -236,11 +244,11 @@ class Case:
         return tuple(remark for _, remark in self._remarks)
 
     def counts(self, remark: Remark) -> bool:
-        """Whether a remark is not withdrawn. A proof is only operators' to withdraw."""
-        place = remark.order[1:]
-        if place not in self._withdrawn:
-            return True
-        return not isinstance(remark, Voice) and self._withdrawn[place] is not None
+        """Whether a remark is not withdrawn, or, if it is a proof, not struck: a proof
+        is its author's no more to take back."""
+        if isinstance(remark, Conviction):
+            return deed(remark) not in self._struck
+        return remark.order[1:] not in self._withdrawn
 
     def is_proven(self, rule: str) -> bool:
         """Whether a proof by this rule is held."""
@@ -274,7 +282,7 @@ class Case:
         return track
 
     def _fold(self, track: _Track, remark: Remark, latest: int = UNIX_MS_MAX) -> None:
-        if self._withdrawn and not self.counts(remark):
+        if (self._withdrawn or self._struck) and not self.counts(remark):
             return
         at = min(remark.order[0], latest)
         self._close_if_faded(track, at)

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from enforcement.decide.case import Case, Conviction, Level, Release, Shares, Voice
+from enforcement.decide.deeds import Deed
 from enforcement.decide.thresholds import Census
 from enforcement.decide.weights import Weights, borne_out, silences
 from gossip.errors import PeerError
@@ -88,6 +89,15 @@ class Docket:
             if by is not None:
                 touched |= self._accuse(NodeId(by[0]), subject)
             self._case(subject).withdraw(place, by)
+            touched |= {subject: None} | self._bear_out(subject)
+            touched |= self._silence(subject)
+        return touched
+
+    def strike(self, subjects: Iterable[Subject], what: Deed) -> Subjects:
+        """Operators say that a deed proves nothing against these."""
+        touched: Subjects = {}
+        for subject in subjects:
+            self._case(subject).strike(what)
             touched |= {subject: None} | self._bear_out(subject)
             touched |= self._silence(subject)
         return touched

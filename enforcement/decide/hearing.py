@@ -21,7 +21,7 @@ from enforcement.decide.acts import (
 )
 from enforcement.decide.appeals import Appeals
 from enforcement.decide.case import Conviction, Release, Voice
-from enforcement.decide.deeds import PROOF_LIFE_MS, deed
+from enforcement.decide.deeds import PROOF_LIFE_MS, Deed, deed
 from enforcement.decide.docket import Docket, Subjects
 from enforcement.decide.early import Early
 from enforcement.decide.retelling import Retelling
@@ -56,7 +56,7 @@ from gossip.units import Incarnation, KeyId, NodeId, UnixMs
 
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
-CONVICTED_MAX: Final = 65_536
+SHOWN_MAX: Final = 65_536
 TWO_FACED: Final = "two-faced-manifest"
 
 
@@ -130,7 +130,10 @@ class Hearing:
     """Reports about nodes that are no members yet."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
     _struck: set[Place] = attrs.field(init=False, factory=set)
-    _convicted: dict[Place, tuple[Subject, ...]] = attrs.field(init=False, factory=dict)
+    _shown: dict[Place, tuple[tuple[Subject, ...], Deed]] = attrs.field(
+        init=False, factory=dict
+    )
+    """Whom the proof at each place convicts, and of what."""
     _manifests: dict[tuple[NodeId, KeyId, str, str, int], tuple[bytes, bytes]] = (
         attrs.field(init=False, factory=dict)
     )
@@ -177,10 +180,13 @@ class Hearing:
             raise PeerError("a report about a node that is no member")
         offence, voided = self._offence(report, entry.issued_at_ms)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
-        if entry.place in self._struck:
-            return voided
+        is_struck = entry.place in self._struck
         if offence is None:
-            if void or self.mercy.spares(subject, report.category, entry.issued_at_ms):
+            if (
+                void
+                or is_struck
+                or self.mercy.spares(subject, report.category, entry.issued_at_ms)
+            ):
                 return voided
             return voided | self.docket.voice(subject, self._voice(entry, report))
         at, rule = offence.committed_at_ms, offence.rule
@@ -198,10 +204,13 @@ class Hearing:
             committed_at_ms=at,
             dated=offence.dated,
         )
-        self.retelling.tell(deed(conviction), entry, self.docket.now_ms)
-        self._convicted[entry.place] = offence.convicts
-        if len(self._convicted) > CONVICTED_MAX:
-            del self._convicted[next(iter(self._convicted))]
+        what = deed(conviction)
+        if is_struck:
+            return voided | self.docket.strike(offence.convicts, what)
+        self.retelling.tell(what, entry, self.docket.now_ms)
+        self._shown[entry.place] = (offence.convicts, what)
+        if len(self._shown) > SHOWN_MAX:
+            del self._shown[next(iter(self._shown))]
         touched = voided
         for convict in offence.convicts:
             touched |= self.docket.convict(convict, conviction)
@@ -355,21 +364,28 @@ class Hearing:
         found = read_false_positive_untrusted(act)
         self.mercy.except_(act, found)
         self._struck.add(found.place)
-        places = {found.place: self._convicted.get(found.place, (found.subject,))}
-        case = self.docket.cases.get(found.subject)
+        case, spares = self.docket.cases.get(found.subject), self.mercy.spares
+        voices = {found.place}
+        deeds: dict[Deed, tuple[Subject, ...]] = {}
+        if (shown := self._shown.get(found.place)) is not None:
+            deeds[shown[1]] = shown[0]
         for remark in case.remarks() if case else ():
             place = remark.order[1:]
-            if isinstance(remark, Voice):
-                about, at = remark.category, remark.at_ms
-            elif isinstance(remark, Conviction):
+            if isinstance(remark, Conviction):
                 about, at = remark.rule, remark.committed_at_ms
-            else:
-                continue
-            if about == found.about and self.mercy.spares(found.subject, about, at):
-                places[place] = self._convicted.get(place, (found.subject,))
+                alike = about == found.about and spares(found.subject, about, at)
+                if alike or place == found.place:
+                    whom = self._shown.get(place, ((found.subject,),))[0]
+                    deeds[deed(remark)] = whom
+            elif isinstance(remark, Voice):
+                about, at = remark.category, remark.at_ms
+                if about == found.about and spares(found.subject, about, at):
+                    voices.add(place)
         touched: Subjects = {}
-        for place, subjects in places.items():
-            touched |= self.docket.withdraw(subjects, place, None)
+        for place in sorted(voices):
+            touched |= self.docket.withdraw([found.subject], place, None)
+        for what in sorted(deeds):
+            touched |= self.docket.strike(deeds[what], what)
         if found.refutes:
             touched |= self.docket.refute(found.place, act.issued_at_ms)
         return touched

@@ -1,5 +1,7 @@
 """What operators hold back: by quorum, for a while, and never by replay."""
 
+from itertools import permutations
+
 import pytest
 
 from enforcement.decide.acts import (
@@ -166,6 +168,43 @@ def test_a_false_positive_is_struck_and_the_like_of_it_passes_for_a_while(
     judge.hear(feeds.accuse("cedar", AGENT, over, proof=again), UnixMs(over))
     level = judge.standing(AGENT, UnixMs(over)).level
     assert level is (Level.QUARANTINED if proof else Level.SUSPECT)
+
+
+@pytest.mark.parametrize("echoed_ms", [NOW, NOW + MINUTE, NOW + DAY])
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_a_struck_proof_is_not_revived_by_whoever_tells_it_again(
+    order: tuple[int, ...], echoed_ms: int
+) -> None:
+    """Sooner or later than the first, heard before operators struck that or after."""
+    feeds, judge = Feeds(), court()
+    told = NOW + 10_000
+    shown = feeds.accuse("birch", AGENT, told, proof=b"p")
+    found = FalsePositive(
+        place=shown.place,
+        subject=AGENT,
+        about="ledger-writes",
+        until_ms=UnixMs(NOW + 2 * DAY),
+        owner="ops-0",
+        reason="the rule was wrong",
+        refutes=False,
+    )
+    payload = write_false_positive(found)
+    said = [
+        shown,
+        feeds.accuse("cedar", AGENT, echoed_ms, proof=b"p"),
+        feeds.decide(
+            "ash", ActKind.FALSE_POSITIVE, payload, NOW + 2 * MINUTE, life_ms=3 * DAY
+        ),
+    ]
+    for at in order:
+        judge.hear(said[at], UnixMs(NOW + DAY))
+    for at in (NOW + 2 * MINUTE, echoed_ms, NOW + DAY):
+        assert judge.standing(AGENT, UnixMs(at)).level is Level.CLEAR
+        assert judge.standing(subject("elm"), UnixMs(at)).level is Level.CLEAR
+    # It spares that one alone.
+    other = feeds.accuse("cedar", AGENT, NOW + 1, proof=b"p%d" % (NOW + 1))
+    judge.hear(other, UnixMs(NOW + DAY))
+    assert judge.standing(AGENT, UnixMs(NOW + 2)).level is Level.QUARANTINED
 
 
 def test_the_allow_list_overrules_own_evidence_too() -> None:

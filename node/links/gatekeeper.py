@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import attrs
@@ -50,6 +50,9 @@ class Gatekeeper:
     refused: set[NodeId] = attrs.field(init=False, factory=set)
     calling: set[NodeId] = attrs.field(init=False, factory=set)
     half_open: int = attrs.field(init=False, default=0)
+    _met: dict[NodeId, str] = attrs.field(init=False, factory=dict)
+    """Where members were linked with last."""
+    _met_at: frozenset[str] = attrs.field(init=False, default=frozenset())
     _half_open_strange: int = attrs.field(init=False, default=0)
     _half_open_from: Counter[str] = attrs.field(init=False, factory=Counter)
     _calls: dict[str, int] = attrs.field(init=False, factory=dict)
@@ -81,13 +84,32 @@ class Gatekeeper:
         if young or caller.node in self.calling:
             raise PeerError(CROSSED)
 
+    def is_members(self, host: str) -> bool:
+        """Whether a member is, or was last, at this address."""
+        return host in self.hosts or host in self._met_at
+
+    def meet(self, node: NodeId, host: str) -> None:
+        """A member called from there: it may be a newcomer, or known by a name that
+        is looked up, or its address is translated."""
+        if self._met.get(node) != host:
+            self._met[node] = host
+            self._met_at = frozenset(self._met.values())
+
+    def let_in(self, host: str) -> ExitStack | None:
+        """Count a call as half open, until what is returned is left; None: no room."""
+        if not self.has_room(host):
+            return None
+        half = ExitStack()
+        half.enter_context(self.half_opened(host))
+        return half
+
     def has_room(self, host: str) -> bool:
         """Whether one more call from ``host`` may be half open.
 
         Calls from members' addresses and from strangers' have room of their own.
         """
         alike = self._half_open_strange
-        if host in self.hosts:
+        if self.is_members(host):
             alike = self.half_open - alike
         mine = self._half_open_from.get(host, 0)
         return alike < HALF_OPEN_MAX and mine < HALF_OPEN_PER_ADDRESS_MAX
@@ -95,7 +117,7 @@ class Gatekeeper:
     @contextmanager
     def half_opened(self, host: str) -> Iterator[None]:
         """Count a call while it is no link yet."""
-        strange = host not in self.hosts
+        strange = not self.is_members(host)
         self.half_open += 1
         self._half_open_strange += strange
         self._half_open_from[host] += 1
@@ -114,7 +136,7 @@ class Gatekeeper:
         due = max(self._answered.get(host, 0.0), now) + gap
         if due - now > ANSWERS_PER_ADDRESS_AT_ONCE * gap:
             return False
-        if host not in self.hosts:
+        if not self.is_members(host):
             gap_all = 1_000 / ANSWERS_PER_S
             due_all = max(self._answered_all, now) + gap_all
             if due_all - now > ANSWERS_AT_ONCE * gap_all:

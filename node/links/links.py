@@ -11,6 +11,7 @@ do, and after a day at the latest; whoever wants it then makes it anew.
 """
 
 from collections.abc import Awaitable, Callable, Container, Sequence
+from contextlib import AbstractContextManager
 from random import uniform
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -153,7 +154,12 @@ class Links:
             self._nursery = nursery
             for listener in listeners:
                 nursery.start_soon(
-                    take_calls, listener, nursery, self._gate.has_room, self._serve
+                    take_calls,
+                    listener,
+                    nursery,
+                    self._gate.is_members,
+                    self._gate.let_in,
+                    self._serve,
                 )
             self._dialer.start(nursery)
             task_status.started()
@@ -282,11 +288,17 @@ class Links:
 
     # Being called
 
-    async def _serve(self, stream: trio.SocketStream, address: Address) -> None:
+    async def _serve(
+        self,
+        stream: trio.SocketStream,
+        address: Address,
+        half_open: AbstractContextManager[object],
+    ) -> None:
         """One call, from the first byte to the end."""
-        with self._gate.half_opened(address[0]):
+        with half_open:
             mux = await self._accept(stream, *address)
         if mux is not None:
+            self._gate.meet(mux.link.peer.node, address[0])
             await mux.event_closed.wait()
 
     async def _accept(

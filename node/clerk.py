@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Protocol
 
 import attrs
+from prometheus_client import Counter
 
-from enforcement.effects import Audit, Position, Proof, ToolSeen, Witness
+from enforcement.effects import Audit, Position, Proof, ToolSeen, Verdict, Witness
 from node.database import PutAudit
 from node.metrics import Metrics
 from node.proxy.session import Told
@@ -35,14 +36,15 @@ class Clerk:
     metrics: Metrics
     tell: Callable[[str], None] = lambda sentence: None
     """Warns whoever runs this node."""
+    _counters: dict[tuple[Verdict, Position], Counter] = attrs.field(
+        init=False, factory=dict
+    )
 
     def told(self, effect: Told) -> None:
         """Keep an audit record; hand on a witness or a proof."""
         match effect:
             case Audit():
-                self.metrics.calls.labels(
-                    effect.verdict.value, effect.position.value
-                ).inc(effect.count)
+                self._counter(effect.verdict, effect.position).inc(effect.count)
                 self.store.submit(PutAudit(effect.at_ms, write_audit(effect)))
             case Witness():
                 self.evidence.witness(effect)
@@ -61,6 +63,14 @@ class Clerk:
         """One event took a gate so long."""
         del position
         self.metrics.gate_seconds.observe(seconds)
+
+    def _counter(self, verdict: Verdict, position: Position) -> Counter:
+        """Looked up once: the library does it anew each time, and not for nothing."""
+        found = self._counters.get((verdict, position))
+        if found is None:
+            found = self.metrics.calls.labels(verdict.value, position.value)
+            self._counters[verdict, position] = found
+        return found
 
 
 def write_audit(record: Audit) -> bytes:

@@ -55,9 +55,13 @@ class RateLimiter:
         Returns:
             None, or the name of a limit without a token: then none is spent.
         """
-        names = [server]
-        if besides:
-            names += [name for name in besides if name in self.servers]
+        besides = [name for name in besides if name in self.servers]
+        if not besides:  # as mostly
+            rate = self.servers.get(server, self.default)
+            tokens = self._refill((agent, server), rate, now_ms, slack)
+            self._keep((agent, server), tokens - 1 if tokens >= 1 else tokens, now_ms)
+            return None if tokens >= 1 else server
+        names = [server, *besides]
         held: list[float] = []
         empty: str | None = None
         for name in names:

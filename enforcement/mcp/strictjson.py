@@ -48,15 +48,35 @@ def read_json_untrusted(data: bytes, keys_max: int) -> Json:
         raise _unparsable(f"a message has at most {limits.VALUES_MAX} values")
     try:
         # A BOM survives the decoding, and is refused by the parser.
-        value = cast("Json", _STRICT.decode(data.decode("utf-8")))
+        value = _decode(data.decode("utf-8"))
     except UnicodeDecodeError as wrong:
         raise _unparsable("the message is not UTF-8") from wrong
     except RecursionError as wrong:
         raise _unparsable("the message is nested too deeply") from wrong
     except json.JSONDecodeError as wrong:
         raise _unparsable(f"the message is not JSON: {wrong.msg}") from wrong
-    _check_shape(value, keys_max, texts=b"\\u" in data)
+    if not _is_plain(data, keys_max):
+        _check_shape(value, keys_max, texts=b"\\u" in data)
     return value
+
+
+def _decode(text: str) -> Json:
+    """One value and nothing else: mostly there is not even white space around it."""
+    try:
+        value, end = _STRICT.scan_once(text, 0)
+    except StopIteration:
+        end = -1
+    return cast("Json", value if end == len(text) else _STRICT.decode(text))
+
+
+def _is_plain(data: bytes, keys_max: int) -> bool:
+    """Whether no look at the value could find what `_check_shape` refuses."""
+    return (
+        data.count(b"{") + data.count(b"[") <= limits.DEPTH_MAX
+        and data.count(b":") <= keys_max
+        and b"\\u" not in data
+        and _PROTOTYPE.encode() not in data
+    )
 
 
 def _has_too_many_values(data: bytes) -> bool:

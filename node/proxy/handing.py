@@ -16,7 +16,7 @@ import trio
 
 from gossip.errors import PeerError
 from node.proxy.journal import Journal
-from node.proxy.raw import READ_BYTES, SocketWire, Wire, wait_readable
+from node.proxy.raw import READ_BYTES, SocketWire, Wire
 
 _PASSED_MAX: Final = 4
 _CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -57,7 +57,7 @@ class PassingWire(SocketWire):
             fd = self._read_fd
             if fd is None:
                 raise trio.ClosedResourceError
-            await wait_readable(fd)
+            await trio.lowlevel.wait_readable(fd)
             if self._read_fd is None:
                 raise trio.ClosedResourceError
             with socket.socket(fileno=fd) as sock:
@@ -110,7 +110,7 @@ class TakenWire(Wire):
             fd = self._read_fd
             if fd is None:
                 raise trio.ClosedResourceError
-            await wait_readable(fd)
+            await trio.lowlevel.wait_readable(fd)
             if self._read_fd is None:
                 raise trio.ClosedResourceError
             try:

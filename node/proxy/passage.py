@@ -126,14 +126,16 @@ class Passage:
         async def send(data: bytes, envelope: bytes | None) -> None:
             letters.append(Letter(data, envelope))
 
-        headers = dict(ask.headers)
-        if ask.batch or not any(name.startswith(_REPEATING) for name in headers):
-            headers = {}
+        headers: dict[str, str] | None = None
+        for name, _ in () if ask.batch else ask.headers:
+            if name.startswith(_REPEATING):
+                headers = dict(ask.headers)
+                break
         for letter in ask.letters:
             replies += await self.session.client_said(
                 letter.data,
                 letter.envelope,
-                headers=headers or None,
+                headers=headers,
                 send=send,
                 question=partial(self._question, ask),
             )

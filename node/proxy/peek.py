@@ -43,12 +43,13 @@ class Peek:
 
 
 _UNREADABLE = Peek(Kind.UNREADABLE)
+_scan = json.JSONDecoder().scan_once
 
 
 def peek(data: bytes) -> Peek:
     """Read what a carrier needs. Never raises for bytes from outside."""
     try:
-        value = json.loads(data)
+        value = _read(data.decode())
     except (ValueError, RecursionError):
         return _UNREADABLE
     if not isinstance(value, dict):
@@ -61,6 +62,14 @@ def peek(data: bytes) -> Peek:
         failed = "error" in value
         return Peek(Kind.RESPONSE, key, failed=failed, code=_code(value.get("error")))
     return _UNREADABLE
+
+
+def _read(text: str) -> object:
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else json.loads(text)
 
 
 def _code(error: object) -> int | None:

@@ -33,6 +33,7 @@ class Wire:
         self._write: Callable[[int, bytes | memoryview], int] = os.write
         self._turn = trio.Lock()
         self._torn = False
+        self._poll: select.poll | None = None
         for fd in {read_fd, write_fd} - {None}:
             assert fd is not None
             os.set_blocking(fd, False)
@@ -47,7 +48,10 @@ class Wire:
             fd = self._read_fd
             if fd is None:
                 raise trio.ClosedResourceError
-            await wait_readable(fd)
+            try:
+                await trio.lowlevel.wait_readable(fd)
+            except OSError as refused:
+                await _ready_at_once(refused)
             if self._read_fd is None:
                 raise trio.ClosedResourceError
             try:
@@ -106,9 +110,10 @@ class Wire:
         """Whether bytes, or the end, wait to be received."""
         if self._read_fd is None:
             return True
-        poll = select.poll()
-        poll.register(self._read_fd, select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._read_fd, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def fds(self) -> tuple[int, int]:
         """Where it reads and where it writes, to hand them over; still its own."""
@@ -221,14 +226,11 @@ def wire_of_stdio() -> Wire:
     return Wire(os.dup(0), os.dup(1))
 
 
-async def wait_readable(fd: int) -> None:
-    """Wait until there is something to read; what cannot be waited for is ready."""
-    try:
-        await trio.lowlevel.wait_readable(fd)
-    except OSError as refused:
-        if refused.errno not in _NOT_POLLABLE:
-            raise
-        await trio.lowlevel.checkpoint()
+async def _ready_at_once(refused: OSError) -> None:
+    """What cannot be waited for is ready; raises any other refusal."""
+    if refused.errno not in _NOT_POLLABLE:
+        raise refused
+    await trio.lowlevel.checkpoint()
 
 
 def _close(fd: int) -> None:

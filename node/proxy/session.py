@@ -13,7 +13,6 @@ request is being signed.
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
@@ -176,7 +175,8 @@ class Session:
         self._sink = sink
         self._now_ms = now_ms
         self._renew_in_turn = renew_in_turn
-        self._turn = trio.Lock()
+        self._busy = False
+        self._queue = trio.lowlevel.ParkingLot()
         self.outlet: ToAgent | None = None
         """Where the agent's side takes what it did not ask for, if anywhere."""
 
@@ -199,15 +199,12 @@ class Session:
         What passes goes to ``send``, by default the backend's. ``headers`` are
         those that may repeat the message.
         """
-        if self._turn.locked():
-            await self._turn.acquire()
-        else:
-            self._turn.acquire_nowait()
+        await self._take_turn()
         try:
             said = ClientMessage(data, envelope, headers)
             return await self._drive(said, send, question)
         finally:
-            self._turn.release()
+            self._end_turn()
 
     async def server_said(self, data: bytes, send: Send | None = None) -> list[bytes]:
         """Take one message of the server; returns what to pass on."""
@@ -222,9 +219,22 @@ class Session:
         if not self._renew_in_turn:
             self.principal = principal
             return await self._drive(Renewed(principal))
-        async with self._turn:
+        await self._take_turn()
+        try:
             self.principal = principal
             return await self._drive(Renewed(principal))
+        finally:
+            self._end_turn()
+
+    async def _take_turn(self) -> None:
+        """Wait for whoever came before; a lock that nobody wants costs nothing."""
+        if self._busy:
+            await self._queue.park()  # who wakes us leaves the turn to us
+        self._busy = True
+
+    def _end_turn(self) -> None:
+        if not self._queue.unpark():
+            self._busy = False
 
     async def pump(self, to_client: "ToAgent") -> str:
         """Pass on what the backend says until it is lost; returns why it was."""
@@ -255,10 +265,10 @@ class Session:
     ) -> list[bytes]:
         send = send or self.backend.send
         replies: list[bytes] = []
-        events = deque([event])
-        while events:
+        events = [event]
+        for event in events:  # and those that come of it
             begun = time.perf_counter()
-            effects = self._gate.handle(events.popleft(), self._now_ms())
+            effects = self._gate.handle(event, self._now_ms())
             self._sink.decided(self.position, time.perf_counter() - begun)
             for effect in effects:
                 if isinstance(effect, ToClient):

@@ -18,6 +18,7 @@ from enforcement.effects import Proof, Witness
 from node.birth import starter_policy
 from node.clerk import Clerk
 from node.config import ServerConfig
+from node.garbage import collect_rarely
 from node.metrics import Metrics
 from node.proxy.desk import Desk
 from node.proxy.door import WrapDoor, listen_on_path
@@ -105,6 +106,7 @@ async def serve_listener(kind: str, port: int) -> None:
     guard(desk, places["branch"], Policy.load(crowded_policy()), strict=True)
     with tempfile.TemporaryDirectory() as home:
         async with kept(desk, Path(home)), site(desk) as place:
+            collect_rarely()  # as a daemon does
             sys.stdout.write(f"{place.port}\n")
             sys.stdout.flush()
             await _tell_lag()
@@ -170,6 +172,7 @@ async def serve_daemon(home: str) -> None:
 
 async def _until_done(nursery: trio.Nursery, ready: str) -> None:
     """Serve until the parent closes our stdin."""
+    collect_rarely()
     sys.stdout.write(ready + "\n")
     sys.stdout.flush()
     await trio.lowlevel.wait_readable(sys.stdin.fileno())

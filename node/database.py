@@ -7,6 +7,7 @@ Every method blocks; `node.store` calls them from the right thread. Bodies pass 
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
@@ -22,6 +23,13 @@ from node.config import AuditConfig
 from node.keys.keystore import make_private_folder
 
 RANGE_BYTES_MAX: Final = 4 * limits.FRAME_BYTES_MAX
+ROWS_MAX: Final = 128
+"""Batches that one statement puts in."""
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO batches (author, incarnation, number, hash,"
+    " body, issued_at_ms, received_at_ms, lasting) VALUES"
+)
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Sealer(Protocol):
@@ -164,8 +172,9 @@ class Database:
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             try:
-                for write in writes:
-                    self._put(write)
+                for batches, run in groupby(writes, _is_batch):
+                    for some in _slices(list(run), ROWS_MAX if batches else 1):
+                        self._put(some)
             except BaseException:
                 self._sql.execute("ROLLBACK")
                 self._trail.head = self._trail.read_head()
@@ -271,25 +280,16 @@ class Database:
         except sqlite3.Error as wrong:
             raise UserError(f"{self._path}: cannot read: {wrong}") from None
 
-    def _put(self, write: Write) -> None:
-        match write:
-            case PutBatch(batch, received_at_ms):
-                place = _place(batch.author, batch.incarnation, batch.number)
-                self._sql.execute(
-                    "INSERT OR IGNORE INTO batches (author, incarnation, number, hash,"
-                    " body, issued_at_ms, received_at_ms, lasting)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        batch.author,
-                        batch.incarnation,
-                        batch.number,
-                        batch.id,
-                        self._sealer.seal(batch.encoded, place),
-                        batch.issued_at_ms,
-                        received_at_ms,
-                        batch.lasting,
-                    ),
-                )
+    def _put(self, writes: list[Write]) -> None:
+        """One write, or several batches: with each statement the writer's thread lets
+        go of the interpreter, and has to take it back from a loop that is busy."""
+        match writes[0]:
+            case PutBatch():
+                values: list[bytes | int] = []
+                for write in writes:
+                    values += self._row(write)
+                rows = ", ".join([_ROW] * len(writes))
+                self._sql.execute(f"{_INSERT} {rows}", values)
             case PutAudit(at_ms, record):
                 sealed = self._sealer.seal(record, _audit_place(at_ms))
                 self._trail.append(at_ms, record, sealed)
@@ -309,6 +309,21 @@ class Database:
                     " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                     (key, value),
                 )
+
+    def _row(self, write: Write) -> tuple[bytes | int, ...]:
+        assert isinstance(write, PutBatch)
+        batch = write.batch
+        place = _place(batch.author, batch.incarnation, batch.number)
+        return (
+            batch.author,
+            batch.incarnation,
+            batch.number,
+            batch.id,
+            self._sealer.seal(batch.encoded, place),
+            batch.issued_at_ms,
+            write.received_at_ms,
+            batch.lasting,
+        )
 
     def _trim(self, now_ms: int) -> None:
         self._trail.trim(now_ms - self._keep.days * limits.DAY_MS, self._keep.rows)
@@ -334,6 +349,14 @@ class Database:
             return self._sealer.open(sealed, place)
         except PeerError as wrong:
             raise UserError(f"{self._path}: a row was tampered with: {wrong}") from None
+
+
+def _is_batch(write: Write) -> bool:
+    return isinstance(write, PutBatch)
+
+
+def _slices(writes: list[Write], size: int) -> list[list[Write]]:
+    return [writes[at : at + size] for at in range(0, len(writes), size)]
 
 
 def _place(author: bytes, incarnation: bytes, number: int) -> bytes:

@@ -32,7 +32,7 @@ from node.store import Store
 PRUNE_S: Final = 600.0
 BACKLOG_REQUESTS_MAX: Final = 256
 """What one peer may have asked for from the store and not have taken yet."""
-TAKE_IN_MAX: Final = 32
+TAKE_IN_MAX: Final = 16
 """Frames handled without letting anybody else have a turn."""
 _FRAME_BYTES_USUAL: Final = 4_096
 _ENTRY_BYTES_USUAL: Final = 150

@@ -193,13 +193,14 @@ class Plumtree:
         holders = [source]
         if wanted is not None:
             holders += [*wanted.sources, *wanted.asked, *wanted.brought]
-        frame = frames.push(batch.encoded) if live else b""
+        frame = b""
         sends = []
         for peer in self.linked():
             if peer in holders:
                 continue
             branch = self._branches[peer]
             if branch.eager and live:
+                frame = frame or frames.push(batch.encoded)
                 sends.append(Send(peer, frame))
             elif len(branch.ids) < frames.IDS_MAX:
                 branch.ids[batch.id] = None

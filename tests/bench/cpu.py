@@ -201,32 +201,35 @@ async def run(
 ) -> dict[str, object]:
     nodes = make(suite, [f"node-{i:02}" for i in range(count)], folder, CLOCK.unix_ms())
     chance = random.Random(1)
+    idle, busy = Meter(nodes), Meter(nodes)
+
+    async def speak(number: int) -> None:
+        target = nodes[0].heard + number
+        for _ in range(number):
+            chance.choice(nodes).driver.report(report(chance))
+            await trio.sleep(chance.expovariate(rate))
+        with trio.move_on_after(DRAIN_S):
+            await until(lambda: all(node.heard >= target for node in nodes))
+
     async with trio.open_nursery() as nursery:
-        for node in nodes:
-            nursery.start_soon(node.driver.store.run)
-            nursery.start_soon(node.driver.run)
-            await nursery.start(node.links.links.run)
-        for node in nodes:
-            incarnation = Incarnation(suite.random(INCARNATION_BYTES))
-            node.driver.handle(events.Opened(incarnation, node.who.chain))
-        with trio.fail_after(PATIENCE_S):
-            await until(lambda: all(knows_all(node, count) for node in nodes))
-
-        async def speak(number: int) -> None:
-            target = nodes[0].heard + number
-            for _ in range(number):
-                chance.choice(nodes).driver.report(report(chance))
-                await trio.sleep(chance.expovariate(rate))
-            with trio.move_on_after(DRAIN_S):
-                await until(lambda: all(node.heard >= target for node in nodes))
-
-        await speak(2 * count)  # The tree grows.
-        collect_rarely()
-        idle = await Meter(nodes).during(rest)
-        busy = await Meter(nodes).during(lambda: speak(reports))
-        nursery.cancel_scope.cancel()
-        for node in nodes:
-            node.driver.store.stop()
+        try:
+            for node in nodes:
+                nursery.start_soon(node.driver.store.run)
+                nursery.start_soon(node.driver.run)
+                await nursery.start(node.links.links.run)
+            for node in nodes:
+                incarnation = Incarnation(suite.random(INCARNATION_BYTES))
+                node.driver.handle(events.Opened(incarnation, node.who.chain))
+            with trio.fail_after(PATIENCE_S):
+                await until(lambda: all(knows_all(node, count) for node in nodes))
+            await speak(2 * count)  # The tree grows.
+            collect_rarely()
+            await idle.during(rest)
+            await busy.during(lambda: speak(reports))
+        finally:
+            nursery.cancel_scope.cancel()
+            for node in nodes:  # else their threads go on for ever, and so do we
+                node.driver.store.stop()
     received = reports * (count - 1)
     idle_s = idle.cpu_s / idle.wall_s * busy.wall_s
     return {

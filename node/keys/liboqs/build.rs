@@ -1,14 +1,15 @@
 //! Turns the static liboqs that `oqs-sys` built into one shared library.
 //!
 //! A Rust `cdylib` would hide liboqs' own C symbols behind its version script,
-//! so the C compiler links the archive, whole, and `compat.c` with it. Two of
-//! liboqs' functions give way to those of `compat.c` (see there) by `--wrap`.
+//! so the C compiler links the archive, whole, and `compat.c` and `many.c` with it.
+//! Two of liboqs' functions give way to those of `compat.c` (see there) by `--wrap`.
 
 use std::{env, path::PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=PICKET_LIBOQS_OUT");
     println!("cargo:rerun-if-changed=compat.c");
+    println!("cargo:rerun-if-changed=many.c");
     let root = PathBuf::from(env::var("DEP_OQS_ROOT").expect("oqs-sys names its root"));
     let out = PathBuf::from(env::var("PICKET_LIBOQS_OUT").expect("run build.sh, not cargo"));
     let archive = ["lib", "lib64"]
@@ -26,7 +27,7 @@ fn main() {
         .arg("-o")
         .arg(&out)
         .arg("-march=native")
-        .arg("compat.c");
+        .args(["compat.c", "many.c"]);
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         link.arg("-Wl,-force_load").arg(&archive);
     } else {

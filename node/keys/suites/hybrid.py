@@ -50,7 +50,7 @@ from node.keys.suites.lattice import (
 )
 
 _PREFIX: Final = b"CompositeAlgorithmSignatures2025"
-_LABEL: Final = b"COMPSIG-MLDSA65-Ed25519-SHA512"
+LABEL: Final = b"COMPSIG-MLDSA65-Ed25519-SHA512"
 _RHO_BYTES: Final = 32
 _CONTEXT_BYTES_MAX: Final = 255
 _X25519_BYTES: Final = 32
@@ -67,7 +67,7 @@ def representative(message: bytes, context: bytes) -> bytes:
     if len(context) > _CONTEXT_BYTES_MAX:
         raise LocalError(f"a signature context of {len(context)} bytes, not 0..255")
     digest = hashlib.sha512(message).digest()
-    return b"".join((_PREFIX, _LABEL, bytes((len(context),)), context, digest))
+    return b"".join((_PREFIX, LABEL, bytes((len(context),)), context, digest))
 
 
 @attrs.frozen
@@ -82,7 +82,7 @@ class ParsedKey:
             return False
         signed = representative(message, context)
         return self.mldsa.verify(
-            signed, signature[:MLDSA_SIGNATURE_BYTES], _LABEL
+            signed, signature[:MLDSA_SIGNATURE_BYTES], LABEL
         ) and self.ed25519.verify(signed, signature[MLDSA_SIGNATURE_BYTES:])
 
 
@@ -99,7 +99,7 @@ class HybridSigningKey:
 
     def sign(self, message: bytes, context: Domain) -> bytes:
         signed = representative(message, context.value)
-        return self._mldsa.sign(signed, _LABEL) + self._ed25519.sign(signed)
+        return self._mldsa.sign(signed, LABEL) + self._ed25519.sign(signed)
 
 
 class HybridAgreeSecret:

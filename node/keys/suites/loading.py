@@ -12,13 +12,20 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
-from node.keys.suites.hybrid import HybridSuite
+from gossip.domains import Domain
+from gossip.errors import PeerError
+from gossip.suite import SIGNATURE_BYTES, SIGNING_SEED_BYTES, Claim
+from node.keys.suites.hybrid import LABEL, HybridSuite, representative
 from node.keys.suites.liboqs import Calls, LiboqsLattice
+from node.keys.suites.many import ManyAtOnce
 from node.keys.suites.openssl import OpensslLattice
 from node.keys.suites.selftest import SelfTestFailed, self_test
+
+_SEED: Final = bytes(range(SIGNING_SEED_BYTES))
 
 
 class LiboqsRefused(Exception):
@@ -33,7 +40,54 @@ class LiboqsSuite(HybridSuite):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(load_lattice(path))
+        lattice = load_lattice(path)
+        super().__init__(lattice)
+        self._many: ManyAtOnce | None = None
+        with contextlib.suppress(AttributeError):  # another liboqs than ours
+            self._many = ManyAtOnce(lattice.calls.library)
+        if not self._tells_halves_apart():
+            raise LiboqsRefused(
+                f"{path} verifies many at once wrongly: run `make liboqs`"
+            )
+
+    @property
+    def verifies_at_once(self) -> bool:
+        """Whether the interpreter is let go of once for many, not twice for each."""
+        return self._many is not None
+
+    def verify_many(self, claims: Sequence[Claim]) -> list[bool]:
+        many = self._many
+        if many is None or len(claims) == 1:
+            return super().verify_many(claims)
+        holds = [False] * len(claims)
+        places, keys, signed = [], [], []
+        for place, claim in enumerate(claims):
+            if len(claim.signature) == SIGNATURE_BYTES and self._knows(
+                claim.public_key
+            ):
+                places.append(place)
+                keys.append(claim.public_key)
+                signed.append(representative(claim.message, claim.context.value))
+        signatures = [claims[place].signature for place in places]
+        answers = many.verify(keys, signatures, signed, LABEL)
+        for place, answer in zip(places, answers, strict=True):
+            holds[place] = self._holds(claims[place]) if answer is None else answer
+        return holds
+
+    def _knows(self, public_key: bytes) -> bool:
+        try:
+            self.parsed(public_key)
+        except PeerError:
+            return False
+        return True
+
+    def _tells_halves_apart(self) -> bool:
+        """Whether, of four signatures at once, those hold that do."""
+        key = self.signing_key_from_seed(_SEED)
+        good = key.sign(b"", Domain.BATCH)
+        forged = [good, bytes(1) + good[1:], good[:-1] + bytes(1), good]
+        claims = [Claim(key.public_key, b"", each, Domain.BATCH) for each in forged]
+        return self.verify_many(claims) == [each == good for each in forged]
 
 
 def load_lattice(path: Path) -> LiboqsLattice:

@@ -97,6 +97,8 @@ class Verdict(StrEnum):
     DENIED = "denied"
     DROPPED = "dropped"
     """Not a request, so nobody could be told: it went no further."""
+    SUSPECTED = "suspected"
+    """An answer that was shown although it looks like an injection; `rule` says how."""
 
 
 @attrs.frozen(kw_only=True)

@@ -34,6 +34,7 @@ from enforcement.events import (
     ServerMessage,
     SigningFailed,
 )
+from enforcement.inspecting import Inspector
 from enforcement.judging import Judge
 from enforcement.mcp.exchange import Exchange
 from enforcement.mcp.headers import check_headers_untrusted
@@ -89,11 +90,13 @@ class Gate:
     _signatory: Signatory = attrs.field(init=False, repr=False)
     _lost: ServerLost | None = attrs.field(init=False, default=None)
     _trail: Trail = attrs.field(init=False, repr=False)
+    _inspector: Inspector = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         post, at, name, who = self.post, self.position, self.server, self.audience
         self._judge = Judge(post=post, position=at, server=name, audience=who)
         self._trail = Trail(post=post, position=at, server=name, judge=self._judge)
+        self._inspector = Inspector(self._trail)
         me = self._judge.session
         self._signatory = Signatory(post=post, server=name, audience=who, session=me)
         if post.pins is not None:
@@ -113,10 +116,8 @@ class Gate:
         try:
             return self._handle(event, now_ms)
         except Exception:  # a fault of ours lets nothing through and ends no daemon
-            data = (
-                event.data if isinstance(event, ClientMessage | ServerMessage) else b""
-            )
-            seen = self._see(data, now_ms)
+            said: bytes = getattr(event, "data", b"")
+            seen = self._see(said, now_ms)
             return self._trail.dropped(seen, Reason.INTERNAL)
 
     def _handle(self, event: Event, now_ms: UnixMs) -> list[Effect]:
@@ -386,12 +387,11 @@ class Gate:
         note = tooling.take_note(answer.key)
         if note is None:
             return [ToClient(data)]
-        effects: list[Effect] = []
         if note.lists:
             data, effects = tooling.show_list(data, answer, now_ms)
-        elif note.manifest is not None:
-            hidden = self._judge.hidden(self.principal, [note.manifest], now_ms)
-            data = tooling.show_answer(data, answer, note.manifest, hidden)
+        else:
+            seen = self._see(data, now_ms)
+            data, effects = self._inspector.show(data, answer, note, tooling, seen)
         try:
             return [*effects, ToClient(as_one_line(data))]
         except MalformedError as wrong:  # escapes make it longer

@@ -75,6 +75,21 @@ class Judge:
         hidden = [self._screen.hidden(principal, m, now_ms) for m in manifests]
         return hidden[0] if len(hidden) == 1 else frozenset().union(*hidden)
 
+    def withholds(
+        self,
+        principal: Principal,
+        tool: str,
+        manifest: Manifest | None,
+        tag: str,
+        now_ms: UnixMs,
+    ) -> bool:
+        """Whether a rule forbids to show what this gate itself tagged so.
+
+        Unlike a tag of the tool's, it needs no permit.
+        """
+        decision = self._screen.reveals(principal, tool, manifest, tag, now_ms)
+        return not decision.allow and decision.reason is not Reason.NO_PERMIT
+
     def find_refused(self, principal: Principal) -> Subject | None:
         """Who of those concerned is quarantined, if anybody."""
         is_refused = self.post.is_refused

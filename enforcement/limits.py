@@ -66,6 +66,10 @@ FACT_CHARS_MAX: Final = 131_072
 FACT_VALUES_MAX: Final = 8_192
 FACT_WORDS_MAX: Final = 8_192
 
+# What a tool answers
+UNSEEN_MAX: Final = 16
+"""Invisible characters in one answer; more of them hide something."""
+
 # Trust
 TRUSTED_MAX: Final = 16_384
 APPROVALS_MAX: Final = 4_096

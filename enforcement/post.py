@@ -13,6 +13,7 @@ from enforcement.defend.testimony import AuditBudget, WitnessBudget
 from enforcement.defend.trial import Trial
 from enforcement.detect.artefacts import contents, parameters
 from enforcement.detect.pins import Pins
+from enforcement.detect.scan import Scanner
 from enforcement.effects import Effect, Subject, SubjectKind
 from enforcement.mcp.headers import Mirrors
 from enforcement.mcp.jsonrpc import Message, Reason, Request, Response
@@ -43,6 +44,7 @@ class Post:
         refuses_artefacts: Whether anything is cut off by its content now.
         pins: The tools of all servers; None: any tool may be called.
         trust: None: all agents are trusted fully.
+        scanner: Looks for signs of injection in answers; None: nobody does.
         shared_keys: What requests at level `pqc-session` from other nodes are under.
         trial: A policy on trial beside the live one, if any.
         proves: Whether agents beside this node prove their keys in each session.
@@ -63,6 +65,7 @@ class Post:
     trust: TrustBook | None = None
     approvals: Approvals = attrs.field(factory=Approvals)
     proves: bool = False
+    scanner: Scanner | None = None
     shared_keys: SharedKeys = attrs.field(factory=SharedKeys)
     trial: Trial | None = None
     salt: bytes = attrs.field(

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from enforcement.defend.facts import Fact
-from enforcement.defend.policy import REVEAL, Call, Policy
+from enforcement.defend.policy import REVEAL, Call, Decision, Policy
 from enforcement.defend.provable import find_unprovable
 from enforcement.defend.session import CHALLENGED_BELOW, FULL
 from enforcement.detect.pins import Level, Manifest
@@ -56,23 +56,31 @@ class Screen:
         self, principal: Principal, manifest: Manifest, now_ms: UnixMs
     ) -> frozenset[str]:
         """The tags whose data the agent may not be shown in the tool's answer."""
-        if not manifest.tags.answers:
-            return frozenset()
         return frozenset(
             tag
             for tag in manifest.tags.answers
-            if not self.post.bundles.current.decide(
-                Call(
-                    principal=principal,
-                    server=self.server,
-                    method=REVEAL,
-                    tool=manifest.tool,
-                    params=None,
-                    tag=tag,
-                    senses=self._senses(principal, manifest.tool, manifest, now_ms),
-                )
-            ).allow
+            if not self.reveals(principal, manifest.tool, manifest, tag, now_ms).allow
         )
+
+    def reveals(
+        self,
+        principal: Principal,
+        tool: str,
+        manifest: Manifest | None,
+        tag: str,
+        now_ms: UnixMs,
+    ) -> Decision:
+        """Whether the agent may be shown what carries a tag in the tool's answer."""
+        call = Call(
+            principal=principal,
+            server=self.server,
+            method=REVEAL,
+            tool=tool,
+            params=None,
+            tag=tag,
+            senses=self._senses(principal, tool, manifest, now_ms),
+        )
+        return self.post.bundles.current.decide(call)
 
     def find_tool(self, request: Request, named: bytes) -> Manifest | None:
         """The pinned tool that a call means, its parameters fitting its schema."""

@@ -55,6 +55,8 @@ _PLAIN: Final = {
 class Note:
     """What was asked, so that the answer can be read."""
 
+    method: str
+    tool: str = ""
     lists: bool = False
     manifest: Manifest | None = None
 
@@ -132,14 +134,18 @@ class Tooling:
     def note(self, request: Request) -> None:
         """Remember what was let through, for its answer."""
         self._heard = True
-        if request.method == "tools/list":
-            note = Note(lists=True)
-        elif request.method == "tools/call":
-            pinned = self.pins.find(self.server, request.tool)
-            note = Note(manifest=pinned or self._anything())
-        elif request.method in ("tasks/result", "tasks/get", "tasks/update"):
-            task = str((request.params or {}).get("taskId"))
-            note = Note(manifest=self._task(task) or self._anything())
+        method, tool = request.method, request.tool
+        if method == "tools/list":
+            note = Note(method, lists=True)
+        elif method == "tools/call":
+            pinned = self.pins.find(self.server, tool)
+            note = Note(method, tool, manifest=pinned or self._anything())
+        elif method in ("tasks/result", "tasks/get", "tasks/update"):
+            task = self._task(str((request.params or {}).get("taskId")))
+            tool = "" if task is None else task.tool
+            note = Note(method, tool, manifest=task or self._anything())
+        elif method in ("resources/read", "prompts/get"):
+            note = Note(method)
         else:
             return
         self._notes[request.key] = note
@@ -198,7 +204,7 @@ class Tooling:
         tools = result["tools"]
         assert isinstance(tools, list), "checked above"
         kept = [t for t, (shown, _) in zip(tools, learnt, strict=True) if shown]
-        return _with_result(data, {**result, "tools": kept}), effects
+        return with_result(data, {**result, "tools": kept}), effects
 
     def show_answer(
         self, data: bytes, answer: Response, manifest: Manifest, hidden: frozenset[str]
@@ -217,7 +223,7 @@ class Tooling:
             return data
         if answer.failed or not isinstance(result, dict):
             return _with_error(answer.key, mark(hidden))
-        return _with_result(data, _shown(result, manifest.tags, hidden))
+        return with_result(data, _shown(result, manifest.tags, hidden))
 
     def _anything(self) -> Manifest | None:
         """For what no list or note tells of: whatever this server may tag."""
@@ -310,7 +316,16 @@ def _progress(task: dict[str, Json]) -> dict[str, Json]:
     return shown
 
 
-def _with_result(data: bytes, result: Json) -> bytes:
+def withheld(data: bytes, answer: Response, why: str, *, of_tool: bool) -> bytes:
+    """An answer of which nothing may be shown; of what is no tool's, an error."""
+    tags, result = frozenset({why}), answer.result
+    if answer.failed or not of_tool or not isinstance(result, dict):
+        return _with_error(answer.key, mark(tags))
+    return with_result(data, _shown(result, Tags(whole=tags), tags))
+
+
+def with_result(data: bytes, result: Json) -> bytes:
+    """The same answer with another result."""
     message = read_json_untrusted(data, limits.SERVER_KEYS_MAX)
     assert isinstance(message, dict), "it was read as an answer"
     return write_json({**message, "result": result})

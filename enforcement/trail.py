@@ -1,5 +1,7 @@
 """What a gate records of each message, and when an agent's junk becomes a flood."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from enforcement.effects import Audit, Effect, HangUp, Position, Verdict
@@ -71,6 +73,18 @@ class Trail:
     def dropped_junk(self, seen: Seen, reason: Reason) -> list[Effect]:
         """The record of what no honest side sends; see `junk`."""
         return [*self.dropped(seen, reason), *self.junk(seen)]
+
+    def suspected(
+        self,
+        seen: Seen,
+        method: str,
+        tool: str,
+        signs: Sequence[str],
+        verdict: Verdict,
+    ) -> Audit:
+        """The record of an answer that looks like an injection."""
+        record = self._record(seen, verdict, Reason.SUSPECT, ",".join(signs))
+        return attrs.evolve(record, method=method, tool=tool)
 
     def junk(self, seen: Seen) -> list[Effect]:
         """Count what no honest side sends, over all sessions and lone requests of an

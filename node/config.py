@@ -148,6 +148,7 @@ class Config:
     http_tls: TlsConfig | None = None
     metrics_hosts: tuple[str, ...] = ()
     audit: AuditConfig = attrs.field(factory=AuditConfig)
+    scan: str = "observe"
 
     def observes(self, what: str) -> bool:
         """Whether ``what`` of `MODES_OF` is only observed, not enforced."""
@@ -253,6 +254,7 @@ def parse_config(text: str, file: Path) -> Config:
         http_tls=_tls(top.table("http_tls"), home),
         metrics_hosts=tuple(host.lower() for host in top.texts("metrics_hosts")),
         audit=_audit(top.table("audit")),
+        scan=top.choice("scan", ("observe", "annotate", "off")),
     )
 
 
@@ -306,6 +308,7 @@ _TOP_KEYS: Final = (
     "metrics",
     "metrics_hosts",
     "audit",
+    "scan",
     "mode",
     "log",
     "crypto",
@@ -413,11 +416,8 @@ def _rate(table: Table, *more: str) -> RateConfig:
 
 def _modes(table: Table) -> dict[str, str]:
     table.only(*MODES_OF)
-    return {
-        what: table.choice(what, ("enforce", "observe"))
-        for what in MODES_OF
-        if what in table.values
-    }
+    told = [what for what in MODES_OF if what in table.values]
+    return {what: table.choice(what, ("enforce", "observe")) for what in told}
 
 
 def _response(table: Table) -> ResponseConfig:

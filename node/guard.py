@@ -22,6 +22,7 @@ from enforcement.defend.session import TrustBook
 from enforcement.defend.testimony import WitnessBudget
 from enforcement.defend.typecheck import Declared, check_types, find_unread
 from enforcement.detect.pins import Pins
+from enforcement.detect.scan import Scanner
 from enforcement.effects import Position
 from enforcement.gate import Gate
 from enforcement.judging import Post
@@ -105,6 +106,13 @@ def rates(config: Config) -> dict[str, Rate]:
     }
 
 
+def scanner_of(config: Config) -> Scanner | None:
+    """What looks at the answers that agents of this node get, as configured."""
+    if config.scan == "off":
+        return None
+    return Scanner(annotates=config.scan == "annotate")
+
+
 @attrs.define
 class ProofReader:
     """Judges proofs for the court; see `enforcement.decide.court.ReadProof`."""
@@ -186,6 +194,7 @@ class Guard:
                 pins=pins,
                 trust=TrustBook(),
                 proves=True,
+                scanner=scanner_of(config),
             ),
             names,
         )
@@ -230,3 +239,4 @@ class Guard:
     def change(self, config: Config) -> None:
         """Take over changed rate limits; agents keep the tokens they have."""
         self.post.rates.servers = rates(config)
+        self.post.scanner = scanner_of(config)

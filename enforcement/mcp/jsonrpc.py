@@ -54,6 +54,7 @@ class Reason(StrEnum):
     SERVER = "server"
     UNASKED = "unasked"
     INTERNAL = "internal"
+    SUSPECT = "suspect"
     NO_DAEMON = "no-daemon"
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gossip.errors import UserError
 from node.config import Config, load_config, parse_config
+from node.guard import scanner_of
 from node.tables import parse_address, show_address
 
 FULL = """
@@ -44,6 +45,19 @@ calls_per_second = 50
 
 def read(text: str) -> Config:
     return parse_config(text, Path("/etc/picket/config.toml"))
+
+
+@pytest.mark.parametrize(
+    ("scan", "looks", "warns"),
+    [("off", False, False), ("observe", True, False), ("annotate", True, True)],
+)
+def test_answers_are_looked_at_as_the_configuration_says(
+    scan: str, looks: bool, warns: bool
+) -> None:
+    scanner = scanner_of(read(f'scan = "{scan}"\n{FULL}'))
+    assert (scanner is not None) == looks
+    assert (scanner is not None and scanner.annotates) == warns
+    assert read(FULL).scan == "observe"
 
 
 def test_a_full_file_is_read() -> None:

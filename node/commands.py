@@ -29,6 +29,7 @@ from node.commands_members import member_commands
 from node.commands_policy import policy_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
 from node.jsonlines import Json
+from node.lasting import require_room
 from node.standing import tell_status
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ async def _act_submit(daemon: "Daemon", args: Args) -> Json:
     act = read_act_untrusted(data, daemon.roster.founders, daemon.suite)
     if act.expires_at_ms < daemon.clock.unix_ms():
         raise PeerError("this act has expired; draft it anew")
+    require_room(daemon)
     await daemon.driver.say_durably(EntryKind.ACT, data)
     return {"act": act.id.hex(), "kind": act.kind.value, "signers": [*act.signers]}
 

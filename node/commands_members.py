@@ -15,6 +15,7 @@ from gossip.units import NodeId
 from node.commands_justice import Table, draft_answer
 from node.control import Args, text_arg
 from node.jsonlines import Json
+from node.lasting import require_room
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
@@ -99,7 +100,8 @@ def _tell_member(daemon: "Daemon", sponsor: NodeId) -> str:
 
 
 async def _say(daemon: "Daemon", card: Card) -> Json:
-    daemon.roster.check_card(card, daemon.clock.unix_ms())
+    daemon.roster.check_card(card, daemon.clock.unix_ms(), daemon.me)
+    require_room(daemon)
     body = write_card(card)
     read_card_untrusted(body)  # as everybody will: what they refuse is not said
     await daemon.driver.say_durably(EntryKind.ENDORSEMENT, body)

@@ -27,6 +27,7 @@ from gossip.ledger.entries import Entry, EntryKind, write_policy
 from gossip.limits import DAY_MS, OPERATIONAL_LIFE_MS
 from gossip.membership.roster import Roster
 from gossip.units import INCARNATION_BYTES, Incarnation, UnixMs
+from node import lasting
 from node.auditing import Auditor
 from node.bundles import recall, remember
 from node.catalogue import Catalogue, restricted
@@ -305,7 +306,8 @@ class Daemon:
         )
         self._first_day = Alarm(self.clock)
         self.auditor = Auditor.of(self)
-        self.metrics.members.set(self.roster.size)
+        self.metrics.members.set_function(lambda: len(self.roster.members()))
+        self.metrics.lasting_share.set_function(partial(lasting.used, self))
 
     def _learn_names(self) -> None:
         for own in self.ring.principals.values():
@@ -423,8 +425,6 @@ class Daemon:
     def _on_entry(self, entry: Entry) -> None:
         self.justice.hear(entry)
         self.auditor.hear(entry)
-        if entry.kind in (EntryKind.ENDORSEMENT, EntryKind.ACT):
-            self.metrics.members.set(len(self.roster.members()))
         self.policing.hear(entry)
         self.catalogue.hear(entry)
 

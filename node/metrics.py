@@ -61,6 +61,9 @@ class Metrics:
         self.clock_offset_seconds = self._gauge(
             "clock_offset_seconds", "This clock less the median peer's."
         )
+        self.lasting_share = self._gauge(
+            "lasting_share", "Part used of what all keep of this node for good."
+        )
         self.calls = self._counter(
             "calls", "MCP messages decided.", "decision", "position"
         )

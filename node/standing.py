@@ -11,6 +11,7 @@ from enforcement.decide.case import Level
 from enforcement.decide.story import clock
 from gossip.clocks import is_wrong, tell_offset
 from gossip.ledger.entries import Subject, SubjectKind
+from node import lasting
 from node.jsonlines import Json
 from node.tables import show_address
 
@@ -43,6 +44,7 @@ def tell_status(daemon: "Daemon") -> Json:
         "gates": "observe" if daemon.config.observes("gate") else "enforce",
         "observed": daemon.justice.observations.total,
         "stands_down_until_ms": court.mercy.stands_down_until(now),
+        "lasting": round(lasting.used(daemon), 3),
         "policy": daemon.policy_digest.hex(),
         "policy_version": daemon.policing.version,
         "policy_signers": [*daemon.policing.signers],
@@ -113,6 +115,7 @@ def attention(daemon: "Daemon") -> list[str]:
     offset_ms = daemon.engine.clocks.offset_ms
     if offset_ms is not None and is_wrong(offset_ms):
         said.append(tell_offset(offset_ms))
+    said.append(lasting.concern(daemon))
     stands_down = court.mercy.stands_down_until(now)
     if stands_down:
         until = clock(stands_down)

@@ -216,8 +216,8 @@ class Admittance:
         """Whether the founders' file names the node."""
         return node in self._founders
 
-    def check(self, card: Card, now_ms: int) -> None:
-        """Whether an honest member may endorse this now.
+    def check(self, card: Card, now_ms: int, by: NodeId) -> None:
+        """Whether an honest member, ``by``, may endorse this now.
 
         Raises:
             PeerError: its sponsor has brought in many of late, or has no voice.
@@ -228,18 +228,26 @@ class Admittance:
         others = {
             self._cards[c].member.node
             for c in self._said
-            if self._cards[c].sponsor == card.sponsor and self._latest_ms(c) > begun
+            if self._cards[c].sponsor == card.sponsor
+            and self._brought_after(c, begun, by)
         }
         if len(others - {card.member.node}) >= SPONSORED_PER_DAY_MAX:
             raise PeerError(
                 f"its sponsor brought in {SPONSORED_PER_DAY_MAX} within a day; wait"
             )
 
-    def _latest_ms(self, key: bytes) -> int:
-        """When a card came in, or was last endorsed while it waits. Never the sponsor's
-        stamp alone: whoever brings in many would say that it was long ago."""
+    def _brought_after(self, key: bytes, begun_ms: int, by: NodeId) -> bool:
+        """Whether a sponsor brought in a card after that. Only what it said itself
+        counts, or anybody could use up its day. Of its stamps alone none does: whoever
+        brings in many would say that it was long ago; so what ``by`` endorsed counts
+        from then, and who is in from when enough others did."""
+        said, sponsor = self._said[key], self._cards[key].sponsor
+        if sponsor not in said:
+            return False
         since_ms = self._since_ms(key)
-        return max(self._said[key].values()) if since_ms is None else since_ms
+        if since_ms is None:
+            since_ms = max(said[sponsor], said.get(by, said[sponsor]))
+        return since_ms > begun_ms
 
     def waiting(self) -> Iterator[Waiting]:
         """Cards that are not in yet, the oldest first."""

@@ -112,9 +112,9 @@ class Roster:
         self._names.setdefault(me.name, me.node)
         self.groups.add(me.node, me.node)
 
-    def check_card(self, card: Card, now_ms: UnixMs) -> None:
+    def check_card(self, card: Card, now_ms: UnixMs, by: NodeId) -> None:
         """See `Admittance.check`. Raises `PeerError`."""
-        self._admittance.check(card, now_ms)
+        self._admittance.check(card, now_ms, by)
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Whom too few endorsed so far."""

@@ -33,6 +33,7 @@ from node.config import (
 from node.jsonlines import Json, ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
 from node.keys.suites.registry import load_suite, providers_report
+from node.lasting import FULL, MUCH
 from node.standing import local_servers
 from node.tables import Address, show_address
 
@@ -165,6 +166,7 @@ def _node(path: str) -> Iterator[Finding]:
     if status is not None:
         yield _running(status)
         yield _clock(status)
+        yield _lasting(status)
         return
     yield Finding("daemon", NOTE, "does not run; `picket run` starts it")
     yield from _ports(config)
@@ -289,6 +291,13 @@ def _clock(status: dict[str, Json]) -> Finding:
         return Finding("clock", NOTE, "no peer has told its time yet")
     verdict = BAD if is_wrong(offset_ms) else OK
     return Finding("clock", verdict, tell_offset(offset_ms))
+
+
+def _lasting(status: dict[str, Json]) -> Finding:
+    part = float(str(status["lasting"]))
+    sentence = f"this node has said {part:.0%} of what all keep of it for good"
+    verdict = OK if part < MUCH else NOTE if part < FULL else BAD
+    return Finding("lasting", verdict, sentence)
 
 
 def _ports(config: Config) -> Iterator[Finding]:

@@ -7,10 +7,11 @@ from typing import cast
 import pytest
 from click.testing import CliRunner
 
-from gossip.errors import PeerError
+from gossip.errors import PeerError, UserError
 from node.cli import ask, doctor
 from node.daemon import Daemon
 from node.jsonlines import Json
+from node.lasting import require_room
 from node.standing import attention
 from tests.node.test_daemon import bear, daemon_of, running, said, tell, until
 from tests.node.test_daemon_justice import accuse, enforcing
@@ -29,6 +30,7 @@ CALM: dict[str, Json] = {
     "stands_down_until_ms": None,
     "policy": "22" * 32,
     "clock_offset_ms": 3,
+    "lasting": 0.01,
     "policy_version": 0,
     "policy_signers": [],
     "policy_folder": "/srv/a/policy",
@@ -194,3 +196,21 @@ async def test_a_server_that_the_founders_do_not_name_is_said_to_be_only_here(
     assert "only here" not in shown(monkeypatch)[0]
     done = CliRunner().invoke(doctor.doctor, ["-c", str(homes["a"])])
     assert "note  servers      clock: for agents beside this node only" in done.output
+
+
+async def test_who_said_much_that_is_kept_for_good_hears_of_it_and_then_says_no_more(
+    tmp_path: Path,
+) -> None:
+    a = enforcing(bear(tmp_path, ["a"])["a"])
+    async with running(a):
+        share, said = a.roster.lasting_bytes_max, a.engine.ledger._lasting
+        assert not any("for good" in concern for concern in await concerns(a))
+        said[a.me] = int(0.8 * share) + 1
+        assert any("80% of the" in concern for concern in await concerns(a))
+        assert b"picket_lasting_share 0.8" in a.metrics.page()
+        require_room(a)
+        said[a.me] = share
+        with pytest.raises(UserError, match="not said here: this node has said 100%"):
+            require_room(a)
+    verdicts = [doctor._lasting({"lasting": part}).verdict for part in (0.7, 0.8, 1)]
+    assert verdicts == [doctor.OK, doctor.NOTE, doctor.BAD]

@@ -17,6 +17,7 @@ from gossip.ledger.entries import Entry, EntryKind, ProofKind
 from gossip.ledger.equivocation import write_equivocation
 from gossip.membership.admittance import (
     SPONSORED_PER_DAY_MAX,
+    Admittance,
     Card,
     read_card_untrusted,
     write_card,
@@ -36,9 +37,10 @@ from tests.support.courts import (
     read_proof,
     subject,
 )
-from tests.support.members import NOW, member
+from tests.support.members import NOW, founders, member
 
 GROWN = UnixMs(NOW + 9 * DAY)
+ME = node("ash")
 
 
 def fresh_court(me: str = "ash") -> Court:
@@ -302,12 +304,12 @@ def test_an_honest_member_endorses_only_so_many_of_one_sponsor_a_day() -> None:
     for n in range(SPONSORED_PER_DAY_MAX):
         tell(judge, [endorse(feeds, "fir", card(f"s{n}"))], NOW)
     with pytest.raises(PeerError, match="within a day"):
-        judge.roster.check_card(card("one-more"), NOW)
-    judge.roster.check_card(card("s1"), NOW)
-    judge.roster.check_card(card("another", sponsor="elm"), NOW)
-    judge.roster.check_card(card("one-more"), UnixMs(NOW + DAY))
+        judge.roster.check_card(card("one-more"), NOW, ME)
+    judge.roster.check_card(card("s1"), NOW, ME)
+    judge.roster.check_card(card("another", sponsor="elm"), NOW, ME)
+    judge.roster.check_card(card("one-more"), UnixMs(NOW + DAY), ME)
     with pytest.raises(PeerError, match="no voice"):
-        judge.roster.check_card(card("x", sponsor="s1"), NOW)
+        judge.roster.check_card(card("x", sponsor="s1"), NOW, ME)
 
 
 def test_a_sponsor_that_dates_its_words_back_brings_in_no_more_a_day() -> None:
@@ -315,14 +317,36 @@ def test_a_sponsor_that_dates_its_words_back_brings_in_no_more_a_day() -> None:
     for n in range(SPONSORED_PER_DAY_MAX):
         brought = card(f"s{n}")
         tell(judge, [endorse(feeds, "fir", brought, NOW - 2 * DAY)], NOW)
-        judge.roster.check_card(brought, NOW)
+        judge.roster.check_card(brought, NOW, ME)
         tell(judge, [endorse(feeds, "elm", brought)], NOW)
     more = endorse(feeds, "fir", card("one-more"), NOW - 2 * DAY)
     tell(judge, [more, endorse(feeds, "fir", card("s0"), NOW - 3 * DAY)], NOW)
     with pytest.raises(PeerError, match="within a day"):
-        judge.roster.check_card(card("one-more"), NOW)
+        judge.roster.check_card(card("one-more"), NOW, ME)
     tell(judge, [endorse(feeds, "birch", card("s0"), NOW + DAY)], NOW + DAY)
-    judge.roster.check_card(card("one-more"), UnixMs(NOW + DAY))
+    judge.roster.check_card(card("one-more"), UnixMs(NOW + DAY), ME)
+
+
+def test_nobody_else_can_use_up_a_sponsors_day() -> None:
+    """Cards that only name it, or that it brought long ago, are not its day's."""
+    feeds, judge = Feeds(), fresh_court()
+    for n in range(2 * SPONSORED_PER_DAY_MAX):
+        tell(judge, [endorse(feeds, "elm", card(f"s{n}"))], NOW)
+    judge.roster.check_card(card("one-more"), NOW, ME)
+
+
+def test_what_we_endorsed_today_counts_however_its_sponsor_dates_it() -> None:
+    """Where three must endorse, what waits is no day's of the sponsor but ours."""
+    heard = Admittance(founders(SUITE, [*NAMES, "oak", "pine"]))
+    assert heard.needed == 3
+    for n in range(SPONSORED_PER_DAY_MAX):
+        old = card(f"s{n}")
+        heard.endorse(old, node("fir"), UnixMs(NOW - 9 * DAY))
+        heard.check(old, NOW, node("elm"))
+        heard.endorse(old, node("elm"), NOW)
+    heard.check(card("one-more"), NOW, ME)
+    with pytest.raises(PeerError, match="within a day"):
+        heard.check(card("one-more"), NOW, node("elm"))
 
 
 @given(st.binary(max_size=200))

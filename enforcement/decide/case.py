@@ -13,7 +13,7 @@ late remark folds again. All arithmetic is on integers: two machines must not
 disagree about the last bit of a logarithm.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -137,20 +137,28 @@ class Case:
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on. A proof holds whoever showed
-        it: else its reporter could take it back by telling two stories."""
+        it, until another does: else its reporter could take it back by telling two
+        stories."""
+        told = dict(self._deeds.void(feed, number))
         kept = [
             (order, remark)
             for order, remark in self._remarks
-            if not isinstance(remark, Voice)
-            or (order[1], order[2]) != feed
-            or order[3] < number
+            if order not in told
+            and (
+                not isinstance(remark, Voice)
+                or (order[1], order[2]) != feed
+                or order[3] < number
+            )
         ]
+        for proof in told.values():
+            insort(kept, (proof.order, proof), key=_order)
         holds = {
             place: by
             for place, by in self._withdrawn.items()
             if by is None or by[:2] != feed or by[2] < number
         }
-        if len(kept) == len(self._remarks) and len(holds) == len(self._withdrawn):
+        same = len(kept) == len(self._remarks) and len(holds) == len(self._withdrawn)
+        if same and not told:
             return
         self._remarks, self._withdrawn, self._track, self._said = kept, holds, None, {}
         for _, remark in kept:
@@ -228,7 +236,7 @@ class Case:
         if total > 0:
             suspect = thresholds.voices_convict and total * 2 > thresholds.threshold
             level = Level.SUSPECT if suspect else Level.WATCH
-        return Standing(level=level, times=times, sum_micro=total)
+        return Standing(level=level, times=track.terms.left(now), sum_micro=total)
 
     def voices(self) -> tuple[Voice, ...]:
         """The live voices, one a reporter, oldest first."""

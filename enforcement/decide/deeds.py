@@ -19,6 +19,8 @@ from gossip.limits import DAY_MS
 
 PER_SPELL_MAX: Final = 4
 SPELLS_MAX: Final = 1_024
+TELLERS_MAX: Final = 8
+"""So many members who tell one deed are remembered, should a feed of theirs fork."""
 PROOF_LIFE_MS: Final = 7 * DAY_MS
 """Requests are proven for as long as policy bundles are kept: later on nobody could
 judge them alike."""
@@ -34,18 +36,23 @@ def deed(proof: Conviction) -> Deed:
 
 @attrs.define
 class Deeds:
-    """Under which remark each deed is held: a function of the set of proofs."""
+    """By which telling each deed is held: a function of the set of proofs.
 
-    _held: dict[Deed, Order] = attrs.field(init=False, factory=dict)
+    The first that everybody gets to hear; one behind a fork only where there is no
+    other, since not all have heard that.
+    """
+
+    _told: dict[Deed, list[Conviction]] = attrs.field(init=False, factory=dict)
+    """The first telling of each member, the one that counts first."""
     _spells: dict[int, list[Deed]] = attrs.field(init=False, factory=dict)
 
     def add(self, proof: Conviction) -> tuple[Order, ...]:
         """Hold a proof; which remarks need not be held, it maybe among them."""
         done = deed(proof)
-        held = self._held.get(done)
-        self._held[done] = proof.order if held is None else min(held, proof.order)
-        if held is not None:
-            return (max(held, proof.order),)
+        told = self._told.get(done)
+        if told is not None:
+            return self._tell_again(told, proof)
+        self._told[done] = [proof]
         if not proof.dated:
             return ()
         spell = self._spells.setdefault(proof.committed_at_ms // TERM_MS, [])
@@ -55,4 +62,36 @@ class Deeds:
             gone.append(spell.pop(PER_SPELL_MAX // 2))
         if len(self._spells) > SPELLS_MAX:
             gone += self._spells.pop(min(self._spells))
-        return tuple(self._held.pop(each) for each in dict.fromkeys(gone))
+        return tuple(self._told.pop(each)[0].order for each in dict.fromkeys(gone))
+
+    def void(
+        self, feed: tuple[bytes, bytes], number: int
+    ) -> list[tuple[Order, Conviction]]:
+        """A feed forked; under which order a deed was held, and by what it is now."""
+        changed: list[tuple[Order, Conviction]] = []
+        for told in self._told.values():
+            before = told[0]
+            for at, proof in enumerate(told):
+                if proof.order[1:3] == feed and proof.order[3] >= number:
+                    told[at] = attrs.evolve(proof, void=True)
+            told.sort(key=_preference)
+            if told[0] is not before:
+                changed.append((before.order, told[0]))
+        return changed
+
+    def _tell_again(
+        self, told: list[Conviction], proof: Conviction
+    ) -> tuple[Order, ...]:
+        before = told[0]
+        own = next((one for one in told if one.reporter == proof.reporter), None)
+        if own is not None:
+            if _preference(own) <= _preference(proof):
+                return (proof.order,)
+            told.remove(own)
+        insort(told, proof, key=_preference)
+        del told[TELLERS_MAX:]
+        return (before.order,) if told[0] is proof else (proof.order,)
+
+
+def _preference(proof: Conviction) -> tuple[bool, Order]:
+    return (proof.void, proof.order)

@@ -203,6 +203,7 @@ class Hearing:
             severity=offence.severity,
             committed_at_ms=at,
             dated=offence.dated,
+            void=self._is_void(entry),
         )
         what = deed(conviction)
         if is_struck:

@@ -94,6 +94,8 @@ class Conviction:
     """Whether that stamp was checked against an honest clock when it was made. Who
     tells two stories dates them as it likes: no term can be counted from that, so
     it is out until operators let it go."""
+    void: bool = attrs.field(default=False, eq=False)
+    """Whether it was told behind a fork of its teller's feed."""
 
 
 @attrs.frozen(kw_only=True, order=False)

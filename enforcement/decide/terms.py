@@ -46,12 +46,16 @@ class Backoff:
     def add(self, at_ms: int) -> int:
         """Something began at a time, none before the last one's; when its term ends."""
         if at_ms >= self._step_ms:
-            clean_days = max(0, at_ms - self.until_ms) // DAY_MS
-            self.times = max(0, self.times - clean_days) + 1
+            self.times = self.left(at_ms) + 1
             self._step_ms = at_ms + term_ms(self.subject, self.times)
         end = at_ms + term_ms(self.subject, self.times)
         self.extend(end)
         return end
+
+    def left(self, at_ms: int) -> int:
+        """How many steps are left at a time, if nothing began since the last one."""
+        clean_days = max(0, at_ms - self.until_ms) // DAY_MS
+        return max(0, self.times - clean_days)
 
     def extend(self, until_ms: int) -> None:
         """It lasts at least so long."""

@@ -1,9 +1,12 @@
 """What stands by itself reaches everybody, also from behind a fork of its feed."""
 
 from collections.abc import Iterable
+from itertools import permutations
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from enforcement.decide.acts import write_release
 from enforcement.decide.case import Level
@@ -50,10 +53,9 @@ class Town:
         for name in by if by is not None else self.courts:
             self._rule(name, self.courts[name].hear(entry, NOW), NOW)
 
-    def fork(self) -> None:
-        proof = fork("birch")
-        kind = ProofKind.EQUIVOCATION
-        self.hear(self.feeds.accuse("ash", subject("birch"), proof=proof, kind=kind))
+    def fork(self, liar: str = "birch") -> None:
+        proof, kind = fork(liar), ProofKind.EQUIVOCATION
+        self.hear(self.feeds.accuse("ash", subject(liar), proof=proof, kind=kind))
 
     def pass_time(self) -> None:
         """Let each look again when its turn is, the first first."""
@@ -180,3 +182,52 @@ def test_what_would_prove_nothing_any_more_is_not_told_again() -> None:
         retelling.tell((dated, b"%d" % dated), told, NOW)
     retelling.void(told.feed, 0, NOW)
     assert len(retelling.take(NOW + MINUTE)) == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_each_heard_before_the_forks_all_agree_in_the_end(
+    data: st.DataObject,
+) -> None:
+    """Up to two liars show proofs of several deeds, and each entry to some alone."""
+    town = Town(courts={name: court(name) for name in ("ash", "cedar", "fir")})
+    liars = data.draw(st.lists(st.sampled_from(["birch", "elm"]), max_size=2))
+    for _ in range(data.draw(st.integers(1, 8))):
+        dated = NOW - data.draw(st.integers(0, 20)) * MINUTE
+        at = dated + data.draw(st.integers(0, 20)) * MINUTE
+        by = data.draw(st.sampled_from(["birch", "elm", "cedar", "ash"]))
+        shown = town.feeds.accuse(by, AGENT, at, proof=b"p%d" % dated)
+        some = st.lists(st.sampled_from([*town.courts]), min_size=1, unique=True)
+        town.hear(shown, data.draw(some) if by in liars else None)
+    for liar in liars:
+        town.fork(liar)
+    town.pass_time()
+    told = [judge.standings() for judge in town.courts.values()]
+    assert told[1:] == told[:-1]
+    times = [NOW + n * MINUTE for n in range(60)]
+    for whom in told[0]:
+        stands = [
+            [judge.standing(whom, UnixMs(at)) for at in times]
+            for judge in town.courts.values()
+        ]
+        assert stands[1:] == stands[:-1]
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_what_everybody_gets_to_hear_counts_before_what_is_behind_a_fork(
+    order: tuple[int, ...],
+) -> None:
+    feeds, judge = Feeds(), court()
+    proof, kind = fork("birch"), ProofKind.EQUIVOCATION
+    early, late = NOW - 10 * MINUTE, NOW
+    said = [
+        feeds.accuse("birch", AGENT, early, proof=b"p%d" % early),
+        feeds.accuse("cedar", AGENT, late, proof=b"p%d" % early),
+        feeds.accuse("ash", subject("birch"), proof=proof, kind=kind),
+    ]
+    for at in order:
+        judge.hear(said[at], NOW)
+    standing = judge.standing(AGENT, NOW)
+    assert standing.since_ms == late
+    assert standing.conviction is not None
+    assert standing.conviction.reporter == node("cedar")

@@ -1,8 +1,8 @@
 """What a gate asks for: bytes to move, bodies to sign, things to tell.
 
-Effects are performed in the order returned. None of them carries parameters of
-a call except `ToServer` and `ToClient`, which are the call itself, and `Proof`,
-which opens only what a hostile rule read.
+Effects are performed in the order returned; what is only told may wait for the
+others. None of them carries parameters of a call except `ToServer` and `ToClient`,
+which are the call itself, and `Proof`, which opens only what a hostile rule read.
 """
 
 from enum import StrEnum

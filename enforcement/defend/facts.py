@@ -93,6 +93,9 @@ class _Budget:
 
 def _show(context: dict[str, Fact], view: Json, read: Read, budget: _Budget) -> None:
     """Walk down ``read.path`` in the view, leaving the same trail in the context."""
+    if len(read.path) == 1 and isinstance(view, dict):
+        _show_member(context[read.root], view, read, budget)
+        return
     into, name, value = context, str(read.root), view
     for part in read.path:
         if value is None or not isinstance(value, dict):
@@ -108,6 +111,21 @@ def _show(context: dict[str, Fact], view: Json, read: Read, budget: _Budget) -> 
             return
     if value is not None:
         into.setdefault(name, _outline(value, read, budget))
+
+
+def _show_member(
+    trail: Fact, view: Mapping[str, Json], read: Read, budget: _Budget
+) -> None:
+    """`_show` for what stands at the top, as nearly all does that rules read."""
+    (name,) = read.path
+    _refuse_aliases(view, name)
+    value = view.get(name)
+    if not isinstance(trail, dict) or value is None:
+        return
+    if read.whole:
+        trail[name] = _convert(value, read.root, budget)
+    else:
+        trail.setdefault(name, _outline(value, read, budget))
 
 
 def _outline(value: Json, read: Read, budget: _Budget) -> Fact:

@@ -7,6 +7,7 @@ and numbers no other parser would read alike.
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from json.scanner import make_scanner
 from typing import Final, TypeAlias, cast
 
 from enforcement import limits
@@ -63,7 +64,7 @@ def read_json_untrusted(data: bytes, keys_max: int) -> Json:
 def _decode(text: str) -> Json:
     """One value and nothing else: mostly there is not even white space around it."""
     try:
-        value, end = _STRICT.scan_once(text, 0)
+        value, end = _scan(text, 0)
     except StopIteration:
         end = -1
     return cast("Json", value if end == len(text) else _STRICT.decode(text))
@@ -118,6 +119,7 @@ _STRICT: Final = json.JSONDecoder(
     parse_float=_decimal,
     parse_constant=_constant,
 )
+_scan: Final = make_scanner(_STRICT)  # type: ignore[arg-type]  # its stub names itself
 
 
 _PROTOTYPE: Final = "__proto__"

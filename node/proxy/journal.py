@@ -170,7 +170,8 @@ class Journal:
         self._answered[seen.key] = None
 
     def _mark(self, key: Key, state: int) -> None:
-        named = json.dumps(key[1]).encode()
+        value = key[1]
+        named = (str(value) if key[0] is int else json.dumps(value)).encode()
         if len(named) > _ID_BYTES_MAX:
             return  # the gate has refused it: no id is that long
         if not self._free:

@@ -5,6 +5,7 @@ No decision rests on this: deciding is the gate's, which reads strictly.
 
 import json
 from enum import Enum, auto
+from json.scanner import make_scanner
 from typing import TypeAlias
 
 import attrs
@@ -43,7 +44,7 @@ class Peek:
 
 
 _UNREADABLE = Peek(Kind.UNREADABLE)
-_scan = json.JSONDecoder().scan_once
+_scan = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # its stub
 
 
 def peek(data: bytes) -> Peek:

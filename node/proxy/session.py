@@ -233,7 +233,9 @@ class Session:
         self._busy = True
 
     def _end_turn(self) -> None:
-        if not self._queue.unpark():
+        if self._queue:
+            self._queue.unpark()
+        else:
             self._busy = False
 
     async def pump(self, to_client: "ToAgent") -> str:
@@ -269,24 +271,30 @@ class Session:
         for event in events:  # and those that come of it
             begun = time.perf_counter()
             effects = self._gate.handle(event, self._now_ms())
-            self._sink.decided(self.position, time.perf_counter() - begun)
-            for effect in effects:
-                if isinstance(effect, ToClient):
-                    replies.append(effect.data)
-                elif isinstance(effect, ToServer):
-                    try:
-                        await send(effect.data, effect.envelope)
-                    except Lost as lost:
-                        events.append(ServerLost(str(lost), lost.advice))
-                elif isinstance(effect, AskServer):
-                    events += await self._ask(effect, question)
-                elif isinstance(effect, HangUp):
-                    raise Lost(effect.sentence)
-                elif isinstance(effect, SignRequest):
-                    events.append(await self._sign(effect))
-                elif isinstance(effect, Prove):
-                    events.append(await self._prove(effect))
-                else:
+            took_s = time.perf_counter() - begun
+            told: list[Told] = []
+            try:
+                for effect in effects:
+                    if isinstance(effect, ToClient):
+                        replies.append(effect.data)
+                    elif isinstance(effect, ToServer):
+                        try:
+                            await send(effect.data, effect.envelope)
+                        except Lost as lost:
+                            events.append(ServerLost(str(lost), lost.advice))
+                    elif isinstance(effect, AskServer):
+                        events += await self._ask(effect, question)
+                    elif isinstance(effect, HangUp):
+                        raise Lost(effect.sentence)
+                    elif isinstance(effect, SignRequest):
+                        events.append(await self._sign(effect))
+                    elif isinstance(effect, Prove):
+                        events.append(await self._prove(effect))
+                    else:
+                        told.append(effect)
+            finally:  # what is told waits until the server is at work
+                self._sink.decided(self.position, took_s)
+                for effect in told:
                     self._sink.told(effect)
         return replies
 

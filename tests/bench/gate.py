@@ -167,17 +167,22 @@ def crowd(port: int, server: str) -> Iterator[Callable[[int], float]]:
 
 def compare(direct: Call, guarded: Call) -> dict[str, float]:
     """Call both in turn; returns milliseconds."""
-    took: dict[Call, list[float]] = {direct: [], guarded: []}
+    return compared(*in_turn(direct, guarded))
+
+
+def in_turn(*calls: Call) -> list[list[float]]:
+    """The milliseconds of each call of each of them, called in turn."""
+    took: list[list[float]] = [[] for _ in calls]
     for turn in range(WARM_UP + CALLS):
-        for call, times in took.items():
+        for call, times in zip(calls, took, strict=True):
             begun = time.perf_counter()
             call()
             if turn >= WARM_UP:
                 times.append((time.perf_counter() - begun) * 1_000)
-    return _compared(took[direct], took[guarded])
+    return took
 
 
-def _compared(direct: list[float], guarded: list[float]) -> dict[str, float]:
+def compared(direct: list[float], guarded: list[float]) -> dict[str, float]:
     cuts = {
         name: statistics.quantiles(times, n=100)
         for name, times in (("direct", direct), ("guarded", guarded))
@@ -306,7 +311,7 @@ async def bench_mesh() -> None:
         for session in took:
             await session.backend.aclose()
         nursery.cancel_scope.cancel()
-    report(f"signed, two gates ({SUITE.provider})", _compared(took[local], took[far]))
+    report(f"signed, two gates ({SUITE.provider})", compared(took[local], took[far]))
 
 
 def main() -> None:

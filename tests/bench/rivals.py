@@ -1,8 +1,11 @@
 """Other Python gateways beside Picket in one run, same server, same client; JSON.
 
 Run as ``python -m tests.bench.rivals``. FastMCP's proxy, with a client that stays
-connected, stands before an HTTP server; PyPI's ``mcp-proxy`` before a stdio server. pip
-brings each into an environment of its own under ``.venv/bench``, the first time only.
+connected, stands before an HTTP server. PyPI's ``mcp-proxy`` stands before a stdio server
+and speaks HTTP, as Picket's listener does before a command; and the other way round, where
+Picket has nothing of the kind and its listener before a URL stands beside it. All three,
+the server alone too, are called in turn. pip brings each rival into an environment of its
+own under ``.venv/bench``, the first time only.
 """
 
 import socket
@@ -16,7 +19,16 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench._servers import MODULE
-from tests.bench.gate import INIT, Call, body, compare, http, report, started
+from tests.bench.gate import (
+    INIT,
+    Call,
+    body,
+    compared,
+    http,
+    in_turn,
+    report,
+    started,
+)
 from tests.bench.gate import stdio as stdio_caller
 from tests.support.proxies import ECHO
 
@@ -158,11 +170,11 @@ def bench_before_http() -> None:
         command = (programs / "python", "-c", FASTMCP, url, own)
         stack.enter_context(running(own, *command))
         rival = stack.enter_context(caller(own))
-        _report("fastmcp", direct, picket, rival)
+        _report("fastmcp, http to http", direct, picket, rival)
         program = str(installed("mcp-proxy") / "mcp-proxy")
         words = ("--transport", "streamablehttp", url)
         rival = stack.enter_context(opened_stdio(program, *words))
-        _report("mcp-proxy, HTTP server", direct, picket, rival)
+        _report("mcp-proxy, stdio to http", direct, picket, rival)
 
 
 def bench_before_stdio() -> None:
@@ -177,13 +189,15 @@ def bench_before_stdio() -> None:
         command = (programs / "mcp-proxy", "--port", own, "--", *ECHO)
         stack.enter_context(running(own, *command))
         rival = stack.enter_context(caller(own))
-        _report("mcp-proxy, stdio server", direct, picket, rival)
+        _report("mcp-proxy, http to stdio", direct, picket, rival)
 
 
 def _report(name: str, direct: Call, picket: Call, rival: Call) -> None:
-    ours, theirs = compare(direct, picket), compare(direct, rival)
+    alone, guarded, theirs_ms = in_turn(direct, picket, rival)
+    ours, theirs = compared(alone, guarded), compared(alone, theirs_ms)
     times = theirs["added_p50_ms"] / ours["added_p50_ms"]
     figures = {
+        "direct_p50_ms": ours["direct_p50_ms"],
         "picket_added_p50_ms": ours["added_p50_ms"],
         "picket_added_p99_ms": ours["added_p99_ms"],
         "rival_added_p50_ms": theirs["added_p50_ms"],

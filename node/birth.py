@@ -199,12 +199,15 @@ def add_agent(
         Its bearer token, which is stored nowhere.
 
     Raises:
-        UserError: it exists, or this node may not grant one of the roles.
+        UserError: it exists, or this node may not grant one of the roles; before
+            there is a founders' file, the node's card says which.
     """
     if name in config.agents:
         raise UserError(f"{config.file}: agent `{name}` exists already")
     if config.founders_file.exists():
         check_grants(config, roles)
+    elif (card := config.file.with_name(CARD)).exists():
+        _check_card(card, roles)
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     table = _toml(
         f"[agents.{_key(name)}]",
@@ -242,6 +245,22 @@ def check_grants(config: Config, roles: Sequence[str]) -> None:
             raise UserError(
                 f"{config.founders_file}: node `{config.name}` may not grant role"
                 f" `{role}`; its grants are {', '.join(sorted(mine.grants)) or 'none'}"
+            )
+
+
+def _check_card(path: Path, roles: Sequence[str]) -> None:
+    """Refuse roles that a node's own card does not ask for."""
+    try:
+        (node,) = tomllib.loads(_read_card(path)).get("node", [])
+        known = {str(role) for role in node.get("grants", [])}
+    except (tomllib.TOMLDecodeError, ValueError, AttributeError, TypeError):
+        raise UserError(f"{path}: not the card of one node") from None
+    for role in roles:
+        if role not in known:
+            raise UserError(
+                f"{path}: this node's card does not ask to grant role `{role}`; its"
+                f" grants are {', '.join(sorted(known)) or 'none'}. Before the card is"
+                " joined to others they may be changed there"
             )
 
 

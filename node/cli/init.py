@@ -224,8 +224,8 @@ def agent_add(name: str, roles: tuple[str, ...], config: str) -> None:
     )
     if not node.founders_file.exists():
         click.echo(
-            f"not checked yet: the node's card must grant {', '.join(roles)}, or `picket"
-            f" run` refuses it; {node.founders_file} is not there",
+            f"checked by this node's card only: {node.founders_file}, which is not there"
+            " yet, must grant the same, or `picket run` refuses it",
             err=True,
         )
 

@@ -67,7 +67,7 @@ class Desk:
         links: None without a cluster.
         is_refused: Whether the calls of a subject are cut off now.
         unstarted: Our servers that could not be started when that was last tried,
-            or whose command was not found.
+            ended before they said anything, or whose command was not found.
     """
 
     node: NodeId
@@ -194,13 +194,26 @@ class Desk:
                 f"the server `{server}` could not be started",
                 advice=f"see the log of node `{self.roster.name(self.node)}`",
             )
-        self.unstarted.discard(server)
         try:
             nursery.start_soon(child.log_stderr, self._server_log(server))
         except RuntimeError:  # it has closed meanwhile: the daemon ends
             await child.stop()
             return LostBackend(f"the server `{server}` is being ended")
-        return ChildBackend(child)
+        return ChildBackend(child, self._starts(server))
+
+    def _starts(self, server: str) -> Callable[[bool], None]:
+        def tell(works: bool) -> None:
+            if works:
+                self.unstarted.discard(server)
+                return
+            self.unstarted.add(server)
+            self.log.error(
+                "the server ended before it said anything; run its command by hand, or"
+                ' set `log = "debug"` to see what it writes to stderr',
+                server=server,
+            )
+
+        return tell
 
     def _server_log(self, server: str) -> Callable[[str], None]:
         return lambda line: self.log.debug(line, server=server)

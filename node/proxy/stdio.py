@@ -1,6 +1,7 @@
 """The backend for a stdio server: a child per session, one message per line."""
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -50,11 +51,18 @@ class LineChannel:
 
 
 class ChildBackend:
-    """A running child as the server of one session."""
+    """A running child as the server of one session.
 
-    def __init__(self, child: Child) -> None:
+    Args:
+        tell: Told once whether it works: False if it ends before it said anything.
+    """
+
+    def __init__(
+        self, child: Child, tell: Callable[[bool], None] = lambda works: None
+    ) -> None:
         self.child = child
         self._channel = LineChannel(child.wire)
+        self._tell: Callable[[bool], None] | None = tell
 
     async def send(self, data: bytes, envelope: bytes | None) -> None:
         """Write one line to its stdin; raises `Lost`."""
@@ -72,11 +80,20 @@ class ChildBackend:
         if not message:
             with trio.move_on_after(0.2):  # it mostly has exited: say with what
                 await self.child.wait()
+            self._works(False)
             raise Lost(self._ending())
+        if self._tell is not None:
+            self._works(True)
         return message
+
+    def _works(self, works: bool) -> None:
+        told, self._tell = self._tell, None
+        if told is not None:
+            told(works)
 
     async def aclose(self) -> None:
         """End the child and all it started."""
+        self._tell = None  # it ends because we say so
         await self.child.stop()
 
     def _ending(self) -> str:

@@ -63,8 +63,25 @@ def test_a_node_without_founders_says_what_it_lacks_and_what_it_could_not_check(
     said = fails("run", "-c", str(tmp_path / "n"))
     assert "the founders' file is missing" in said
     assert "picket founders" in said
-    done = picket("agent", "add", "x", "--role", "emperor", "-c", str(tmp_path / "n"))
-    assert "not checked yet: the node's card must grant emperor" in done.stderr
+
+
+def test_a_role_is_checked_by_the_card_before_there_is_a_founders_file(
+    tmp_path: Path,
+) -> None:
+    home = str(tmp_path / "n")
+    picket("init", home, "--name", "here", "--grant", "agent")
+    said = fails("agent", "add", "x", "--role", "emperor", "-c", home)
+    assert "does not ask to grant role `emperor`; its grants are agent" in said
+    assert "[agents.x]" not in (tmp_path / "n" / "config.toml").read_text()
+    done = picket("agent", "add", "x", "--role", "agent", "-c", home)
+    assert "checked by this node's card only" in done.stderr
+    card = tmp_path / "n" / "card.toml"
+    card.write_text(f'sponsor = "a"\n\n{card.read_text()}')
+    picket("agent", "add", "y", "--role", "agent", "-c", home)
+    for text in ("[[node]", "", 'node = "x"', "[[node]]\ngrants = 3"):
+        card.write_text(text)
+        said = fails("agent", "add", "z", "--role", "agent", "-c", home)
+        assert "not the card of one node" in said
 
 
 async def test_an_agent_whom_this_node_never_met_is_named_by_its_id(

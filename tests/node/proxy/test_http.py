@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -167,6 +168,33 @@ async def test_a_server_that_cannot_start_denies_with_a_sentence() -> None:
         assert "mcp-session-id" not in answer.headers
         assert desk.unstarted == {"echo"}
     desk.serve({"echo": echo_config()})
+    assert desk.unstarted == set()
+
+
+async def test_a_server_that_ends_at_once_is_shown_as_one_that_does_not_start() -> None:
+    roster, places = found("branch")
+    command = (sys.executable, "-c", "raise SystemExit(3)")
+    broken = attrs.evolve(echo_config(), command=command)
+    desk = desk_of(places["branch"], roster, servers={"echo": broken})
+    async with site(desk) as place, client() as http:
+        assert desk.unstarted == set(), "nothing is run before it is called"
+        answer = await http.post(place.url, json=INIT)
+        assert "status 3" in answer.json()["error"]["message"]
+        assert desk.unstarted == {"echo"}
+        desk.servers = {"echo": echo_config()}
+        assert (await http.post(place.url, json=INIT)).is_success
+        assert desk.unstarted == set()
+
+
+async def test_a_session_that_ends_before_its_server_speaks_accuses_it_of_nothing() -> (
+    None
+):
+    roster, places = found("branch")
+    silent = attrs.evolve(echo_config(), command=("sleep", "60"))
+    desk = desk_of(places["branch"], roster, servers={"echo": silent})
+    async with site(desk) as place, client() as http:
+        with trio.move_on_after(0.3):
+            await http.post(place.url, json=INIT)
     assert desk.unstarted == set()
 
 

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 import trio
 
+from gossip.domains import Domain
 from gossip.errors import PeerError
+from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
+from gossip.ledger.entries import Proof, ProofKind, Report, Subject, SubjectKind
+from gossip.ledger.equivocation import write_equivocation
 from gossip.membership.acts import join_act, sign_act
+from gossip.units import Incarnation, UnixMs
 from node import birth
+from node.cli.wording import describe
 from node.daemon import Daemon
 from node.jsonlines import Json
 from node.keys.suites.registry import load_suite
@@ -199,3 +205,50 @@ async def test_what_another_told_is_told_again_from_the_store(tmp_path: Path) ->
         again = b.court.recent()[1]
         assert again.entry.author == a.me
         assert again.report == told.report
+
+
+def stories(liar: Daemon, number: int) -> Report:
+    """That a node signed two batches with one number, in a feed made up for it."""
+    keys, now = liar.ring.current, liar.clock.unix_ms()
+
+    def told(body: bytes) -> Batch:
+        draft = draft_batch(
+            cluster=liar.roster.cluster,
+            author=liar.me,
+            incarnation=Incarnation(bytes([number]) * 16),
+            number=0,
+            previous=bytes(32),
+            issued_at_ms=UnixMs(now - 600_000),
+            key=keys.chain.key,
+            entries=[(200, body)],
+        )
+        signature = keys.signing_key.sign(draft.header, Domain.BATCH)
+        return read_batch_untrusted(draft.join(signature))
+
+    proof = write_equivocation(told(b"x"), told(b"y"), [keys.chain])
+    return Report(
+        subject=Subject(SubjectKind.NODE, liar.me),
+        category="equivocation",
+        severity=9,
+        evidence=Proof(kind=ProofKind.EQUIVOCATION, data=proof),
+    )
+
+
+async def test_operators_pardon_the_stories_they_are_shown_and_no_others(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        a.driver.report(stories(b, 1))
+        await until(lambda: denying(a) == [f"node:{b.me.hex()}"])
+        drafted = await tell(a, "release.draft", subject="b", reason="mended")
+        assert isinstance(drafted, dict)
+        notes = str(drafted["notes"])
+        assert "pardoned by name: 1 proof of two stories" in notes
+        draft = bytes.fromhex(str(drafted["draft"]))
+        assert "pardons a proof of two stories" in describe(draft, a.roster.founders)
+        await sign(tmp_path, a, drafted)
+        await until(lambda: not denying(a))
+        a.driver.report(stories(b, 2))
+        await until(lambda: bool(denying(a)))

@@ -22,14 +22,21 @@ from pathlib import Path
 import trio
 
 from enforcement.defend.policy import Policy
+from enforcement.defend.rate import Rate
+from enforcement.detect.pins import Pins, read_manifest_untrusted
+from enforcement.detect.scan import Scanner
 from enforcement.effects import Position
 from enforcement.events import ClientMessage, ServerMessage
+from enforcement.mcp.strictjson import Json
+from gossip.units import UnixMs
 from node.birth import starter_policy
 from node.config import ServerConfig
 from node.proxy.provider import MeshProvider
 from node.proxy.session import Session
 from tests.bench._servers import MODULE, RESULT, crowded_policy
+from tests.support.births import NOW
 from tests.support.proxies import ECHO, SUITE, TOKEN, Pipes, desk_of, found, guard
+from tests.support.sessions import PERMIT, Town, gate, post
 
 CALLS = 2_000
 WARM_UP = 200
@@ -286,6 +293,42 @@ def bench_gate_alone() -> None:
     report("gate alone", {"p50_ms": round(cuts[49], 3), "p99_ms": round(cuts[98], 3)})
 
 
+def bench_scanning() -> None:
+    """What looking at answers costs: two gates in turn, one of which does."""
+    town = Town()
+    agent = town.agent("bot", "retail")
+    tool: Json = {"name": "echo", "inputSchema": {"type": "object"}}
+    for letters in (20, 1_000, 10_000):
+        text = ("The report lists revenue by region. " * 300)[:letters].encode()
+        reply = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"%s"}]}}'
+        times: dict[bool, list[float]] = {False: [], True: []}
+        gates = {}
+        for scans in times:
+            shared = post(
+                town,
+                Policy.load({"p": PERMIT}),
+                rate=Rate(per_second=1e6, burst=1_000_000),
+            )
+            shared.pins = Pins()
+            shared.pins.see(read_manifest_untrusted("sql", tool))
+            shared.scanner = Scanner() if scans else None
+            gates[scans] = gate(Position.LOCAL, town, agent, shared)
+        for turn in range(WARM_UP + CALLS // 2):
+            for scans, guarded in gates.items():
+                said, now = body(), UnixMs(NOW + turn)
+                begun = time.perf_counter()
+                guarded.handle(ClientMessage(said), now)
+                guarded.handle(ServerMessage(reply % text), now)
+                if turn >= WARM_UP:
+                    times[scans].append((time.perf_counter() - begun) * 1_000)
+        without, scanning = (statistics.median(times[scans]) for scans in times)
+        figures = {
+            "without_p50_ms": round(without, 4),
+            "added_p50_ms": round(scanning - without, 4),
+        }
+        report(f"gate alone, scanning an answer of {letters} letters", figures)
+
+
 async def bench_mesh() -> None:
     """A signed call through both gates, streams in memory, beside a local one."""
     roster, places = found("branch", "vault")
@@ -316,6 +359,7 @@ async def bench_mesh() -> None:
 
 def main() -> None:
     bench_gate_alone()
+    bench_scanning()
     with tempfile.TemporaryDirectory() as home:
         bench_stdio(Path(home))
     bench_http()

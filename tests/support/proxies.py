@@ -19,6 +19,7 @@ from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.session import TrustBook
 from enforcement.defend.testimony import WitnessBudget
 from enforcement.detect.pins import Pins
+from enforcement.detect.scan import Scanner
 from enforcement.effects import (
     Effect,
     Position,
@@ -280,7 +281,7 @@ class RealSigner:
 def guard(desk: Desk, place: Place, policy: Policy, *, strict: bool = False) -> Desk:
     """Give ``desk`` the real gates, under ``policy``, and real signatures.
 
-    ``strict``: all that a daemon's gates do: pins, schemas, proofs, trust.
+    ``strict``: all that a daemon's gates do: pins, schemas, proofs, trust, scanning.
     """
     shared = Post(
         cluster=desk.roster.cluster,
@@ -293,6 +294,7 @@ def guard(desk: Desk, place: Place, policy: Policy, *, strict: bool = False) -> 
         pins=Pins() if strict else None,
         trust=TrustBook() if strict else None,
         proves=strict,
+        scanner=Scanner() if strict else None,
     )
 
     def new_gate(

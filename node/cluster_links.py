@@ -4,6 +4,7 @@ Imported only where there is somebody to link with, since py-libp2p costs some
 memory.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -77,6 +78,8 @@ class ClusterLinks:
         self._linked: set[NodeId] = set()
         self._needed: dict[NodeId, trio.Event] = {}
         """Members linked to for their servers; set once they are linked."""
+        self._serving: Counter[NodeId] = Counter()
+        """How many streams are served here of members who use our servers."""
 
     @property
     def listening(self) -> tuple[Address, ...]:
@@ -103,10 +106,11 @@ class ClusterLinks:
         self._on_event(events.Barred(peer, refused))
 
     def seek(self, peers: frozenset[NodeId]) -> None:
-        """Keep links to exactly these, and to those whose servers are used here."""
+        """Keep links to exactly these, and those that calls go over, either way."""
         for peer in sorted(self._sought - peers - self._needed.keys()):
             self._links.unwant(peer)
-            self._links.drop(peer)
+            if not self._serving[peer]:
+                self._links.drop(peer)
         for peer in sorted(peers - self._sought):
             self._want(peer)
         self._sought = peers
@@ -124,8 +128,8 @@ class ClusterLinks:
         Raises:
             PeerError, trio.BrokenResourceError: it cannot be made.
         """
+        linked = self._needed.setdefault(peer, trio.Event())
         if peer not in self._linked:
-            linked = self._needed.setdefault(peer, trio.Event())
             self._want(peer)
             with trio.move_on_after(_DIAL_S):
                 await linked.wait()
@@ -133,7 +137,15 @@ class ClusterLinks:
 
     def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
         """Let ``handler`` serve the streams that peers open."""
-        self._links.handle_stream(protocol, handler)
+
+        async def serve(stream: ByteStream, peer: NodeId) -> None:
+            self._serving[peer] += 1
+            try:
+                await handler(stream, peer)
+            finally:
+                self._serving[peer] -= 1
+
+        self._links.handle_stream(protocol, serve)
 
     def _happened(self, event: LinkEvent) -> None:
         match event:

@@ -18,9 +18,11 @@ from node.cluster_links import ClusterLinks
 from node.config import load_config
 from node.keys.node_keys import fresh_keys
 from node.keys.suites.registry import load_suite
+from node.linkage import StreamHandler
 from node.links.events import Frame, LinkDown, LinkEnd, LinkEvent, LinkUp
 from node.log import Log
 from node.metrics import Metrics
+from node.proxy.frames import ByteStream
 from node.tables import Address
 from tests.support.members import Member, founders, member
 
@@ -53,6 +55,10 @@ class FakeLinks:
     wanted: dict[NodeId, tuple[Address, ...]] = attrs.field(factory=dict)
     dropped: list[NodeId] = attrs.field(factory=list)
     up: set[NodeId] = attrs.field(factory=set)
+    handlers: dict[str, StreamHandler] = attrs.field(factory=dict)
+
+    def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
+        self.handlers[protocol] = handler
 
     def want(self, node: NodeId, addresses: tuple[Address, ...]) -> None:
         self.wanted[node] = tuple(addresses)
@@ -170,6 +176,44 @@ async def test_a_link_that_calls_need_survives_what_gossip_seeks(
 
     assert provider.node in town.fake.wanted
     assert provider.node not in town.fake.dropped
+
+
+async def test_calls_over_a_link_that_gossip_made_outlive_gossips_interest(
+    town: Town,
+) -> None:
+    provider, *rest = town.others
+    town.seek(*town.others[:8])
+    town.fake.link(provider)
+    await town.links.open_stream(provider.node, MESH)
+
+    town.seek(*rest[:8])
+
+    assert provider.node in town.fake.wanted
+    assert provider.node not in town.fake.dropped
+
+
+async def test_a_link_over_which_a_member_uses_our_server_outlives_gossips_interest(
+    town: Town,
+) -> None:
+    user, *rest = town.others
+    begun, done = trio.Event(), trio.Event()
+
+    async def serve(_stream: ByteStream, _peer: NodeId) -> None:
+        begun.set()
+        await done.wait()
+
+    town.links.handle_stream(MESH, serve)
+    town.seek(*town.others[:8])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(town.fake.handlers[MESH], FakeStream(), user.node)
+        await begun.wait()
+        town.seek(*rest[:8])
+        assert town.fake.dropped == []
+        done.set()
+
+    town.seek(*town.others[:8])
+    town.seek(*rest[:8])
+    assert user.node in town.fake.dropped
 
 
 async def test_a_provider_that_cannot_be_linked_costs_some_seconds_and_no_more(

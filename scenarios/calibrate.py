@@ -8,16 +8,13 @@ own metrics give signatures and commits. What comes out is a file that
 
 import argparse
 import os
-import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Final
 
-import attrs
 import trio
 
 from gossip.domains import Domain
@@ -28,68 +25,43 @@ from scenarios.calibration import Calibration, write_calibration
 from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import Failed, first_sentence
 from scenarios.people import person
+from scenarios.prediction import predict_hops_us
 from scenarios.real.ending import ending_in_order, passing_folder, until_sigterm
-from scenarios.real.nodes import Node, bear, start_all
-from scenarios.real.seen import Seen
-from scenarios.real.wires import on_loopback
-from scenarios.script import Cluster, Costs, Delay
+from scenarios.real.gauge import QUIET_PER_S, Measured, pooled, town
+from scenarios.script import Costs, Delay
 
 NODES: Final = 5
-QUIET: Final = 60
-QUIET_EVERY_S: Final = 0.25
-BUSY: Final = 300
-BUSY_PER_S: Final = 40.0
-IDLE_S: Final = 3.0
-BURST: Final = 128
-DRAIN_S: Final = 15.0
+LOOKS: Final = 3
 FRAME_US: Final = 60
 """What any frame costs, roughly; the rest of a delivery is its batch's."""
 VERIFIES: Final = 200
 INTERRUPTED: Final = 130
-_SUMS: Final = ("picket_sign_seconds", "picket_store_commit_seconds")
+FORETOLD: Final = 60
+"""Reports by which the simulator is asked."""
+NO_WAY_MS: Final = 0.001
 
 
-@attrs.frozen(kw_only=True)
-class Measured:
-    """What was measured, in microseconds unless it says otherwise.
-
-    Attributes:
-        say_us: From a request on the control socket to the report being durable.
-        hop_us: From durable at its author to held by another, each pair.
-        to_all_us: From the request to held by the last, each report.
-        delivery_us: The processors' time for one report at one daemon, all told.
-        coalescing: Reports that shared one signature, in a burst.
-    """
-
-    say_us: Sequence[float]
-    hop_us: Sequence[float]
-    to_all_us: Sequence[float]
-    delivery_us: float
-    verify_us: float
-    sign_us: float
-    commit_us: float
-    coalescing: float
-
-
-def calibration_of(found: Measured, processors: int) -> Calibration:
+def calibration_of(found: Measured, nodes: int, processors: int) -> Calibration:
     """What the simulator makes of it.
 
-    A frame is held once it was handled, so what handling costs is taken off the
-    way it was seen to take; and the disk's part of saying is what signing is not.
+    A frame is held once the loop has handled it; what threads do comes later, or beside.
+    Daemons that share processors wait for each other, so that a way cannot be told by
+    looking at one: told the costs alone, the simulator foretells the ways of this very
+    cluster, and what they really were longer is the way from one daemon to another.
+    The disk's part of saying is what signing is not.
     """
-    batch_us = max(0, round(found.delivery_us) - FRAME_US)
-    ways = [max(1.0, way - found.delivery_us) / 1_000 for way in found.hop_us]
-    least = round(quantiles(ways, n=20)[0], 3)
-    return Calibration(
-        hop=Delay(min_ms=least, mean_ms=max(least, round(median(ways), 3))),
-        costs=Costs(
-            frame_us=FRAME_US,
-            batch_us=batch_us,
-            sign_us=round(found.sign_us),
-            disk_us=max(0, round(median(found.say_us) - found.sign_us)),
-            processors=processors,
-        ),
+    costs = Costs(
+        frame_us=FRAME_US,
+        batch_us=max(0, round(found.loop_us) - FRAME_US),
+        sign_us=round(found.sign_us),
+        disk_us=max(0, round(median(found.say_us) - found.sign_us)),
+        processors=processors,
     )
+    bare = Calibration(hop=Delay(min_ms=NO_WAY_MS, mean_ms=NO_WAY_MS), costs=costs)
+    foretold = predict_hops_us(nodes, bare, reports=FORETOLD, per_s=QUIET_PER_S)
+    longer_ms = (median(found.hop_us) - median(foretold)) / 1_000
+    way_ms = max(NO_WAY_MS, round(longer_ms, 3))
+    return Calibration(hop=Delay(min_ms=way_ms, mean_ms=way_ms), costs=costs)
 
 
 async def measure(folder: Path, count: int) -> Measured:
@@ -98,124 +70,8 @@ async def measure(folder: Path, count: int) -> Measured:
     Raises:
         Failed: it does not start, or loses what is said.
     """
-    wires = on_loopback(count)
-    names = [f"honest-{i}" for i in range(count)]
-    nodes = [
-        Node(
-            number=i, name=name, role="honest", home=folder / name, wire=wires.nodes[i]
-        )
-        for i, name in enumerate(names)
-    ]
-    try:
-        await bear(folder, nodes, Cluster(), "")
-        await start_all(nodes, None)
-        async with trio.open_nursery() as nursery:
-            seen = Seen(nodes, set(names))
-            for node in nodes:
-                nursery.start_soon(seen.follow, node)
-            found = await _measure(nodes, seen)
-            nursery.cancel_scope.cancel()
-        return found
-    finally:
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for node in nodes:
-                    nursery.start_soon(node.stop)
-
-
-async def _measure(nodes: Sequence[Node], seen: Seen) -> Measured:
-    chance = random.Random(1)  # noqa: S311 - repeats
-    await _say(nodes, seen, chance, count=2 * len(nodes), pause_s=0.1)  # the tree grows
-    before = await _sums(nodes)
-    quiet = await _say(nodes, seen, chance, count=QUIET, pause_s=QUIET_EVERY_S)
-    after = await _sums(nodes)
-    idle_us, began = _cpu_us(nodes), trio.current_time()
-    await trio.sleep(IDLE_S)
-    idle_share = (_cpu_us(nodes) - idle_us) / (trio.current_time() - began)
-    busy_us, began = _cpu_us(nodes), trio.current_time()
-    await _say(nodes, seen, chance, count=BUSY, pause_s=1 / BUSY_PER_S)
-    spent_us = _cpu_us(nodes) - busy_us - idle_share * (trio.current_time() - began)
-    ways = [seen.way_us(key) for key in quiet]
-    return Measured(
-        say_us=[say for say, _ in ways],
-        hop_us=[hop for _, hops in ways for hop in hops],
-        to_all_us=[say + max(hops) for say, hops in ways],
-        delivery_us=spent_us / (BUSY * len(nodes)),
-        verify_us=verify_us("auto"),
-        sign_us=_mean_us(before, after, "picket_sign_seconds"),
-        commit_us=_mean_us(before, after, "picket_store_commit_seconds"),
-        coalescing=await _coalescing(nodes, seen),
-    )
-
-
-async def _say(
-    nodes: Sequence[Node],
-    seen: Seen,
-    chance: random.Random,
-    *,
-    count: int,
-    pause_s: float,
-) -> list[str]:
-    """Let nodes report in turn; returns the entries' ids once all hold them."""
-    known = seen.everywhere(len(nodes))
-    for _ in range(count):
-        node = chance.choice(nodes)
-        subject = f"agent:{chance.randbytes(32).hex()}"
-        seen.said(node, subject)
-        await node.ask("report", subject=subject, category="calibration", severity=1)
-        await trio.sleep(chance.expovariate(1 / pause_s))
-    with trio.move_on_after(DRAIN_S):
-        while len(fresh := seen.everywhere(len(nodes)) - known) < count:  # noqa: ASYNC110 - polled
-            await trio.sleep(0.02)
-        return sorted(fresh)
-    raise Failed(f"not everybody heard everything within {DRAIN_S:.0f} s")
-
-
-async def _coalescing(nodes: Sequence[Node], seen: Seen) -> float:
-    """How many reports share a signature when one node says many at once."""
-    node, known = nodes[0], seen.everywhere(len(nodes))
-    batches = len(node.held())
-    async with trio.open_nursery() as nursery:
-        for i in range(BURST):
-            subject = f"agent:{i:064x}"
-            nursery.start_soon(_ask, node, subject)
-            if i % 32 == 31:
-                await trio.sleep(0.01)
-    with trio.move_on_after(DRAIN_S):
-        while len(seen.everywhere(len(nodes)) - known) < BURST:  # noqa: ASYNC110 - polled
-            await trio.sleep(0.02)
-    return BURST / max(1, len(node.held()) - batches)
-
-
-async def _ask(node: Node, subject: str) -> None:
-    await node.ask("report", subject=subject, category="calibration", severity=1)
-
-
-async def _sums(nodes: Sequence[Node]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for node in nodes:
-        metrics = await node.metrics()
-        for name in _SUMS:
-            for part in (f"{name}_sum", f"{name}_count"):
-                found[part] = found.get(part, 0.0) + metrics.get(part, 0.0)
-    return found
-
-
-def _mean_us(
-    before: Mapping[str, float], after: Mapping[str, float], name: str
-) -> float:
-    count = after[f"{name}_count"] - before[f"{name}_count"]
-    return 1e6 * (after[f"{name}_sum"] - before[f"{name}_sum"]) / max(1.0, count)
-
-
-def _cpu_us(nodes: Sequence[Node]) -> float:
-    """What all daemons have had of the processors."""
-    total_ns = 0
-    for node in nodes:
-        assert node.process is not None
-        for thread in Path(f"/proc/{node.process.pid}/task").iterdir():
-            total_ns += int((thread / "schedstat").read_text().split()[0])
-    return total_ns / 1_000
+    async with town(folder, count) as here:
+        return pooled([await here.look() for _ in range(LOOKS)])
 
 
 def verify_us(provider: str) -> float:
@@ -248,11 +104,17 @@ def told(found: Measured, nodes: int) -> dict[str, object]:
         "hop_ms_mean": round(fmean(found.hop_us) / 1_000, 3),
         "hop_ms_p99": round(cuts[98] / 1_000, 3),
         "delivery_us": round(found.delivery_us),
-        "verify_us": round(found.verify_us),
+        "loop_us": round(found.loop_us),
+        "verify_us": round(verify_us("auto")),
         "sign_us": round(found.sign_us),
         "store_commit_us": round(found.commit_us),
         "reports_per_signature_in_a_burst": round(found.coalescing, 1),
     }
+
+
+def processors() -> int:
+    """How many this machine lets us have."""
+    return len(os.sched_getaffinity(0))
 
 
 def calibrate(count: int) -> tuple[Calibration, Measured]:
@@ -266,7 +128,7 @@ def calibrate(count: int) -> tuple[Calibration, Measured]:
     with ending_in_order(), passing_folder("picket-cal-") as folder:
         try:
             found = trio.run(until_sigterm, partial(measure, folder, count))
-            return calibration_of(found, len(os.sched_getaffinity(0))), found
+            return calibration_of(found, count, processors()), found
         except* (Failed, NoAnswer) as failed:
             ended = UserError(f"calibration: {first_sentence(failed)}")
         except* KeyboardInterrupt:

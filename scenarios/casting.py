@@ -27,6 +27,13 @@ def node_of(citizen: Citizen) -> Subject:
     return Subject(SubjectKind.NODE, citizen.node)
 
 
+def besieged(citizens: Sequence[Citizen], rng: random.Random) -> Citizen | None:
+    """The honest node, drawn by lot, that all who stalk besiege; None if nobody does."""
+    if not any(citizen.role.stalks for citizen in citizens):
+        return None
+    return rng.choice([citizen for citizen in citizens if citizen.role.honest])
+
+
 @attrs.frozen
 class Casting:
     """Chooses among the citizens; whoever will speak opens a feed at start."""

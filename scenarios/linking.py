@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from gossip import events
+from scenarios.casting import besieged
 from scenarios.citizen import Citizen
 from scenarios.network import Link
 from scenarios.world import World
@@ -33,9 +34,8 @@ class Linking:
 
     def choose_victim(self, rng: random.Random) -> None:
         """Choose an honest node, whom all stalkers will besiege."""
-        if any(citizen.role.stalks for citizen in self.world.citizens):
-            honest = [c.index for c in self.world.citizens if c.role.honest]
-            self._victim = {rng.choice(honest)}
+        if victim := besieged(self.world.citizens, rng):
+            self._victim = {victim.index}
 
     def seek(self, citizen: Citizen, peers: set[int]) -> None:
         """Keep links to exactly these: let go of others, dial who is new."""

@@ -29,6 +29,7 @@ class Spreading:
     world: World
     _said_us: dict[int, deque[int]] = attrs.field(init=False, factory=dict)
     _born_us: dict[EntryId, int] = attrs.field(init=False, factory=dict)
+    _durable_us: dict[EntryId, int] = attrs.field(init=False, factory=dict)
     _held_us: dict[EntryId, list[int]] = attrs.field(init=False, factory=dict)
 
     def to_all_ms(self, warm: int) -> list[float]:
@@ -38,6 +39,14 @@ class Spreading:
             (max(self._held_us[key]) - born) / 1_000
             for key, born in [*self._born_us.items()][warm:]
             if len(self._held_us.get(key, ())) == others
+        ]
+
+    def hops_us(self, warm: int) -> list[int]:
+        """Of each report but the first ``warm``: from durable to held, each other node."""
+        return [
+            at_us - durable
+            for key, durable in [*self._durable_us.items()][warm:]
+            for at_us in self._held_us.get(key, ())
         ]
 
     def ways_us(self) -> list[list[int]]:
@@ -59,6 +68,7 @@ class Spreading:
             return
         if entry.author == citizen.node:
             self._born_us[entry.id] = self._said_us[citizen.index].popleft()
+            self._durable_us[entry.id] = self.world.agenda.now_us
         else:
             done_us = max(self.world.agenda.now_us, citizen.busy_us)
             self._held_us.setdefault(entry.id, []).append(done_us)
@@ -77,13 +87,24 @@ class Spreading:
 
 
 def predict_to_all_ms(
-    nodes: int, found: Calibration, *, reports: int, per_s: float, seed: int = 1
+    nodes: int, found: Calibration, *, reports: int, per_s: float
 ) -> list[float]:
     """For each of ``reports``: milliseconds until the last of ``nodes`` daemons holds it.
 
     They are said by one node or another, ``per_s`` in a second, on loopback.
     """
-    chance, at_s = random.Random(seed), _BEGIN_S  # noqa: S311 - replayable
+    return _spread(nodes, found, reports, per_s).to_all_ms(WARM)
+
+
+def predict_hops_us(
+    nodes: int, found: Calibration, *, reports: int, per_s: float
+) -> list[int]:
+    """The same from durable at the author to held by another, each pair."""
+    return _spread(nodes, found, reports, per_s).hops_us(WARM)
+
+
+def _spread(nodes: int, found: Calibration, reports: int, per_s: float) -> Spreading:
+    chance, at_s = random.Random(1), _BEGIN_S  # noqa: S311 - replayable
     story = []
     for _ in range(WARM + reports):
         who = (Some(f"honest-{chance.randrange(nodes)}"),)
@@ -103,5 +124,5 @@ def predict_to_all_ms(
         watching.append(Spreading(world))
         return [*watching]
 
-    run(calibrated(scenario, found), seed, onlookers=onlookers)
-    return watching[0].to_all_ms(WARM)
+    run(calibrated(scenario, found), 1, onlookers=onlookers)
+    return watching[0]

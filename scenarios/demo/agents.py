@@ -89,6 +89,8 @@ class Caller:
             rule, reason = _denial(error.data)
         except trio.TooSlowError:
             passed, text, reason = False, f"no answer within {CALL_S:.0f} s", "slow"
+        except _FAILURES as broken:
+            passed, text, reason = False, first_sentence(broken), "broken"
         return Answer(
             passed=passed,
             text=text,

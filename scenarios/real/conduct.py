@@ -41,6 +41,7 @@ class Conductor:
     Attributes:
         relay: The process that holds the packets; None on loopback.
         agents: Opens MCP sessions; None if nobody attacks.
+        victim: Whom all who stalk besiege; None if nobody does.
     """
 
     scenario: Scenario
@@ -50,6 +51,7 @@ class Conductor:
     desk: Wire | None
     relay: "subprocess.Popen[bytes] | None"
     agents: "Agents | None"
+    victim: Node | None
     _sessions: dict[tuple[str, str, str], "Caller"] = attrs.field(
         init=False, factory=dict
     )
@@ -235,8 +237,10 @@ class Conductor:
 
     async def become(self, node: Node, role: str) -> None:
         """Let a puppet play a role."""
-        await node.pull("become", role=role)
-        self._equivocates[node.name] = ROLES[role]().equivocates
+        played = ROLES[role]()
+        victim = self.victim.id.hex() if played.stalks and self.victim else ""
+        await node.pull("become", role=role, besieges=victim)
+        self._equivocates[node.name] = played.equivocates
 
     def _of(self, cast: Sequence[Citizen]) -> list[Node]:
         return [self.nodes[one.index] for one in cast]
@@ -272,11 +276,14 @@ class Conductor:
             session = self._sessions.pop(place, None) or await self.agents.open(
                 f"{role} {caller.name}", provider.server
             )
-        except Unreachable:
-            told(False, 0.0)
+        except Unreachable as refused:
+            told(0.0, f"no session: {refused}")
             return
         answer = await session.call(step.tool, **dict(step.params))
-        told(answer.passed, answer.ms)
+        why_not = (
+            f"{answer.reason or 'refused'} after {answer.ms:.0f} ms: {answer.text}"
+        )
+        told(answer.ms, "" if answer.passed else why_not)
         if answer.passed and place not in self._sessions:
             self._sessions[place] = session
         else:

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from scenarios.cast import ROLES
 from scenarios.reading import read_text
 from scenarios.real.seen import MEASURED
 from scenarios.script import Scenario
@@ -46,10 +45,6 @@ def check_fit(name: str, scenario: Scenario, *, namespaces: bool) -> None:
         )
     if scenario.network.loss and not namespaces:
         raise top.table("network").wrong("loss", _NO_NAMESPACES)
-    for role, _ in scenario.nodes:
-        if ROLES[role]().stalks:
-            what = f"`{role}` chooses whom to link with, which no real node does"
-            raise top.table("nodes").wrong(role, what)
     for step in top.tables("story"):
         _check_step(step, namespaces=namespaces)
     for bar in top.table("bars").names:

@@ -7,6 +7,8 @@ they are told once it is given a role.
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -69,15 +71,19 @@ class RoleLinks:
     """Implements `node.driver.Frames`: what is sent passes a role first."""
 
     real: Frames
-    daemon: Daemon
+    who: Callable[[], Person]
     role: Role = attrs.field(factory=ROLES["honest"])
     since: float = 0.0
     numbers: dict[NodeId, int] = attrs.field(factory=dict)
+    wanted: frozenset[NodeId] = frozenset()
+    """Whom its core wants links with."""
+    besieged: frozenset[NodeId] = frozenset()
+    """Whom its role wants a link with besides."""
 
     def send(self, peer: NodeId, frame: bytes) -> bool:
         """What the role makes of it; a role that sends nothing says it did."""
         now_us = round((trio.current_time() - self.since) * 1e6)
-        really = self.role.sends(self._who(), self._number(peer), frame, now_us)
+        really = self.role.sends(self.who(), self._number(peer), frame, now_us)
         return True if really is None else self.real.send(peer, really)
 
     def drop(self, peer: NodeId) -> None:
@@ -85,16 +91,25 @@ class RoleLinks:
         self.real.drop(peer)
 
     def seek(self, peers: frozenset[NodeId]) -> None:
-        """As it is."""
-        self.real.seek(peers)
+        """These, and whoever is besieged."""
+        self.wanted = peers
+        self.real.seek(peers | self.besieged)
 
-    def _who(self) -> Person:
-        daemon, chain = self.daemon, self.daemon.ring.current.chain
-        key = daemon.ring.nodes[chain.key]
-        return Person(daemon.config.name, daemon.me, chain, key)
+    def become(self, role: Role, besieges: frozenset[NodeId]) -> None:
+        """Play another role from now on."""
+        self.role, self.since = role, trio.current_time()
+        self.besieged = besieges
+        self.seek(self.wanted)
 
     def _number(self, peer: NodeId) -> int:
         return self.numbers.setdefault(peer, len(self.numbers))
+
+
+def _who(daemon: Daemon) -> Person:
+    """The node with the key it has now."""
+    chain = daemon.ring.current.chain
+    key = daemon.ring.nodes[chain.key]
+    return Person(daemon.config.name, daemon.me, chain, key)
 
 
 @attrs.frozen
@@ -117,9 +132,10 @@ class Strings:
         }
 
     def become(self, args: Args) -> Json:
-        """Play ``role`` from now on."""
+        """Play ``role`` from now on; ``besieges`` is a node (hex), or empty."""
         role = ROLES[text_arg(args, "role")]()
-        self.links.role, self.links.since = role, trio.current_time()
+        victim = bytes.fromhex(text_arg(args, "besieges"))
+        self.links.become(role, frozenset({NodeId(victim)} if victim else ()))
         honest, corrupt = self.honest_gate, CorruptGuard(self.honest_gate)
         self.daemon.proxies.desk.new_gate = honest if role.honest else corrupt
         return {}
@@ -220,7 +236,7 @@ async def serve(folder: str) -> None:
     """Run the node in ``folder`` until a signal says to stop."""
     config, clock = read_config(folder), SkewedClock()
     daemon = Daemon(config, clock=clock)
-    links = RoleLinks(daemon.links, daemon)
+    links = RoleLinks(daemon.links, partial(_who, daemon))
     daemon.driver.links = links
     strings = Strings(daemon, links, clock, daemon.guard)
     control = Control(

@@ -13,8 +13,7 @@ import trio
 
 from gossip.errors import UserError
 from scenarios.cast import ROLES
-from scenarios.casting import Cast, Casting
-from scenarios.citizen import Citizen
+from scenarios.casting import Cast, Casting, besieged
 from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import (
     Failed,
@@ -62,6 +61,7 @@ class RealVerdict:
         network: ``namespaces``, or ``loopback`` where no packet is delayed or lost.
         lines: How many lines the nodes' watchers told.
         unanswered: What the story asked of nodes in vain, such as of one that is down.
+        unserved: Honest calls that no rule forbids and that were not answered, and why.
         disbelieved: How often an honest node found a proof to prove nothing.
     """
 
@@ -73,6 +73,7 @@ class RealVerdict:
     figures: dict[str, float]
     lines: int
     unanswered: tuple[str, ...]
+    unserved: tuple[str, ...]
     disbelieved: int
     length_s: float
 
@@ -115,7 +116,16 @@ def run_real(
         nodes = _nodes(world, plan, folder, wires)
         relay = _relay(scenario, seed, folder, wires, held)
         told = held.enter_context(progress or nullcontext(lambda _: None))
-        run = _Run(scenario, seed, world.citizens, plan, nodes, wires.desk, relay)
+        victim = besieged(world.citizens, world.chance("victim"))
+        run = _Run(
+            scenario=scenario,
+            seed=seed,
+            plan=plan,
+            nodes=nodes,
+            victim=nodes[victim.index] if victim else None,
+            desk=wires.desk,
+            relay=relay,
+        )
         return _conducted(name, partial(run.play, folder, told))
 
 
@@ -196,13 +206,13 @@ def _end_relay(relay: "subprocess.Popen[bytes]") -> None:
     relay.communicate()
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class _Run:
     scenario: Scenario
     seed: int
-    citizens: Sequence[Citizen]
     plan: Sequence[tuple[Step, Cast]]
     nodes: list[Node]
+    victim: Node | None
     desk: Wire | None
     relay: "subprocess.Popen[bytes] | None"
 
@@ -230,6 +240,7 @@ class _Run:
             figures=figures,
             lines=seen.lines,
             unanswered=tuple(seen.unanswered),
+            unserved=tuple(seen.unserved),
             disbelieved=seen.disbelieved,
             length_s=self.scenario.length_s,
         )
@@ -254,6 +265,7 @@ class _Run:
                 desk=self.desk,
                 relay=self.relay,
                 agents=self._agents(nursery),
+                victim=self.victim,
             )
             for node in self._first():
                 await conductor.attend(node)

@@ -47,6 +47,8 @@ class Seen:
     lines: int = 0
     unanswered: list[str] = attrs.field(factory=list)
     """What the story asked of a node and got no answer to, or a refusal."""
+    unserved: list[str] = attrs.field(factory=list)
+    """Honest calls that no rule forbids and that were not answered, and why."""
     waiting: int = 0
     """Calls that have no answer yet."""
     disbelieved: int = 0
@@ -89,8 +91,8 @@ class Seen:
 
     def called(
         self, step: Step, role: str, caller: Node, *, honest: bool
-    ) -> Callable[[bool, float], None]:
-        """An agent calls a tool; tell what is returned whether it passed, in how many ms."""
+    ) -> Callable[[float, str], None]:
+        """An agent calls a tool; tell what is returned in how many ms, and why not if so."""
         if step.forbidden:
             self._suspects.add(f"agent {role} of {caller.name}")
             if caller.name not in self.honest:
@@ -100,11 +102,13 @@ class Seen:
 
         self.waiting += 1
 
-        def told(passed: bool, ms: float) -> None:
+        def told(ms: float, why_not: str) -> None:
             self.waiting -= 1
             if step.forbidden:
-                self._leaked += passed
-            elif passed and honest:
+                self._leaked += not why_not
+            elif honest and why_not:
+                self.unserved.append(f"{role} {caller.name}: {why_not}")
+            elif honest:
                 self._call_us.append(round(ms * 1_000))
 
         return told

@@ -19,6 +19,7 @@ def as_real_object(verdict: RealVerdict) -> dict[str, object]:
         "figures": dict(sorted(verdict.figures.items())),
         "lines": verdict.lines,
         "unanswered": list(verdict.unanswered),
+        "unserved": list(verdict.unserved),
         "disbelieved": verdict.disbelieved,
         "length_s": verdict.length_s,
     }
@@ -44,9 +45,12 @@ def tell_real(scenario: Scenario, verdict: RealVerdict) -> None:
         click.echo(f"  {figure:22} {value:>14,.3f}{limit}")
     if verdict.disbelieved:
         click.echo(f"  proofs that proved nothing: {verdict.disbelieved}")
-    if verdict.unanswered:
-        count, first = len(verdict.unanswered), verdict.unanswered[0]
-        click.echo(f"  asked in vain: {count}, first {first}")
+    for what, vain in (
+        ("asked in vain", verdict.unanswered),
+        ("not served", verdict.unserved),
+    ):
+        if vain:
+            click.echo(f"  {what}: {len(vain)}, first {vain[0]}")
     for sentence in verdict.failures:
         click.secho(f"  {sentence}", fg="red")
     if verdict.passed:

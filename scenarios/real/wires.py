@@ -60,9 +60,12 @@ class Wires:
     """None on loopback."""
 
 
-def on_loopback(count: int) -> Wires:
-    """Addresses 127.0.1.1, 127.0.1.2 and so on, in the machine's own namespace."""
-    return Wires(tuple(Wire(f"127.0.1.{i + 1}") for i in range(count)), None)
+def on_loopback(count: int, net: int = 1) -> Wires:
+    """Addresses 127.0.1.1, 127.0.1.2 and so on, in the machine's own namespace.
+
+    Clusters that run at the same time take a ``net`` each, 1 to 255.
+    """
+    return Wires(tuple(Wire(f"127.0.{net}.{i + 1}") for i in range(count)), None)
 
 
 def can_make_namespaces() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from gossip.errors import UserError
@@ -23,6 +24,8 @@ from scenarios.calibration import (
 from scenarios.cli import sim
 from scenarios.prediction import predict_to_all_ms
 from scenarios.reading import load
+from scenarios.real import gauge
+from scenarios.real.gauge import Measured, pooled, town
 from scenarios.script import Costs, Delay
 from tests.support.daemons import ROOT, until
 
@@ -103,11 +106,12 @@ def test_daemons_that_share_processors_wait_for_each_other() -> None:
 @pytest.mark.timeout(200)
 def test_three_daemons_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, few in (("QUIET", 10), ("BUSY", 60), ("IDLE_S", 1.0), ("BURST", 32)):
-        monkeypatch.setattr(calibrate, name, few)
+        monkeypatch.setattr(gauge, name, few)
+    monkeypatch.setattr(calibrate, "LOOKS", 1)
     made, found = calibrate.calibrate(3)
     assert len(found.hop_us) == 10 * 2
     assert 0 < found.sign_us < found.delivery_us * 20
-    assert found.verify_us > 10
+    assert calibrate.verify_us("auto") > 10
     assert found.commit_us > 0
     assert found.coalescing > 1
     assert made.costs.batch_us > 0
@@ -147,35 +151,33 @@ def test_however_it_is_ended_it_leaves_no_keys_behind(number: signal.Signals) ->
         until(lambda: not list(home.glob("picket-cal-*")), 20)
 
 
-def spread_of(nodes: int) -> float:
-    """Milliseconds to all, the median, as `make bench-spread` measures it."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.bench.spread"),
-            *("--nodes", str(nodes), "--reports", "60", "--rate", "2"),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "SERF_BENCH": "not-today"},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)["picket"]
-    assert told["delivered"] == 1
-    return float(told["ms_to_all"]["p50"])
+SMALL, LARGE, ROUNDS = 5, 16, 4
+
+
+async def in_turn(folder: Path) -> tuple[Measured, list[float]]:
+    """Look at a small cluster and at a large one in turn: both see the same machine."""
+    looks, heard = [], []
+    async with (
+        town(folder / "small", SMALL, 1) as small,
+        town(folder / "large", LARGE, 2) as large,
+    ):
+        for _ in range(ROUNDS):
+            looks.append(await small.look())
+            heard += await large.to_all_ms(15, 2.0)
+    return pooled(looks), heard
 
 
 @pytest.mark.live
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(400)
 def test_it_foretells_16_daemons_within_a_factor_of_one_and_a_half() -> None:
-    """Calibrated with 5, before and after, since the machine has its moods."""
-    makes = [calibrate.calibrate(5)[0]]
-    measured = spread_of(16)
-    makes.append(calibrate.calibrate(5)[0])
-    foretold = [
-        median(predict_to_all_ms(16, made, reports=60, per_s=2.0)) for made in makes
-    ]
-    ratio = sum(foretold) / len(foretold) / measured
-    assert 1 / 1.5 <= ratio <= 1.5, (foretold, measured, makes)
+    with tempfile.TemporaryDirectory(prefix="cal-") as folder:
+        for name in ("small", "large"):
+            (Path(folder) / name).mkdir()
+        found, heard = trio.run(in_turn, Path(folder))
+    made = calibrate.calibration_of(found, SMALL, calibrate.processors())
+    foretold = median(predict_to_all_ms(LARGE, made, reports=60, per_s=2.0))
+    ratio = foretold / median(heard)
+    told = f"foretold {foretold:.1f} ms, measured {median(heard):.1f} ms: {ratio:.2f}"
+    print(told)  # noqa: T201 - worth knowing, held or not
+    assert 1 / 1.5 <= ratio <= 1.5, told

@@ -34,11 +34,6 @@ def test_more_colluders_than_so_few_nodes_can_bear(tmp_path: Path) -> None:
     assert told == "s.toml: line 6: cluster.colluders: must be 0 to 1 for 5 nodes"
 
 
-def test_a_role_that_chooses_its_links(tmp_path: Path) -> None:
-    told = refusal(tmp_path, 'title = "t"\n[nodes]\nhonest = 4\neclipser = 1\n')
-    assert told.startswith("s.toml: line 4: nodes.eclipser: `eclipser` chooses whom")
-
-
 def test_datagrams_and_sponsors(tmp_path: Path) -> None:
     told = refusal(tmp_path, BEGIN + "[network]\ndatagrams = true\n")
     assert told.startswith("s.toml: line 6: network.datagrams: ")

@@ -18,7 +18,14 @@ from enforcement.mcp.strictjson import Json, MalformedError
 
 MISMATCH_CODE: Final = -32020
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
-NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 PARAM_PREFIX: Final = "mcp-param-"
 ANNOTATION: Final = "x-mcp-header"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

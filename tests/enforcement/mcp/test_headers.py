@@ -56,6 +56,16 @@ def test_a_header_that_says_something_else_is_refused(headers: dict[str, str]) -
     assert (refused.value.code, refused.value.key) == (MISMATCH_CODE, 4)
 
 
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
+def test_a_call_that_names_a_task_names_it_in_its_header_too(method: str) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"taskId": "t-1"}}
+    message = read_message_untrusted(json.dumps(body).encode())
+    assert isinstance(message, Request)
+    check_headers_untrusted({"mcp-name": "t-1"}, message)
+    with pytest.raises(MalformedError):
+        check_headers_untrusted({"mcp-name": "t-2"}, message)
+
+
 def test_a_name_in_the_header_alone_is_refused() -> None:
     body = b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{}}'
     message = read_message_untrusted(body)

@@ -27,8 +27,9 @@ from scenarios.figures import percentile
 from scenarios.geography import way_us
 from scenarios.onlooker import Onlooker
 from scenarios.prediction import Spreading
+from scenarios.reading import load
 from scenarios.run import Verdict, run
-from scenarios.scalepage import Feeds, Row, write_study
+from scenarios.scalepage import Feeds, Row, Turns, write_study
 from scenarios.script import (
     Cluster,
     Delay,
@@ -43,6 +44,9 @@ from scenarios.world import World
 SIZES: Final = (100, 1_000, 10_000)
 ALL_SPEAK: Final = (50, 100, 200)
 """Sizes at which every node has a feed: what one more feed costs everybody."""
+DROPPERS: Final = (10, 30, 50)
+TURNS_AMONG: Final = 1_000
+TURN_SEEDS: Final = (1, 2, 3)
 CITIES: Final = ("frankfurt", "virginia", "singapore", "tokyo", "sao-paulo", "oregon")
 IN_CITY: Final = Delay(min_ms=0.5, mean_ms=1.5)
 REPORTS_S: Final = (3.0, 9.0)
@@ -167,6 +171,41 @@ def study_feeds(nodes: int) -> Feeds:
     )
 
 
+def study_turns(share: int, nodes: int = TURNS_AMONG) -> Turns:
+    """One speaker and two among so many percent of droppers, in this process."""
+    story = load(f"droppers_{share}").resized(nodes)
+    (step,) = story.story
+    other = attrs.evolve(step, at_s=step.at_s + 0.5, who=(Some("honest-1"),))
+    found = []
+    for steps in ((step,), (step, other)):
+        ways = [_ways_ms(attrs.evolve(story, story=steps), seed) for seed in TURN_SEEDS]
+        found.append(max(first for first, _ in ways))
+        found.append(max(rest for _, rest in ways))
+    return Turns(
+        share=share,
+        one_first_ms=found[0],
+        one_rest_ms=found[1],
+        two_first_ms=found[2],
+        two_rest_ms=found[3],
+        bar_ms=dict(story.expect.bars)["reach_p99_ms"],
+    )
+
+
+def _ways_ms(asked: Scenario, seed: int) -> tuple[float, float]:
+    """Reach, p99: of the first report, and of the others."""
+    meters: list[Spreading] = []
+
+    def onlookers(world: World) -> list[Onlooker]:
+        meters.append(Spreading(world))
+        return [*meters]
+
+    expect = attrs.evolve(asked.expect, bars=(("delivered_percent", 100.0),))
+    _must_pass(run(attrs.evolve(asked, expect=expect), seed, onlookers=onlookers))
+    first, *rest = meters[0].ways_us()
+    others = [way for ways in rest for way in ways]
+    return percentile(first, 0.99) / 1_000, percentile(others, 0.99) / 1_000
+
+
 def reckoned_reach_ms(nodes: int) -> float:
     """Hops of a balanced tree, each as long as a way between two nodes is on average."""
     hops = log(nodes) / log(2 * dials(nodes) - 1)
@@ -237,6 +276,7 @@ def main() -> None:
     parser.add_argument("--out", default="docs")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--feeds", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         sys.stdout.write(json.dumps(attrs.asdict(study(options.one))))
@@ -244,14 +284,18 @@ def main() -> None:
     if options.feeds:
         sys.stdout.write(json.dumps(attrs.asdict(study_feeds(options.feeds))))
         return
+    if options.turns:
+        sys.stdout.write(json.dumps(attrs.asdict(study_turns(options.turns))))
+        return
     rows: list[Row] = []
     for size in options.sizes:
         sys.stderr.write(f"{size} nodes\n")
         rows.append(Row(**_apart("one", size)))
+    turns = [Turns(**_apart("turns", share)) for share in DROPPERS]
     feeds = [Feeds(**_apart("feeds", size)) for size in ALL_SPEAK]
     voices = [(n, voices_needed(n, 3)) for n in options.sizes]
     signature_us = verify_us("openssl")
-    write_study(Path(options.out), rows, feeds, voices, CITIES, signature_us)
+    write_study(Path(options.out), rows, turns, feeds, voices, CITIES, signature_us)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from xml.etree import ElementTree
 import pytest
 
 from scenarios.drawing import Line, against_size
-from scenarios.scalepage import Feeds, Row, write_study
+from scenarios.scalepage import Feeds, Row, Turns, write_study
 from scenarios.study import (
     CITIES,
     reckoned_reach_ms,
     study,
     study_feeds,
+    study_turns,
     voices_needed,
 )
 
@@ -55,11 +56,26 @@ def test_feeds_cost_what_is_on_disk_and_more() -> None:
     assert found.sent_mb > 0
 
 
+def test_speakers_in_turn_are_told_by_first_report_and_others() -> None:
+    found = study_turns(10, 40)
+    assert found.bar_ms == 186
+    assert min(found.one_first_ms, found.one_rest_ms) > 30  # the legs there are
+    assert min(found.two_first_ms, found.two_rest_ms) > 30
+
+
 def test_the_page_names_every_plot_and_every_plot_is_svg(
     rows: list[Row], tmp_path: Path
 ) -> None:
     feeds = [Feeds(nodes=50, held_kb=31, disk_kb=16, sent_mb=6)]
-    write_study(tmp_path, rows, feeds, [(20, 4), (40, 7)], CITIES, 180.0)
+    turns = Turns(
+        share=10,
+        one_first_ms=150,
+        one_rest_ms=140,
+        two_first_ms=500,
+        two_rest_ms=250,
+        bar_ms=186,
+    )
+    write_study(tmp_path, rows, [turns], feeds, [(20, 4), (40, 7)], CITIES, 180.0)
     page = (tmp_path / "scale.md").read_text()
     plots = sorted(path.name for path in tmp_path.glob("*.svg"))
     assert len(plots) == 4
@@ -69,6 +85,7 @@ def test_the_page_names_every_plot_and_every_plot_is_svg(
         assert drawn.tag == f"{SVG}svg"
         assert drawn.findall(f"{SVG}polyline")
     assert "| 20 | " in page
+    assert "| 10 % | 150 ms | 140 ms | 500 ms | 250 ms | 186 ms |" in page
     assert "4 of 20, 7 of 40" in page
     assert "17 a second, 3.0 ms of a processor for the signatures alone" in page
     assert all(f"| {city} | " in page for city in CITIES)

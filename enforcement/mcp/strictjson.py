@@ -76,7 +76,7 @@ def _is_plain(data: bytes, keys_max: int) -> bool:
         data.count(b"{") + data.count(b"[") <= limits.DEPTH_MAX
         and data.count(b":") <= keys_max
         and b"\\u" not in data
-        and _PROTOTYPE.encode() not in data
+        and _PROTOTYPE_BYTES not in data
     )
 
 
@@ -124,6 +124,7 @@ _scan: Final = make_scanner(_STRICT)  # type: ignore[arg-type]  # its stub names
 
 _PROTOTYPE: Final = "__proto__"
 """Below it some readers in JavaScript find members that others do not see there."""
+_PROTOTYPE_BYTES: Final = _PROTOTYPE.encode()
 
 
 def _check_shape(value: Json, keys_max: int, *, texts: bool) -> None:

@@ -4,6 +4,9 @@ The grammar is llhttp's, by httptools; this adds the limits. Events are read as 
 HTML standard says: lines end with CR LF, LF or CR, a blank line ends an event.
 """
 
+import re
+
+import attrs
 import httptools
 
 from node.proxy import limits
@@ -11,6 +14,8 @@ from node.proxy.asks import Piece
 from node.proxy.raw import READ_BYTES
 from node.proxy.session import Lost
 
+_LENGTH = re.compile(rb"\r\ncontent-length: ?([1-9][0-9]{0,7})(?=\r\n)", re.IGNORECASE)
+_KNOWN_HEAD_MAX = 4_096
 _HEAD_BYTES_MAX = limits.HEADER_BYTES_MAX + READ_BYTES
 _BOM = b"\xef\xbb\xbf"
 
@@ -27,7 +32,7 @@ class ResponseReader:
         self._body_bytes = 0
         self._head_bytes = 0
         self._encoded = self._overrun = False
-        self._lines = EventReader()
+        self._lines: EventReader | None = None
 
     def feed(self, data: bytes) -> None:
         """Take what came; ``b""`` is the end of the connection.
@@ -63,6 +68,8 @@ class ResponseReader:
     def take_events(self) -> list[Piece]:
         """Each event that is complete. Raises `Lost` for one that is too large."""
         parts, self._body, self._body_bytes = self._body, [], 0
+        if self._lines is None:
+            self._lines = EventReader()
         return [piece for part in parts for piece in self._lines.feed(part)]
 
     def take_body(self) -> Piece | None:
@@ -100,6 +107,54 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         self.done = self.head_done
         self.keep_alive = bool(self._parser.should_keep_alive())
+
+
+@attrs.frozen
+class KnownHead:
+    """The head of an answer that came whole: most that follow have it, too.
+
+    Byte for byte the same but for the digits of its length, it means the same to the
+    parser, which need not be asked again.
+    """
+
+    before: bytes
+    after: bytes
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def read(self, data: bytes) -> bytes | None:
+        """The body of one whole answer with this head and nothing behind it."""
+        if not data.startswith(self.before):
+            return None
+        at = len(self.before)
+        end = data.find(b"\r", at, at + 9)
+        digits = data[at:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        body = data[end + len(self.after) :]
+        if digits[:1] == b"0" or len(body) != int(digits):
+            return None
+        return body if len(body) <= limits.MESSAGE_BYTES_MAX else None
+
+
+def known_head(data: bytes, reader: ResponseReader) -> KnownHead | None:
+    """What can be known of an answer that came at once, as ``data``."""
+    head = data[: data.find(b"\r\n\r\n") + 4]
+    found = _LENGTH.findall(head)
+    if (
+        not reader.done
+        or not reader.keep_alive
+        or reader.is_events
+        or len(found) != 1
+        or len(head) > _KNOWN_HEAD_MAX
+        or len(data) != len(head) + int(found[0])
+        or "transfer-encoding" in dict(reader.headers)
+    ):
+        return None
+    length = _LENGTH.search(head)
+    assert length is not None, "it has been found"
+    at, end = length.span(1)
+    return KnownHead(head[:at], head[end:], reader.status, tuple(reader.headers))
 
 
 class EventReader:

@@ -19,7 +19,7 @@ import trio
 from gossip.errors import UserError
 from node.proxy import limits
 from node.proxy.asks import METADATA, Answer, Ask, Headers, Piece, Way, answered
-from node.proxy.httpread import ResponseReader
+from node.proxy.httpread import KnownHead, ResponseReader, known_head
 from node.proxy.raw import READ_BYTES, SocketWire
 from node.proxy.resource import (
     Document,
@@ -90,6 +90,8 @@ class HttpCarrier:
         init=False, factory=dict, repr=False
     )
     """Of requests sent before, without their length: most are like the one before."""
+    known: KnownHead | None = attrs.field(init=False, default=None, repr=False)
+    """What the last answer that came whole looked like."""
 
     async def ask(self, ask: Ask) -> Answer:
         """Send one request; returns once the head of the answer is here.
@@ -149,6 +151,12 @@ class HttpCarrier:
         same = (there.tls, there.host, there.port) == (url.tls, url.host, url.port)
         plain = there.target.isprintable() and " " not in there.target
         return Way(target=there.target) if same and plain else None
+
+    def learn(self, data: bytes, reader: ResponseReader) -> None:
+        """An answer has come whole, at once."""
+        head = known_head(data, reader)
+        if head is not None:
+            self.known = attrs.evolve(head, headers=answered(head.headers))
 
     def close(self) -> None:
         """Close the connections nobody uses."""
@@ -228,46 +236,66 @@ class HttpAnswer:
     def __init__(self, carrier: HttpCarrier, stream: Connection) -> None:
         self._carrier = carrier
         self._stream: Connection | None = stream
-        self._reader = ResponseReader()
+        self._reader: ResponseReader | None = None
+        self._body: bytes | None = None
         self._pieces: deque[Piece] = deque()
 
     async def read_head(self) -> None:
         """Wait for status and headers. Raises `Lost`."""
-        reader = self._reader
+        data, known = await self._receive(), self._carrier.known
+        if known is not None:
+            self._body = known.read(data)
+            if self._body is not None:
+                self.status, self.headers = known.status, known.headers
+                return
+        self._reader = reader = ResponseReader()
+        reader.feed(data)
+        whole = reader.done
         while not reader.head_done:
-            await self._feed()
+            reader.feed(await self._receive())
         self.status, self.headers = reader.status, answered(reader.headers)
         self.events = reader.is_events
+        if whole:
+            self._carrier.learn(data, reader)
 
     async def next(self) -> Piece | None:
         """The next event, or the whole body; None at the end. Raises `Lost`."""
         reader = self._reader
+        if reader is None:
+            body, self._body = self._body, None
+            return Piece(body) if body else None
         if not self.events:
             while not reader.done:
-                await self._feed()
+                reader.feed(await self._receive())
             return reader.take_body()
         while not self._pieces:
             self._pieces += reader.take_events()
             if not self._pieces:
                 if reader.done:
                     return None
-                await self._feed()
+                reader.feed(await self._receive())
         return self._pieces.popleft()
 
-    async def _feed(self) -> None:
+    async def _receive(self) -> bytes:
         assert self._stream is not None, "nothing is read after its end"
         try:
-            data = await self._stream.receive_some(READ_BYTES)
+            return await self._stream.receive_some(READ_BYTES)
         except _GONE as gone:
             raise Lost("the connection to the server broke") from gone
-        self._reader.feed(data)
+
+    @property
+    def _is_reusable(self) -> bool:
+        """Whether all has come, and its connection stays open."""
+        reader = self._reader
+        if reader is None:
+            return self.status > 0
+        return reader.done and reader.keep_alive
 
     def rest(self) -> bool:
         """Give the connection back, if it can be used again."""
         if (
             self._stream is not None
-            and self._reader.done
-            and self._reader.keep_alive
+            and self._is_reusable
             and self._carrier.keep(self._stream)
         ):
             self._stream = None

@@ -94,8 +94,8 @@ async def serve_upstream(*, sessions: bool) -> None:
         await _until_done(nursery, str(sock.getsockname()[1]))
 
 
-async def serve_listener(kind: str, port: int) -> None:
-    """Picket's listener, with a hundred rules."""
+async def serve_listener(kind: str, port: int, *, scans: bool = False) -> None:
+    """Picket's listener, with a hundred rules; perhaps answers are looked at, too."""
     config = (
         ServerConfig(name="echo", url=f"http://127.0.0.1:{port}/mcp/echo")
         if kind == "url"
@@ -103,7 +103,8 @@ async def serve_listener(kind: str, port: int) -> None:
     )
     roster, places = found("branch")
     desk = desk_of(places["branch"], roster, servers={"echo": config})
-    guard(desk, places["branch"], Policy.load(crowded_policy()), strict=True)
+    policy = Policy.load(crowded_policy())
+    guard(desk, places["branch"], policy, strict=True, scans=scans)
     with tempfile.TemporaryDirectory() as home:
         async with kept(desk, Path(home)), site(desk) as place:
             collect_rarely()  # as a daemon does
@@ -159,11 +160,12 @@ async def _tell_lag() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def serve_daemon(home: str) -> None:
-    """The daemon's end of the wrap, with a hundred rules."""
+async def serve_daemon(home: str, *, scans: bool = False) -> None:
+    """The daemon's end of the wrap, as `serve_listener`."""
     roster, places = found("branch")
     desk = desk_of(places["branch"], roster)
-    guard(desk, places["branch"], Policy.load(crowded_policy()), strict=True)
+    policy = Policy.load(crowded_policy())
+    guard(desk, places["branch"], policy, strict=True, scans=scans)
     async with kept(desk, Path(home)), trio.open_nursery() as nursery:
         listener = listen_on_path(Path(home) / "wrap.sock")
         nursery.start_soon(WrapDoor(desk).serve, listener)
@@ -189,10 +191,11 @@ def main(words: list[str]) -> None:
             trio.run(partial(serve_upstream, sessions=True))
         case ["upstream", "without sessions"]:
             trio.run(partial(serve_upstream, sessions=False))
-        case ["listener", kind, port]:
-            trio.run(serve_listener, kind, int(port))
-        case ["daemon", home]:
-            trio.run(serve_daemon, home)
+        case ["listener", kind, port, *scanning]:
+            serve = partial(serve_listener, kind, int(port), scans=bool(scanning))
+            trio.run(serve)
+        case ["daemon", home, *scanning]:
+            trio.run(partial(serve_daemon, home, scans=bool(scanning)))
 
 
 if __name__ == "__main__":

@@ -174,19 +174,14 @@ def crowd(port: int, server: str) -> Iterator[Callable[[int], float]]:
 
 def compare(direct: Call, guarded: Call) -> dict[str, float]:
     """Call both in turn; returns milliseconds."""
-    return compared(*in_turn(direct, guarded))
-
-
-def in_turn(*calls: Call) -> list[list[float]]:
-    """The milliseconds of each call of each of them, called in turn."""
-    took: list[list[float]] = [[] for _ in calls]
+    took: dict[Call, list[float]] = {direct: [], guarded: []}
     for turn in range(WARM_UP + CALLS):
-        for call, times in zip(calls, took, strict=True):
+        for call, times in took.items():
             begun = time.perf_counter()
             call()
             if turn >= WARM_UP:
                 times.append((time.perf_counter() - begun) * 1_000)
-    return took
+    return compared(took[direct], took[guarded])
 
 
 def compared(direct: list[float], guarded: list[float]) -> dict[str, float]:
@@ -202,6 +197,12 @@ def compared(direct: list[float], guarded: list[float]) -> dict[str, float]:
     }
 
 
+def report_both(what: str, direct: Call, guarded: Call, scanning: Call) -> None:
+    """Measure a gate that only judges calls, and one that looks at answers, too."""
+    report(what, compare(direct, guarded))
+    report(f"{what}, scanning answers", compare(direct, scanning))
+
+
 def report(what: str, figures: dict[str, float]) -> None:
     sys.stdout.write(json.dumps({"bench": "gate", "path": what, **figures}) + "\n")
     sys.stdout.flush()
@@ -213,12 +214,19 @@ def bench_stdio(home: Path) -> None:
     with stdio(*ECHO) as direct:
         with stdio(*wrap, "--standalone", "-c", "/nonexistent", "--", *ECHO) as call:
             report("wrap --standalone", compare(direct, call))
-        (home / "config.toml").write_text('name = "branch"\n')
-        with started(*MODULE, "daemon", str(home)) as daemon:
-            assert daemon.stdout is not None
-            daemon.stdout.readline()
-            with stdio(*wrap, "-c", str(home), "--", *ECHO) as call:
-                report("wrap with a daemon", compare(direct, call))
+        with ExitStack() as stack:
+            calls: list[Call] = []
+            for words in ([], ["scanning"]):
+                place = home / "-".join(["daemon", *words])
+                place.mkdir()
+                (place / "config.toml").write_text('name = "branch"\n')
+                serve = (*MODULE, "daemon", str(place), *words)
+                daemon = stack.enter_context(started(*serve))
+                assert daemon.stdout is not None
+                daemon.stdout.readline()
+                wrapped = stdio(*wrap, "-c", str(place), "--", *ECHO)
+                calls.append(stack.enter_context(wrapped))
+            report_both("wrap with a daemon", direct, *calls)
 
 
 def cpu_us(pid: int) -> float:
@@ -244,10 +252,15 @@ def _bench_http(kind: str, *words: str) -> None:
         direct = stack.enter_context(http(port, "echo"))
         listening = (*MODULE, "listener", kind, str(port))
         listener = stack.enter_context(started(*listening))
+        scanning = stack.enter_context(started(*listening, "scanning"))
         assert listener.stdout is not None
+        assert scanning.stdout is not None
         own = int(listener.stdout.readline())
-        with http(own, "echo") as call:
-            report(what, compare(direct, call))
+        with (
+            http(own, "echo") as call,
+            http(int(scanning.stdout.readline()), "echo") as scanned,
+        ):
+            report_both(what, direct, call, scanned)
         report(f"{what}, crowded", _crowded(listener, own))
 
 

@@ -3,9 +3,9 @@
 Run as ``python -m tests.bench.rivals``. FastMCP's proxy, with a client that stays
 connected, stands before an HTTP server. PyPI's ``mcp-proxy`` stands before a stdio server
 and speaks HTTP, as Picket's listener does before a command; and the other way round, where
-Picket has nothing of the kind and its listener before a URL stands beside it. All three,
-the server alone too, are called in turn. pip brings each rival into an environment of its
-own under ``.venv/bench``, the first time only.
+Picket has nothing of the kind and its listener before a URL stands beside it. Each is called
+in turn with the server alone. pip brings each rival into an environment of its own under
+``.venv/bench``, the first time only.
 """
 
 import socket
@@ -23,9 +23,8 @@ from tests.bench.gate import (
     INIT,
     Call,
     body,
-    compared,
+    compare,
     http,
-    in_turn,
     report,
     started,
 )
@@ -193,8 +192,7 @@ def bench_before_stdio() -> None:
 
 
 def _report(name: str, direct: Call, picket: Call, rival: Call) -> None:
-    alone, guarded, theirs_ms = in_turn(direct, picket, rival)
-    ours, theirs = compared(alone, guarded), compared(alone, theirs_ms)
+    ours, theirs = compare(direct, picket), compare(direct, rival)
     times = theirs["added_p50_ms"] / ours["added_p50_ms"]
     figures = {
         "direct_p50_ms": ours["direct_p50_ms"],

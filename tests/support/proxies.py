@@ -278,10 +278,18 @@ class RealSigner:
         return self.place.agent_key.sign(body, Domain.CHALLENGE)
 
 
-def guard(desk: Desk, place: Place, policy: Policy, *, strict: bool = False) -> Desk:
+def guard(
+    desk: Desk,
+    place: Place,
+    policy: Policy,
+    *,
+    strict: bool = False,
+    scans: bool = True,
+) -> Desk:
     """Give ``desk`` the real gates, under ``policy``, and real signatures.
 
-    ``strict``: all that a daemon's gates do: pins, schemas, proofs, trust, scanning.
+    ``strict``: all that a daemon's gates do: pins, schemas, proofs, trust, scanning
+    (unless it ``scans`` not).
     """
     shared = Post(
         cluster=desk.roster.cluster,
@@ -294,7 +302,7 @@ def guard(desk: Desk, place: Place, policy: Policy, *, strict: bool = False) -> 
         pins=Pins() if strict else None,
         trust=TrustBook() if strict else None,
         proves=strict,
-        scanner=Scanner() if strict else None,
+        scanner=Scanner() if strict and scans else None,
     )
 
     def new_gate(

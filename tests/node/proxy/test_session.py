@@ -6,11 +6,13 @@ import attrs
 import trio
 import trio.testing
 
-from enforcement.effects import Position
+from enforcement.defend.policy import Policy
+from enforcement.effects import Audit, Position
 from gossip.units import AgentId, NodeId, UnixMs
+from node.birth import starter_policy
 from node.clock import SystemClock
 from node.proxy.session import Lost, Session, SigningRefused
-from tests.support.proxies import FakeGate, FakeSink, found
+from tests.support.proxies import FakeGate, FakeSink, desk_of, found, guard
 
 CALL = b'{"jsonrpc":"2.0","id":%d,"method":"ping"}'
 NEWS = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{}}'
@@ -150,3 +152,70 @@ async def test_an_agent_that_leaves_while_it_is_signed_for_blocks_nobody() -> No
         await talk.client_said(NEWS)
 
     assert server.heard == [CALL % 1, NEWS]
+
+
+async def test_messages_take_their_turns_in_order_though_some_give_up() -> None:
+    server, signer = Server(), SlowSigner()
+    driven = session(server, signer)
+    scopes = [trio.CancelScope() for _ in range(6)]
+
+    async def ask(key: int) -> None:
+        with scopes[key]:
+            await driven.client_said(CALL % key)
+
+    async with trio.open_nursery() as nursery:
+        for key in range(6):
+            nursery.start_soon(ask, key)
+            await trio.testing.wait_all_tasks_blocked()
+        scopes[2].cancel()
+        scopes[4].cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        signer.go.set()
+    assert server.heard == [CALL % key for key in (0, 1, 3, 5)]
+    await driven.client_said(CALL % 9)
+    assert server.heard[-1] == CALL % 9
+
+
+@attrs.define
+class Watching(Server):
+    """Notes what had been told when a call came; may never take one."""
+
+    sink: FakeSink = attrs.field(factory=FakeSink)
+    known: list[int] = attrs.field(factory=list)
+    stuck: bool = False
+
+    async def send(self, data: bytes, envelope: bytes | None) -> None:
+        self.known.append(len(self.sink.heard))
+        if self.stuck:
+            await trio.sleep_forever()
+        await super().send(data, envelope)
+
+
+def watched(*, gone: bool = False, stuck: bool = False) -> tuple[Session, Watching]:
+    server = Watching(gone=gone, stuck=stuck)
+    roster, places = found("branch")
+    desk = desk_of(places["branch"], roster, sink=server.sink)
+    guard(desk, places["branch"], Policy.load(starter_policy()))
+    me = places["branch"]
+    driven = desk.session(Position.LOCAL, me.principal, "echo", me.node, server)
+    return driven, server
+
+
+async def test_a_call_is_recorded_once_the_server_is_at_work() -> None:
+    driven, server = watched()
+    await driven.client_said(CALL % 1)
+    assert server.known == [0]
+    assert [type(told) for told in server.sink.heard] == [Audit]
+
+
+async def test_a_call_is_recorded_though_the_server_is_gone_or_takes_nothing() -> None:
+    driven, server = watched(gone=True)
+    await driven.client_said(CALL % 1)
+    assert [type(told) for told in server.sink.heard] == [Audit]
+
+    driven, server = watched(stuck=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driven.client_said, CALL % 1)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert [type(told) for told in server.sink.heard] == [Audit]

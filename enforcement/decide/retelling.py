@@ -27,7 +27,7 @@ TURN_MS: Final = 3_000
 PER_AUTHOR_MAX: Final = 16
 RETOLD_MAX: Final = 128
 """So many of one author, and of all: what is told again lasts, at our own expense."""
-TOLD_MAX: Final = 65_536
+TOLD_MAX: Final = 32_768
 
 What: TypeAlias = Deed
 """What makes two proofs one deed; or -1 and an act's id."""

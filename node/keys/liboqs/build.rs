@@ -18,6 +18,11 @@ fn main() {
         .find(|path| path.is_file())
         .expect("oqs-sys built liboqs.a");
 
+    // Clang knows the processor at hand by another word on ARM; gcc knows both there.
+    let native = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("aarch64") => "-mcpu=native",
+        _ => "-march=native",
+    };
     let mut link = cc::Build::new()
         .opt_level(3)
         .include(root.join("include"))
@@ -26,7 +31,7 @@ fn main() {
     link.arg("-shared")
         .arg("-o")
         .arg(&out)
-        .arg("-march=native")
+        .arg(native)
         .args(["compat.c", "many.c"]);
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         link.arg("-Wl,-force_load").arg(&archive);

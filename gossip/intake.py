@@ -226,7 +226,7 @@ class Intake:
                     peer is not None and self.sync.was_asked(peer, feed)
                 )
                 if self._grace.hear(entry, entry.said, now, delivered=brought):
-                    effects += self.sync.dispute(feed, entry.said.number - 1)
+                    self.sync.disputes.add(feed, entry.said.number - 1)
                 elif brought:
                     effects += self.sync.on_known(feed, now)
         return effects
@@ -315,7 +315,7 @@ class Intake:
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
         if feed.promised is not None and self._grace.grown(batch.feed, now):
-            effects += self.sync.dispute(batch.feed, feed.next_number - 1)
+            self.sync.disputes.add(batch.feed, feed.next_number - 1)
         if isinstance(batch.entries[0].said, Keys):
             effects += self.unpark(now)
         return effects

@@ -11,6 +11,7 @@ Only ids and sizes are held here; bodies are in the store.
 
 from array import array
 from bisect import insort
+from collections import deque
 from enum import Enum, auto
 
 import attrs
@@ -84,6 +85,8 @@ class Feed:
     _before: bytes = attrs.field(init=False, default=NO_PREVIOUS, repr=False)
     _leaving: dict[int, bytes] = attrs.field(init=False, factory=dict, repr=False)
     """Ids of what precedes ``base`` and is not forgotten yet."""
+    _leaves: deque[int] = attrs.field(init=False, factory=deque, repr=False)
+    """Their numbers, in order."""
     promised: Beginning | None = attrs.field(init=False, default=None)
     """Where it may begin, once what lasts of all before was fetched."""
     checkpointed_in: "tuple[FeedId, int] | None" = attrs.field(init=False, default=None)
@@ -183,10 +186,10 @@ class Feed:
         dropped = min(number - self.base, len(self._sizes))
         freed = sum(self._sizes[:dropped])
         for at in range(self.base, self.base + dropped):
-            self._leaving[at] = self.id_at(at) or b""
-        for at in [at for at in self._ahead if at < number]:
+            self._leave(at, self.id_at(at) or b"")
+        for at in sorted(at for at in self._ahead if at < number):
             early = self._ahead.pop(at)
-            self._leaving[at] = early.id
+            self._leave(at, early.id)
             freed += early.size
         del self._ids[: dropped * ID_BYTES]
         del self._sizes[:dropped]
@@ -194,6 +197,10 @@ class Feed:
         self.checkpointed_in = told.where
         self._close_gap()
         return max(1, freed)
+
+    def _leave(self, number: int, batch_id: bytes) -> None:
+        self._leaving[number] = batch_id
+        self._leaves.append(number)
 
     def due_promise(self) -> Beginning | None:
         """Once, the beginning that was promised, if all before it came."""
@@ -211,7 +218,8 @@ class Feed:
             stays, so that who names another predecessor still convicts itself.
         """
         before = min(before, self.base - 1)
-        self._leaving = {n: i for n, i in self._leaving.items() if n >= before}
+        while self._leaves and self._leaves[0] < before:
+            self._leaving.pop(self._leaves.popleft(), None)
         return before
 
     def freeze(self, number: int) -> None:

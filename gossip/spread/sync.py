@@ -25,6 +25,7 @@ from gossip.effects import Send, SendStored
 from gossip.ledger.batch import Batch, FeedId
 from gossip.ledger.feed import Feed, Ledger
 from gossip.spread import frames
+from gossip.spread.disputes import Disputes
 from gossip.suite import Suite, digest
 from gossip.units import NodeId, UnixMs
 
@@ -38,7 +39,6 @@ FETCH_MS: Final = 3_000
 FIRST_FETCH_MS: Final = 1_000
 """this long, where the peer never brought anything yet: it may be mute."""
 FETCHES_PER_PEER_MAX: Final = 8
-DISPUTES_MAX: Final = 4_096
 OFFERS_PER_PEER_MAX: Final = 65_536
 
 
@@ -69,9 +69,7 @@ class Sync:
     """What is not fetched before more peers offer it: number, and how many must."""
     _asked: dict[FeedId, NodeId] = attrs.field(init=False, factory=dict)
     """Who was asked last for each feed."""
-    _disputed: dict[FeedId, int] = attrs.field(init=False, factory=dict)
-    """Where a checkpoint contradicts what is held: whoever holds another batch of
-    that number is asked for it, once."""
+    disputes: Disputes = attrs.field(init=False, factory=Disputes)
     _next_ms: int | None = attrs.field(init=False, default=None)
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
     _deliver: set[NodeId] = attrs.field(init=False, factory=set)
@@ -82,11 +80,7 @@ class Sync:
         self._peers[peer] = {}
         if self._next_ms is None:
             self._next_ms = now + ALONE_MS
-        sends = [
-            Send(peer, frames.want(feed, number, number))
-            for feed, number in self._disputed.items()
-            if not self._is_frozen(feed)
-        ]
+        sends = self.disputes.greet(peer)
         return [*sends, self._root(peer, now)] if self.me < peer else sends
 
     def link_down(self, peer: NodeId, now: UnixMs) -> list[Send]:
@@ -221,14 +215,6 @@ class Sync:
             return False
         return not self.vouched(feed, number, needed)
 
-    def dispute(self, feed: FeedId, number: int) -> list[Send]:
-        """Somebody may hold another batch of this number than we: ask everybody."""
-        if feed in self._disputed or len(self._disputed) >= DISPUTES_MAX:
-            return []
-        self._disputed[feed] = number
-        want = frames.want(feed, number, number)
-        return [Send(peer, want) for peer in sorted(self._peers)]
-
     def was_asked(self, peer: NodeId, feed: FeedId) -> bool:
         """Whether this peer was the last that was asked for a feed."""
         return self._asked.get(feed) == peer
@@ -294,6 +280,9 @@ class Sync:
         for due in self._gaps.values():
             if first is None or due < first:
                 first = due
+        asks = self.disputes.due_ms
+        if asks is not None and (first is None or asks < first):
+            first = asks
         return first
 
     def take_failures(self) -> list[NodeId]:
@@ -317,7 +306,7 @@ class Sync:
                     self._settle(feed)
                 else:
                     self._failed.append(fetch.peer)
-        sends = self.pump(now)
+        sends = [*self.disputes.wake(sorted(self._peers), now), *self.pump(now)]
         if self._next_ms is not None and self._next_ms <= now:
             self._next_ms = now + (ALONE_MS if alone else SYNC_MS)
             if self._peers:

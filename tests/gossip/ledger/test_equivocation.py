@@ -1,7 +1,7 @@
 """The promises of ``gossip.ledger.equivocation``: a liar convicts itself, only."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcement.decide.case import Basis, Level
@@ -199,6 +199,7 @@ def test_nobody_can_be_framed() -> None:
     assert proof.number == 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_garbage_is_no_proof(data: bytes) -> None:
     with pytest.raises(PeerError):

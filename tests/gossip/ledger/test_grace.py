@@ -1,5 +1,7 @@
 """What is let go of in the same breath still convicts, and still reaches newcomers."""
 
+import attrs
+
 from gossip import events, limits
 from gossip.ledger.batch import read_batch_untrusted
 from gossip.ledger.entries import (
@@ -11,8 +13,10 @@ from gossip.ledger.entries import (
     write_checkpoint,
     write_keys,
 )
+from gossip.ledger.feed import Beginning, Ledger, LetGo
 from gossip.ledger.grace import GRACE_MS
 from gossip.spread import frames
+from gossip.spread.disputes import AGAIN_MAX, DISPUTE_MS
 from gossip.units import Incarnation, UnixMs
 from scenarios.toy import ToySuite
 from tests.gossip.ledger.test_retention import heads, numbers, prune, talk
@@ -232,3 +236,84 @@ def test_a_node_prunes_once_what_it_prunes() -> None:
     town.now = UnixMs(town.now + 1_000)
     town.settle()
     assert numbers(town, "birch", "ash") == before
+
+
+def test_an_author_that_disputes_without_end_makes_nobody_ask_much() -> None:
+    """Each false checkpoint is a question to every neighbour; many would drown them."""
+    town = Town(ToySuite(), FIVE)
+    town.link_all()
+    liar = town["elm"].who
+    false: Story = []
+    for number in range(200):
+        where = b"%016d" % number
+        opened = forge(
+            liar, town, incarnation=where, entries=[opening(town, "elm")], at=town.now
+        )
+        said = Checkpoint(
+            incarnation=Incarnation(where), number=1, previous=b"false".ljust(32)
+        )
+        told = forge(
+            liar,
+            town,
+            number=1,
+            previous=read_batch_untrusted(opened).id,
+            incarnation=where,
+            entries=[(int(EntryKind.CHECKPOINT), write_checkpoint(said))],
+            at=town.now,
+        )
+        false += [opened, told]
+    town.wire.clear()
+    tell(town, "ash", "elm", false)
+    town.settle()
+    before = town.now
+    town.pass_time(10_000)
+
+    ash, birch = town["ash"].who.node, town["birch"].who.node
+    asked = [
+        frame
+        for who, whom, frame in town.wire
+        if (who, whom) == (ash, birch)
+        and isinstance(frames.read_frame_untrusted(frame), frames.Want)
+    ]
+    assert 0 < len(asked) <= 2 + (town.now - before + 2_000) // DISPUTE_MS
+    assert not any(town[name].closed for name in FIVE)
+
+    town.wire.clear()
+    town.unlink("ash", "birch")
+    town.link("ash", "birch")
+    greeted = [
+        frame
+        for who, whom, frame in town.wire
+        if (who, whom) == (ash, birch)
+        and isinstance(frames.read_frame_untrusted(frame), frames.Want)
+    ]
+    assert len(greeted) <= AGAIN_MAX + 4
+
+
+def test_letting_go_one_by_one_takes_no_longer_than_all_at_once() -> None:
+    """Each batch may let go of the one before it; none looks at all that is leaving."""
+    town = Town(ToySuite(), ["ash"])
+    ledger = Ledger()
+    feed = (town["ash"].who.node, STORY)
+    going: list[LetGo] = []
+    previous = bytes(32)
+    for number in range(3_000):
+        batch = attrs.evolve(
+            read_batch_untrusted(story(town, "ash", "one", 1)[0]),
+            number=number,
+            previous=previous,
+            id=b"%032d" % number,
+        )
+        ledger.add(batch)
+        if number:
+            told = Beginning(number, previous, (feed, number))
+            gone = ledger.checkpoint(feed, told, delivered=True)
+            assert gone is not None
+            going.append(gone)
+        previous = batch.id
+    held = ledger.feed(feed)
+    assert held is not None
+    assert len(held._leaving) == 2_999
+    for index, gone in enumerate(going):
+        ledger.forget(gone)
+        assert len(held._leaves) == len(held._leaving) == 2_999 - min(index + 1, 2_998)

@@ -38,6 +38,7 @@ from mcp.types import (
 
 from tests.conformance import rounds, schemas
 from tests.conformance.rounds import Ctx
+from tests.conformance.tasks import Tasks
 
 RequestCtx: TypeAlias = ServerRequestContext[object, object]
 
@@ -51,6 +52,7 @@ mcp: MCPServer[object] = MCPServer(
     "conformance",
     version="1",
     request_state_security=RequestStateSecurity(keys=[b"k" * 32]),
+    extensions=[Tasks()],
 )
 
 

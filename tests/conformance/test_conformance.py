@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1_200)]
 
 LEAST = {
     "sessions": 44,
-    "stateless": 168,
+    "stateless": 194,
     "sessions-clients": 260,
     "stateless-clients": 430,
 }

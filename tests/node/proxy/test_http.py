@@ -322,8 +322,12 @@ async def test_garbage_in_a_session_is_a_400_and_nothing_more(body: bytes) -> No
         assert "result" in good.json()
 
 
-async def test_who_takes_only_events_is_answered_by_one() -> None:
-    async with site() as place, client(accept="text/event-stream") as http:
+@pytest.mark.parametrize("also", ["", ", application/json"])
+async def test_who_takes_only_events_or_names_them_first_is_answered_by_one(
+    also: str,
+) -> None:
+    accept = f"text/event-stream{also}"
+    async with site() as place, client(accept=accept) as http:
         answer = await http.post(place.url, json=INIT)
 
         assert answer.headers["content-type"] == "text/event-stream"

@@ -280,6 +280,35 @@ def test_crashes_partitions_slowness_and_loss_lose_nothing(home: Path) -> None:
     assert nothing_left(home)
 
 
+SIEGE = """
+title = "one of six besieges another, and one is there by turns"
+length_s = 20
+[nodes]
+honest = 4
+eclipser = 1
+on-off = 1
+[[story]]
+at_s = 1
+who = "honest-0"
+does = "report"
+every_s = 0.5
+[expect]
+never = ["quarantine honest"]
+eventually = ["ledgers agree", "deliver everything"]
+[bars]
+delivered_percent = 100
+"""
+
+
+@pytest.mark.slow
+def test_a_siege_and_a_node_that_is_there_by_turns_lose_nothing(home: Path) -> None:
+    file = home / "siege.toml"
+    file.write_text(SIEGE)
+    found = verdict(home, str(file))
+    assert found["failures"] == found["unanswered"] == []
+    assert nothing_left(home)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(

@@ -162,7 +162,10 @@ class _Taken:
     def welcome(self) -> bool:
         """Hand the journal over; whether the wrap was still there."""
         fds = [self._journal_fd]
-        return self._wire.pass_now(encode_frame(WrapFrame.WELCOME, b""), fds)
+        went = self._wire.pass_now(encode_frame(WrapFrame.WELCOME, b""), fds)
+        os.close(self._journal_fd)
+        self._journal_fd = -1
+        return went
 
     def close(self) -> None:
         """Let go of everything, before the wrap can know: it takes up from here."""

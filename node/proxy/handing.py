@@ -182,7 +182,11 @@ def take_over_untrusted(fds: Sequence[int]) -> list[int]:
 def _own(fd: int, flag: int) -> int:
     if is_pipe(fd) and sys.platform == "linux":
         path = f"/proc/self/fd/{fd}"
-        return os.open(path, flag | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.open(path, flag | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:  # made by root, who else may open our socket
+            if os.fstat(fd).st_uid == os.geteuid():
+                raise
     if not is_pipe(fd) and _socket_kind(fd) != socket.SOCK_STREAM:
         raise PeerError("neither a pipe nor a socket")
     return os.dup(fd)

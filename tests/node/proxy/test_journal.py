@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,3 +212,33 @@ def test_files_and_sockets_of_datagrams_are_not_taken_over(tmp_path: Path) -> No
             for closed in given:
                 with pytest.raises(OSError, match="Bad file"):
                     os.fstat(closed)
+
+
+AS_ROOT_AND_NOT = """
+import os
+from node.proxy.handing import take_over_untrusted
+from gossip.errors import PeerError
+reads, writes = os.pipe()
+ours = [os.dup(fd) for fd in (reads, writes, reads, writes)]
+os.setresuid(65534, 65534, 65534)
+again = take_over_untrusted(ours)
+os.write(again[1], b"root's")
+assert os.read(again[2], 9) == b"root's"
+mine = os.pipe()
+os.fchmod(mine[0], 0)
+try:
+    take_over_untrusted([os.dup(fd) for fd in (*mine, *mine)])
+except PeerError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_pipes_of_root_are_taken_and_own_pipes_that_were_closed_to_us_are_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ROOT_AND_NOT],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "refused\n"

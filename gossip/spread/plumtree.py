@@ -31,7 +31,7 @@ EAGER_MIN: Final = 2
 GRAFTS: Final = 2
 """So many of the others bring whole batches at first where a branch broke."""
 LAZY_MS: Final = 25
-GATHER_MS: Final = 300
+GATHER_MS: Final = 400
 """Ids wait for company, longer where much is said: a frame costs far more than an id.
 Who speaks second waits for another turn, since it will have been told most of them.
 Where a branch has gone silent this, and `GRAFT_MS`, is what the next batch is late by."""

@@ -4,7 +4,7 @@ Run as ``python -m tests.bench.cpu [--nodes 32] [--reports 400] [--rate 20]``. A
 nodes are in one process, each with its own driver, engine, court, store and links:
 libp2p over TCP on loopback. A delivery is one report admitted at one node, its
 signature verified there. The CPU of all threads counts, and what the links cost
-when nothing is said is measured first and printed beside it.
+when nothing is said is measured first, once the tree has grown, and printed beside it.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from enforcement.limits import SERVER_KEYS_MAX
 from enforcement.mcp.jsonrpc import Reason, write_denial
 from node.proxy import limits
 from node.proxy.batches import Batches
+from node.proxy.peek import peek
 from node.proxy.raw import Wire
 from node.proxy.session import Session
 from node.proxy.stdio import LineChannel
@@ -80,7 +81,7 @@ class Keeper(Protocol):
     """Keeps which calls wait: `node.proxy.journal.Journal`."""
 
     def asked(self, data: bytes) -> None:
-        """A message of the client was dealt with."""
+        """A message of the client was dealt with, one that the gate could read."""
         ...
 
     def told(self, data: bytes) -> None:
@@ -139,9 +140,11 @@ class Relay:
                     await self.say(write_denial(None, sentence, Reason.MALFORMED))
                     continue
                 for part in self.batches.part(message) or (message,):
-                    for reply in await self.session.client_said(part):
+                    replies = await self.session.client_said(part)
+                    for reply in replies:
                         await self.say(reply)
-                    if self.keeper is not None:
+                    unread = any(peek(reply).key is None for reply in replies)
+                    if self.keeper is not None and not unread:
                         self.keeper.asked(part)
         self.outlet.end()
         await self.client_ended()

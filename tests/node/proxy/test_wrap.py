@@ -142,6 +142,24 @@ async def test_calls_pass_and_denials_are_answers(tmp_path: Path) -> None:
             assert "result" in await client.ask(call(3, "echo"))
 
 
+async def test_what_the_gate_cannot_read_fills_no_journal(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as town:
+        town.start()
+        async with wrapped("-c", str(tmp_path)) as client:
+            await client.ask(call(0, "echo"))
+            (session,) = town.desk.sessions()
+            for start in range(0, 2_100, 100):
+                twice = [
+                    b'{"id":%d,"id":%d}' % (n, n) for n in range(start, start + 100)
+                ]
+                bad = b"".join(m[:-1] + b',"method":"ping"}\n' for m in twice)
+                await client.wire.send_all(bad)
+                for _ in twice:
+                    assert "error" in await client.hear()
+            assert "result" in await client.ask(call(1, "echo"))
+            assert town.desk.sessions() == (session,)
+
+
 async def test_a_client_may_bring_sockets(tmp_path: Path) -> None:
     async with daemon(tmp_path) as town:
         town.start()

@@ -24,7 +24,10 @@ from node.keys.keystore import make_private_folder
 
 RANGE_BYTES_MAX: Final = 4 * limits.FRAME_BYTES_MAX
 ROWS_MAX: Final = 128
-"""Batches that one statement puts in."""
+ROWS_BYTES_MAX: Final = 512 << 10
+"""Batches that one statement puts in, by number and by size. SQLite keeps what it was
+given for as long as Python keeps the statement, one for each number of rows: so those
+are powers of two, and few."""
 _INSERT: Final = (
     "INSERT OR IGNORE INTO batches (author, incarnation, number, hash,"
     " body, issued_at_ms, received_at_ms, lasting) VALUES"
@@ -355,8 +358,19 @@ def _is_batch(write: Write) -> bool:
     return isinstance(write, PutBatch)
 
 
-def _slices(writes: list[Write], size: int) -> list[list[Write]]:
-    return [writes[at : at + size] for at in range(0, len(writes), size)]
+def _slices(writes: list[Write], size_max: int) -> Iterator[list[Write]]:
+    """All of them in order, as many at a time as one statement takes."""
+    at = 0
+    while at < len(writes):
+        size = 1 << (min(size_max, len(writes) - at).bit_length() - 1)
+        while size > 1 and sum(map(_bytes, writes[at : at + size])) > ROWS_BYTES_MAX:
+            size //= 2
+        yield writes[at : at + size]
+        at += size
+
+
+def _bytes(write: Write) -> int:
+    return len(write.batch.encoded) if isinstance(write, PutBatch) else 0
 
 
 def _place(author: bytes, incarnation: bytes, number: int) -> bytes:

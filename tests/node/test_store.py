@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -18,7 +19,16 @@ from gossip.errors import PeerError, UserError
 from gossip.ledger.batch import Batch, draft_batch, read_batch_untrusted
 from gossip.suite import SIGNATURE_BYTES
 from gossip.units import ClusterId, Incarnation, KeyId, NodeId, UnixMs
-from node.database import Forget, PutAudit, PutBatch, PutMeta
+from node.database import (
+    ROWS_BYTES_MAX,
+    ROWS_MAX,
+    Forget,
+    PutAudit,
+    PutBatch,
+    PutMeta,
+    Write,
+    _slices,
+)
 from node.store import Store
 
 NOW = UnixMs(1_800_000_000_000)
@@ -308,3 +318,18 @@ def test_kill_9_loses_nothing_that_was_acknowledged(
     held = list(store.load())
     assert held[: last + 1] == [make_batch(n).encoded for n in range(last + 1)]
     store.close()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 128, 300])
+def test_a_commit_puts_in_all_by_few_statements_of_few_shapes(size: int) -> None:
+    """What a statement was given stays in memory for as long as the statement does."""
+    batch = make_batch(0)
+    room = ROWS_BYTES_MAX // 4
+    long = attrs.evolve(batch, encoded=bytes(room + 1))
+    for one, rows_max in ((batch, ROWS_MAX), (long, 2)):
+        writes: list[Write] = [PutBatch(one, NOW)] * size
+        cut = list(_slices(writes, ROWS_MAX))
+        assert [write for some in cut for write in some] == writes
+        assert all(len(some) in (1, 2, 4, 8, 16, 32, 64, 128) for some in cut)
+        assert max(map(len, cut)) <= rows_max
+        assert len(cut) <= size // rows_max + 8

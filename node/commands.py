@@ -28,6 +28,7 @@ from node.commands_justice import find_subject, justice_commands
 from node.commands_members import member_commands
 from node.commands_policy import policy_commands
 from node.control import Answer, Args, Command, int_arg, text_arg
+from node.earshot import find_deafness_to
 from node.jsonlines import Json
 from node.lasting import require_room
 from node.standing import tell_status
@@ -209,6 +210,9 @@ async def _act_submit(daemon: "Daemon", args: Args) -> Json:
     act = read_act_untrusted(data, daemon.roster.founders, daemon.suite)
     if act.expires_at_ms < daemon.clock.unix_ms():
         raise PeerError("this act has expired; draft it anew")
+    elsewhere = find_deafness_to(daemon, act)
+    if elsewhere is not None:
+        raise PeerError(elsewhere)
     require_room(daemon)
     await daemon.driver.say_durably(EntryKind.ACT, data)
     return {"act": act.id.hex(), "kind": act.kind.value, "signers": [*act.signers]}

@@ -38,6 +38,7 @@ from gossip.units import ID_BYTES, AgentId, NodeId, UnixMs
 from gossip.wire import Value
 from node.control import Answer as Answered
 from node.control import Args, int_arg, text_arg
+from node.earshot import find_deafness, tell_unheard
 from node.jsonlines import Json
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def justice_commands() -> Table:
 def _release_draft(daemon: "Daemon", args: Args) -> Json:
     subject = find_subject(daemon, text_arg(args, "subject"))
     reason = text_arg(args, "reason", "")
+    elsewhere = find_deafness(daemon, subject)
+    if elsewhere is not None:
+        return {"elsewhere": elsewhere}
     sentence = f"release {_name(daemon, subject)}: {reason or '-'}"
     case = daemon.court.case(subject)
     stories = case.stories() if case else ()
@@ -86,7 +90,7 @@ def _release_draft(daemon: "Daemon", args: Args) -> Json:
             f"pardoned by name: {proofs} of two stories. Another one cuts it off"
             f" again, however that is dated{left}"
         )
-    return {**drafted, "notes": [*notes]}
+    return {**drafted, "notes": [*notes, *tell_unheard(daemon)]}
 
 
 def _release_notes(daemon: "Daemon", subject: Subject) -> list[str]:
@@ -135,10 +139,14 @@ def _allow_draft(daemon: "Daemon", args: Args) -> Json:
     subject = find_subject(daemon, text_arg(args, "subject"))
     reason = text_arg(args, "reason", "")
     lasts_ms = int_arg(args, "for_ms", DAY_MS, 1, ALLOW_MS_MAX)
+    elsewhere = find_deafness(daemon, subject)
+    if elsewhere is not None:
+        return {"elsewhere": elsewhere}
     until = UnixMs(daemon.clock.unix_ms() + lasts_ms)
     payload = write_allow(Allowed(subject=subject, until_ms=until, reason=reason))
     sentence = f"allow {_name(daemon, subject)}: {reason or '-'}"
-    return draft_answer(daemon, ActKind.ALLOW, payload, sentence, lasts_ms)
+    drafted = draft_answer(daemon, ActKind.ALLOW, payload, sentence, lasts_ms)
+    return {**drafted, "notes": [*tell_unheard(daemon)]}
 
 
 def _stand_down_draft(daemon: "Daemon", args: Args) -> Json:

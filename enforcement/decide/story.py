@@ -80,6 +80,7 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
         undo = (
             f"`picket quarantine release {subject} --reason TEXT` with"
             f" {needed} operator key{'s' if needed > 1 else ''}"
+            f"{_where(court, subject)}"
         )
         sentences.append(f"To undo it: {undo}.")
     return Story(
@@ -112,6 +113,16 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
             ],
         },
     )
+
+
+def _where(court: Court, subject: Subject) -> str:
+    """At whose desk a release is heard: nobody hears who is cut off."""
+    if court.denial(Subject(SubjectKind.NODE, court.me)) is not None:
+        return ", at another node: nobody hears this one while it is cut off"
+    if subject.kind is SubjectKind.NODE:
+        name = court.roster.name(NodeId(subject.id))
+        return f", at another node than {name}, which nobody hears"
+    return ""
 
 
 def grounds(court: Court, subject: Subject, standing: Standing) -> str:

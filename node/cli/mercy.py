@@ -31,7 +31,10 @@ Row = dict[str, Json]
 def stand_down(
     lasts: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
 ) -> None:
-    """Suspend automatic quarantine in the whole cluster, for a day at most."""
+    """Suspend automatic quarantine in the whole cluster, for a day at most.
+
+    To end it early say it again `--for 1s`: what is said last counts.
+    """
     check_signing(keys, draft)
     args: Row = {"for_ms": duration_ms(lasts, days_max=1), "reason": reason}
     finish_act(

@@ -74,13 +74,14 @@ def quarantine_why(subject: str, config: str, as_json: bool) -> None:
 def quarantine_release(
     subject: str, reason: str, keys: tuple[str, ...], draft: str | None, config: str
 ) -> None:
-    """Let SUBJECT go, by as many operators as the founders' file asks for."""
+    """Let SUBJECT go, by as many operators as the founders' file asks for.
+
+    Run it at a node that others hear: not at one that is cut off.
+    """
     check_signing(keys, draft)
     args: Row = {"subject": subject, "reason": reason}
     answer = cast("Row", ask_node(config, "release.draft", args))
     finish_act(answer, keys, draft, config)
-    for note in cast("list[str]", answer["notes"]):
-        click.echo(note)
 
 
 @quarantine.command("allow")
@@ -97,7 +98,11 @@ def quarantine_allow(
     draft: str | None,
     config: str,
 ) -> None:
-    """Enforce nothing against SUBJECT for a while, whatever is decided."""
+    """Enforce nothing against SUBJECT for a while, whatever is decided.
+
+    Run it at a node that others hear: not at one that is cut off. To end it early,
+    allow SUBJECT again `--for 1s`: what is said last counts.
+    """
     check_signing(keys, draft)
     args: Row = {"subject": subject, "for_ms": duration_ms(lasts), "reason": reason}
     finish_act(cast("Row", ask_node(config, "allow.draft", args)), keys, draft, config)

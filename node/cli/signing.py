@@ -4,7 +4,7 @@ At several desks it is --draft and `picket act sign`.
 """
 
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar, cast
 
 import click
 
@@ -14,12 +14,12 @@ from node.jsonlines import Json
 P = ParamSpec("P")
 R = TypeVar("R")
 Row = dict[str, Json]
-_UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DIGITS_MAX: Final = 9
 
 
 def duration_ms(text: str, days_max: int = 365) -> int:
-    """``90m``, ``1h`` or ``7d`` in milliseconds.
+    """``1s``, ``90m``, ``1h`` or ``7d`` in milliseconds.
 
     Raises:
         UserError: it is none of these, nothing, or longer than ``days_max``.
@@ -68,9 +68,12 @@ def finish_act(
 
     Raises:
         UserError: a key is missing or wrong, or too few signed.
+        click.UsageError: this is not the node to run it at.
     """
     from node.cli.act import Draft, submit_draft
 
+    if "elsewhere" in answer:
+        raise click.UsageError(str(answer["elsewhere"]))
     signed = Draft(bytes.fromhex(str(answer["draft"])), {})
     for key in keys:
         signed = signed.signed_by(key)
@@ -81,3 +84,5 @@ def finish_act(
         return
     submit_draft(signed, config)
     click.echo(str(answer["sentence"]))
+    for note in cast("list[str]", answer.get("notes", [])):
+        click.echo(note)

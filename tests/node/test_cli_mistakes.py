@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from gossip.errors import PeerError, UserError
 from node.cli.act import read_draft
-from node.cli.signing import duration_ms
+from node.cli.signing import duration_ms, finish_act
 from tests.node.test_cli import fails
 from tests.node.test_daemon import bear, daemon_of, running, tell
 from tests.support.daemons import picket
@@ -98,3 +99,13 @@ async def test_an_agent_whom_this_node_never_met_is_named_by_its_id(
         by_id = await tell(a, "quarantine.why", subject=f"agent:{row['id']}")
         assert row["id"] in str(by_name)
         assert row["id"] in str(by_id)
+
+
+def test_an_act_that_nobody_would_hear_here_is_neither_signed_nor_written(
+    tmp_path: Path,
+) -> None:
+    draft = tmp_path / "draft"
+    with pytest.raises(click.UsageError, match="run this at another node") as refused:
+        finish_act({"elsewhere": "run this at another node"}, (), str(draft), ".")
+    assert refused.value.exit_code == 2
+    assert not draft.exists()

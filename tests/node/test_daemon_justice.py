@@ -252,3 +252,47 @@ async def test_operators_pardon_the_stories_they_are_shown_and_no_others(
         await until(lambda: not denying(a))
         a.driver.report(stories(b, 2))
         await until(lambda: bool(denying(a)))
+
+
+async def test_who_is_cut_off_says_where_a_release_would_be_heard(
+    tmp_path: Path,
+) -> None:
+    """It changes nothing by itself, and once submitted elsewhere it reaches it too."""
+    homes = bear(tmp_path, ["a", "b", "c"])
+    a, b, c = (enforcing(homes[name]) for name in "abc")
+    out = f"node:{b.me.hex()}"
+    async with running(a, b, c):
+        a.driver.report(stories(b, 1))
+        await until(lambda: denying(a) == [out] == denying(c))
+        await until(lambda: not b.engine.linked())
+        why = await tell(a, "quarantine.why", subject="b")
+        assert "at another node than b, which nobody hears" in str(why)
+        for do in ("release.draft", "allow.draft", "release.draft"):
+            drafted = await tell(b, do, subject="b", reason="mended")
+            assert isinstance(drafted, dict)
+            assert "run this at another node" in str(drafted.pop("elsewhere"))
+            assert not drafted, "there is something to sign"
+        before = b.engine.ledger.heads()
+        drafted = await tell(a, "release.draft", subject="b", reason="mended")
+        with pytest.raises(PeerError, match="`b` is cut off"):
+            await sign(tmp_path, b, drafted)
+        assert b.engine.ledger.heads() == before
+        await sign(tmp_path, a, drafted)
+        await until(lambda: not any(map(denying, (a, b, c))))
+        await until(lambda: len(b.engine.linked()) == 2)
+
+
+async def test_two_nodes_that_shut_each_other_out_are_let_back_by_operators(
+    tmp_path: Path,
+) -> None:
+    """Nobody else is there to hear: each releases the other at its own desk."""
+    homes = bear(tmp_path, ["a", "b"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    async with running(a, b):
+        a.driver.report(stories(b, 1))
+        await until(lambda: denying(a) and not a.engine.linked())
+        drafted = await tell(a, "release.draft", subject="b", reason="mended")
+        assert isinstance(drafted, dict)
+        assert "no other node is linked now" in str(drafted["notes"])
+        await sign(tmp_path, a, drafted)
+        await until(lambda: a.engine.linked() and not denying(b))

@@ -18,8 +18,8 @@ from enforcement.decide.court import Court
 from enforcement.decide.rulings import Ruling
 from gossip import effects, events
 from gossip.engine import Engine
-from gossip.ledger.batch import Batch
-from gossip.ledger.entries import Entry, EntryKind, Report, write_report
+from gossip.ledger.batch import Batch, read_batch_untrusted
+from gossip.ledger.entries import Entry, EntryKind, Place, Report, write_report
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import Incarnation, NodeId, UnixMs
@@ -358,10 +358,19 @@ class World:
                 case rulings.Found(report):
                     if not citizen.restoring:
                         self.saw(citizen, report)
+                case rulings.Retell(place):
+                    self._retell(citizen, place)
                 case rulings.LookAgain(at_ms):
                     self._look_at(citizen, at_ms)
                 case _:
                     pass
+
+    def _retell(self, citizen: Citizen, place: Place) -> None:
+        author, life, number, index = place
+        feed = (NodeId(author), Incarnation(life))
+        for encoded in citizen.disk.read(feed, number, number):
+            entry = read_batch_untrusted(encoded).entries[index]
+            self.say(citizen, entry.kind, entry.body)
 
     def _look_at(self, citizen: Citizen, at_ms: int) -> None:
         at_us = citizen.clock.true_us(at_ms)

@@ -266,10 +266,10 @@ logarithm of N. *Shortest ways* is a floor: the ways over the links there are, i
 the mean way between two cities: what a tree drawn by lot would take. The tree is one for all who speak, shaped by
 what came first through links that were only being made, so at p99 a way along it is {longer} times the shortest.
 
-**Here one node speaks at a time. Who speaks in turn with another is heard later**, since one tree cannot be the best for both, and
-the very first report most of all, where two nodes opened their feeds at the same moment. The library's stories of
-[droppers](scenarios.md#at-full-size) at 1 000 nodes, a report a second from each speaker, half a second apart; p99, the worst
-of three seeds. Everything was delivered.
+**Here one node speaks at a time.** How soon one is heard that speaks in turn with another was measured with the library's
+stories of [droppers](scenarios.md#at-full-size) at 1 000 nodes, a report a second from each speaker, half a second apart; why it
+differs was not. *First* is the first report of a run, *others* are all that follow; p99, the worst of three seeds. Everything was
+delivered.
 
 {turns}
 

@@ -110,6 +110,11 @@ def attention(daemon: "Daemon") -> list[str]:
         *_newcomers(daemon),
         _say("tools held, for they changed: ", _held_tools(daemon)),
         _say("servers that cannot be started: ", sorted(daemon.proxies.desk.unstarted)),
+        _say(
+            f"servers that {daemon.config.founders_file.name} promises here, and"
+            f" {daemon.config.file.name} lacks: ",
+            missing_servers(daemon.config, daemon.roster.founders),
+        ),
         _say("policy differs on: ", differing),
     ]
     offset_ms = daemon.engine.clocks.offset_ms
@@ -151,8 +156,16 @@ def local_servers(config: "Config", founders: "Founders") -> list[str]:
     name them. A cluster of one has no other agents."""
     if len(founders.nodes) == 1:
         return []
-    named = {s for n in founders.nodes if n.name == config.name for s in n.servers}
-    return sorted({*config.servers} - named)
+    return sorted({*config.servers} - _promised(config, founders))
+
+
+def missing_servers(config: "Config", founders: "Founders") -> list[str]:
+    """Servers that the founders' file promises here, and the configuration lacks."""
+    return sorted(_promised(config, founders) - {*config.servers})
+
+
+def _promised(config: "Config", founders: "Founders") -> set[str]:
+    return {s for n in founders.nodes if n.name == config.name for s in n.servers}
 
 
 def _held_tools(daemon: "Daemon") -> list[str]:

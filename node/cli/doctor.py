@@ -34,7 +34,7 @@ from node.jsonlines import Json, ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
 from node.keys.suites.registry import load_suite, providers_report
 from node.lasting import FULL, MUCH
-from node.standing import local_servers
+from node.standing import local_servers, missing_servers
 from node.tables import Address, show_address
 
 _RENEW_DAYS: Final = 14
@@ -154,7 +154,7 @@ def _node(path: str) -> Iterator[Finding]:
         ("servers", _servers),
     ):
         yield _look(what, config, look)
-    yield from _local_servers(config)
+    yield from _differing_servers(config)
     if status and status["policy_version"]:
         yield _pushed(config, status)
     if root_path(config.state).exists():
@@ -241,12 +241,21 @@ def _servers(config: Config) -> str:
     return ", ".join(sorted(config.servers)) or "none; [servers.NAME] provides one"
 
 
-def _local_servers(config: Config) -> Iterator[Finding]:
-    """What no other node can call, which is easily overlooked."""
+def _differing_servers(config: Config) -> Iterator[Finding]:
+    """What no other node can call, and what all think they can: easily overlooked."""
     try:
-        local = ", ".join(local_servers(config, load_founders(config)))
+        founders = load_founders(config)
     except UserError:
         return  # said already
+    missing = ", ".join(missing_servers(config, founders))
+    if missing:
+        yield Finding(
+            "servers",
+            NOTE,
+            f"{missing}: {config.founders_file} promises it here; add it to"
+            f" {config.file} as [servers.NAME], or nobody can call it",
+        )
+    local = ", ".join(local_servers(config, founders))
     if local:
         yield Finding(
             "servers",

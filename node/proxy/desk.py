@@ -137,7 +137,12 @@ class Desk:
         if server in self.servers:
             return self.node
         provider = self.roster.provider(server)
-        if provider is None or provider == self.node:
+        if provider == self.node:
+            raise UserError(
+                f"the founders' file promises `{server}` on this node, and its"
+                f" configuration has no [servers.{server}]"
+            )
+        if provider is None:
             raise UserError(f"no node of this cluster provides a server `{server}`")
         return provider
 

@@ -43,12 +43,17 @@ class ShiftedClock:
         return self._real.mono_ms()
 
 
-def bear(home: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Nodes of one cluster that listen on any free port."""
+def bear(
+    home: Path, names: Sequence[str], servers: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Nodes of one cluster that listen on any free port; the first provides servers."""
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     for name in names:
         new = birth.NewNode(
-            name=name, listen=(("127.0.0.1", ports[name]),), grants=("agent",)
+            name=name,
+            listen=(("127.0.0.1", ports[name]),),
+            grants=("agent",),
+            servers=tuple(servers) if name == names[0] else (),
         )
         now = SystemClock().unix_ms()
         birth.make_node(home / name, new, birth.starter_policy(), SUITE, now)

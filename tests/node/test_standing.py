@@ -214,3 +214,19 @@ async def test_who_said_much_that_is_kept_for_good_hears_of_it_and_then_says_no_
             require_room(a)
     verdicts = [doctor._lasting({"lasting": part}).verdict for part in (0.7, 0.8, 1)]
     assert verdicts == [doctor.OK, doctor.NOTE, doctor.BAD]
+
+
+async def test_a_server_that_the_founders_promise_and_nobody_configured_is_missed(
+    tmp_path: Path,
+) -> None:
+    homes = bear(tmp_path, ["a", "b"], servers=["sql"])
+    a, b = enforcing(homes["a"]), enforcing(homes["b"])
+    missed = "servers that founders.toml promises here, and config.toml lacks: sql"
+    async with running(a, b):
+        assert missed in attention(a)
+        assert missed not in attention(b)
+        with pytest.raises(UserError, match=r"on this node, .* no \[servers.sql\]"):
+            a.proxies.desk.provider("sql")
+    done = CliRunner().invoke(doctor.doctor, ["-c", str(homes["a"])])
+    assert "note  servers      sql: " in done.output
+    assert "promises it here" in done.output

@@ -30,11 +30,23 @@ class Spot:
 
 
 def curves(lines: Sequence[Sequence[int]], total: int) -> str:
-    """For each of ``lines``, sorted moments in microseconds: the share over time."""
+    """For each of ``lines``, sorted moments in microseconds: the share over time.
+
+    One in a hundred moments may be off the paper: else whoever comes back tens of
+    seconds later makes an upright of every curve.
+    """
     begin, end = 50, WIDTH - _RIGHT
     top, ground = 10, HEIGHT - _BOTTOM
-    longest = max((line[-1] - line[0] for line in lines), default=0) or 1
-    parts = [_axis(begin, end, ground, longest / 1_000, "ms")]
+    delays = sorted(at - line[0] for line in lines for at in line)
+    most_us = delays[-(-len(delays) * 99 // 100) - 1] if delays else 0
+    longest = 1_000 * _TICKS * _round_step(max(most_us, 1) / 1_000 / _TICKS)
+    late = sum(delay > longest for delay in delays)
+    parts = [_axis(begin, end, ground, *_scaled(longest))]
+    if late:
+        told = f"{late} of {len(delays)} later, the last after {_told(delays[-1])}"
+        parts.append(
+            f'<text x="{end}" y="{ground - 6}" text-anchor="end">{told}</text>'
+        )
     for percent in (0, 50, 100):
         y = ground - percent / 100 * (ground - top)
         parts.append(
@@ -47,6 +59,7 @@ def curves(lines: Sequence[Sequence[int]], total: int) -> str:
             f"{begin + (line[i] - line[0]) / longest * (end - begin):.1f},"
             f"{ground - (i + 1) / total * (ground - top):.1f}"
             for i in sorted({*range(0, len(line), step), len(line) - 1})
+            if line[i] - line[0] <= longest
         )
         parts.append(f'<polyline points="{points}"/>')
     return _svg(WIDTH, HEIGHT, parts)
@@ -148,6 +161,16 @@ def _round_step(least: float) -> float:
     """The next of 1, 2, 2.5 and 5 times a power of ten."""
     power = 10.0 ** floor(log10(least)) if least > 0 else 1.0
     return next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= least)
+
+
+def _scaled(micros: float) -> tuple[float, str]:
+    """A duration in the unit that people say it in."""
+    return (micros / 1e6, "s") if micros >= 1e6 else (micros / 1_000, "ms")
+
+
+def _told(micros: float) -> str:
+    amount, unit = _scaled(micros)
+    return f"{amount:.3g} {unit}"
 
 
 def _axis(begin: int, end: int, ground: int, last: float, unit: str) -> str:

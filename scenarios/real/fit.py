@@ -28,7 +28,8 @@ def check_fit(name: str, scenario: Scenario, *, namespaces: bool) -> None:
     if scenario.size > NODES_MAX:
         raise top.table("nodes").wrong(
             None,
-            f"{scenario.size} nodes; at most {NODES_MAX} can be real: say `--nodes 5`",
+            f"{scenario.size} nodes; at most {NODES_MAX} can be real: say"
+            f" `--nodes {NODES_MAX}`",
         )
     most = (scenario.size - 1) // 3
     if (scenario.cluster.colluders or 0) > most:

@@ -26,7 +26,7 @@ def refusal(folder: Path, text: str, *, namespaces: bool = True) -> str:
 def test_too_many_nodes(tmp_path: Path) -> None:
     told = refusal(tmp_path, 'title = "t"\n[nodes]\nhonest = 17\n')
     assert told.startswith("s.toml: line 2: nodes: 17 nodes; at most 16")
-    assert "--nodes 5" in told
+    assert "`--nodes 16`" in told
 
 
 def test_more_colluders_than_so_few_nodes_can_bear(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from enforcement.detect.pins import Pins
 from enforcement.detect.scan import Scanner
 from enforcement.effects import Position
 from enforcement.gate import Gate
-from enforcement.judging import Post
+from enforcement.post import Post
 from enforcement.principal import Principal, Principals
 from enforcement.reporting import for_court, offence
 from gossip.errors import UserError

@@ -31,7 +31,8 @@ def wrap(
 
     Ends as COMMAND ends. Calls are decided by the node's daemon; while it does
     not answer they are denied. With --standalone they are decided here, by the
-    configuration's policy, or by the tutorial policy where there is none.
+    configuration's policy, or by the tutorial policy where there is none; tools
+    are pinned for this session, as the server lists them first.
     """
     server = server or PurePath(command[0]).name
     if not is_name(server):

@@ -1,7 +1,8 @@
 """The wrap's guard in this very process: a gate, a policy, and no cluster.
 
 Nothing is signed and nobody is told; decisions go to the log on stderr. What is
-decided is the same as in a daemon with the same policy.
+decided is the same as in a daemon with the same policy. What the server lists first
+is pinned for as long as this process lives, and no longer.
 """
 
 import attrs
@@ -12,9 +13,10 @@ from enforcement.defend.policy import Policy
 from enforcement.defend.rate import Rate, RateLimiter
 from enforcement.defend.replay import ReplayWindow
 from enforcement.defend.testimony import WitnessBudget
+from enforcement.detect.pins import Pins
 from enforcement.effects import Audit, Position, Subject, Verdict
 from enforcement.gate import Gate
-from enforcement.judging import Post
+from enforcement.post import Post
 from enforcement.principal import Principal
 from gossip.membership.identity import AgentCert, Chain
 from gossip.suite import Suite
@@ -72,6 +74,7 @@ class Alone:
                 replay=ReplayWindow(clock.unix_ms()),
                 witnesses=WitnessBudget(),
                 is_refused=_nobody,
+                pins=Pins(),
             ),
         )
         session = Session(

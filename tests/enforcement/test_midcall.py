@@ -9,7 +9,7 @@ from enforcement.detect.pins import Pins
 from enforcement.effects import AskServer, Position, ToClient, ToServer
 from enforcement.events import ClientMessage, ServerMessage
 from enforcement.gate import Gate
-from enforcement.judging import Post
+from enforcement.post import Post
 from tests.support.births import NOW
 from tests.support.sessions import (
     PERMIT,

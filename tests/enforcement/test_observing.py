@@ -22,8 +22,8 @@ from enforcement.effects import (
 )
 from enforcement.events import ClientMessage, ServerMessage
 from enforcement.gate import Gate
-from enforcement.judging import Post
 from enforcement.mcp.strictjson import Json
+from enforcement.post import Post
 from gossip.units import AgentId
 from tests.support.births import NOW
 from tests.support.sessions import (

@@ -17,9 +17,9 @@ from enforcement.effects import (
 )
 from enforcement.events import ClientMessage, RequestShared
 from enforcement.gate import Gate
-from enforcement.judging import Post
 from enforcement.mcp.sharing import write_offer
 from enforcement.mcp.signing import read_envelope_untrusted, write_shared_envelope
+from enforcement.post import Post
 from gossip.units import NodeId, UnixMs
 from gossip.wire import take_bytes, take_list, unpack_untrusted
 from node.sealing import SEED_BYTES, SealingKey

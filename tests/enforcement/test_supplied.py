@@ -18,8 +18,8 @@ from enforcement.effects import (
 )
 from enforcement.events import ClientMessage, ServerMessage
 from enforcement.gate import Gate
-from enforcement.judging import Post
 from enforcement.limits import TASKS_MAX
+from enforcement.post import Post
 from enforcement.supplied import ANSWERS_MAX
 from gossip.units import UnixMs
 from tests.support.births import NOW

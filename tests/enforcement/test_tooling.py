@@ -32,8 +32,8 @@ from enforcement.events import (
     SigningFailed,
 )
 from enforcement.gate import Gate
-from enforcement.judging import Post
 from enforcement.mcp.signing import NO_MANIFEST, read_envelope_untrusted
+from enforcement.post import Post
 from gossip.domains import Domain
 from gossip.units import UnixMs
 from tests.support.births import NOW

@@ -5,6 +5,8 @@ import os
 import sys
 import time
 
+LISTED = ("echo", *sys.argv[1:])
+"""The others are unlisted, as tools may be."""
 listeners: list[object] = []
 
 
@@ -79,7 +81,7 @@ def main() -> None:
             say({"jsonrpc": "2.0", "id": key, "result": found})
         elif method == "tools/list":
             schema = {"type": "object"}
-            tools = [{"name": "echo", "inputSchema": schema}]
+            tools = [{"name": name, "inputSchema": schema} for name in LISTED]
             say({"jsonrpc": "2.0", "id": key, "result": {"tools": tools}})
         elif method == "ping":
             say({"jsonrpc": "2.0", "id": key, "result": {}})

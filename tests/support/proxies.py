@@ -37,7 +37,6 @@ from enforcement.events import (
     SigningFailed,
 )
 from enforcement.gate import Gate
-from enforcement.judging import Post
 from enforcement.mcp.jsonrpc import (
     Reason,
     Request,
@@ -46,6 +45,7 @@ from enforcement.mcp.jsonrpc import (
     write_denial,
 )
 from enforcement.mcp.strictjson import MalformedError
+from enforcement.post import Post
 from enforcement.principal import Principal
 from gossip.domains import Domain
 from gossip.errors import PeerError

@@ -20,7 +20,7 @@ from enforcement.effects import (
 )
 from enforcement.events import ClientMessage, RequestSigned
 from enforcement.gate import Gate
-from enforcement.judging import Post
+from enforcement.post import Post
 from enforcement.principal import Principal, read_principal_untrusted
 from gossip.domains import Domain
 from gossip.membership.founders import ActKind, Founder, Founders, Operator

@@ -27,6 +27,8 @@ from tests.support.proxies import ECHO, desk_of, found, open_child_pipes
 
 WRAP = (sys.executable, "-m", "node.cli.main", "wrap")
 DEADLINE_S = 20
+LISTING = (*ECHO, "die", "pid", "stray")
+"""For the tutorial policy, which lets nobody call what is in no list."""
 KEYS = range(20)
 
 
@@ -374,7 +376,7 @@ async def test_the_wrap_ends_as_its_child_ends(tmp_path: Path, alone: bool) -> N
     async with daemon(tmp_path) as town:
         town.start()
         options = ["--standalone"] if alone else ["-c", str(tmp_path)]
-        async with wrapped(*options) as client:
+        async with wrapped(*options, command=LISTING) as client:
             answer = await client.ask(call(1, "die"))
             assert "has ended" in str(answer["error"])
             assert await client.status() == 3
@@ -407,7 +409,7 @@ async def test_stdin_may_be_a_file(tmp_path: Path) -> None:
 
 
 async def test_signals_reach_the_child_and_end_both() -> None:
-    async with wrapped("--standalone") as client:
+    async with wrapped("--standalone", command=LISTING) as client:
         said = await client.ask(call(1, "pid"))
         pid = int(said["result"]["content"][0]["text"])  # type: ignore[index]  # JSON
         client.process.send_signal(signal.SIGTERM)
@@ -418,7 +420,7 @@ async def test_signals_reach_the_child_and_end_both() -> None:
 
 
 async def test_a_wrap_that_is_killed_takes_its_server_with_it() -> None:
-    async with wrapped("--standalone") as client:
+    async with wrapped("--standalone", command=LISTING) as client:
         said = await client.ask(call(1, "pid"))
         pid = int(said["result"]["content"][0]["text"])  # type: ignore[index]  # JSON
         client.process.kill()
@@ -452,7 +454,7 @@ async def test_garbage_is_answered_by_an_error(line: bytes) -> None:
 
 
 async def test_an_answer_nobody_asked_for_goes_nowhere() -> None:
-    async with wrapped("--standalone") as client:
+    async with wrapped("--standalone", command=LISTING) as client:
         assert (await client.ask(call(1, "stray")))["id"] == 1
         assert (await client.ask(call(2, "echo")))["id"] == 2
 
@@ -485,3 +487,30 @@ async def test_a_command_that_does_not_exist_is_one_sentence() -> None:
     assert done.stdout == b""
     assert done.stderr.count(b"\n") == 1
     assert b"cannot start `/no/such/command`" in done.stderr
+
+
+async def test_standalone_pins_what_the_server_lists_and_holds_calls_to_it() -> None:
+    """As the daemon does at first sight: a schema binds, and what is in no list fails."""
+    tool = {
+        "name": "look",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"host": {"type": "string"}},
+            "required": ["host"],
+        },
+    }
+    serve = (
+        "import sys, json\n"
+        "for line in sys.stdin:\n"
+        "    said = json.loads(line)\n"
+        "    listed = said['method'] == 'tools/list'\n"
+        f"    result = {{'tools': [{tool!r}]}} if listed else {{'content': []}}\n"
+        "    print(json.dumps({'jsonrpc': '2.0', 'id': said['id'], 'result': result}),"
+        " flush=True)\n"
+    )
+    command = (sys.executable, "-c", serve)
+    async with wrapped("--standalone", command=command) as client:
+        assert "not a call of `look`" in str(await client.ask(call(1, "look", host=1)))
+        assert "error" in await client.ask(call(2, "look"))
+        assert "error" in await client.ask(call(3, "unlisted", host="a"))
+        assert "result" in await client.ask(call(4, "look", host="a"))

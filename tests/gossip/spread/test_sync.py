@@ -3,6 +3,8 @@
 import pytest
 
 from gossip import events
+from gossip.effects import Fact
+from gossip.ledger import budget
 from gossip.ledger.batch import read_batch_untrusted
 from gossip.spread import frames
 from scenarios.toy import ToySuite
@@ -100,3 +102,25 @@ def test_a_forged_batch_ends_nobodys_offer_but_that_of_who_brought_it() -> None:
     town.settle()
 
     assert latest[0] in town["cedar"].engine._sync._peers[birch.node]
+
+
+def test_who_brings_what_its_author_said_too_fast_is_no_worse_a_carrier_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It delivered; that it has to wait here is the author's doing."""
+    monkeypatch.setattr(budget, "ENTRY_MS", 100)  # a full batch takes two fetches
+    town = Town(ToySuite(), list(FOUR))
+    ash, birch = (town[name].who.node for name in ("ash", "birch"))
+    for i in range(300):
+        town.post(ash, events.Say(KIND, b"old %d" % i))
+    town.pass_time(100)
+    town.start("birch", [*town["ash"].stored], waiting=False)
+    town.link("birch", "cedar")
+    assert Fact.BATCH_DELAYED in {note.fact for note in town["cedar"].notes}
+
+    town.pass_time(300 * budget.ENTRY_MS)
+
+    cedar = town["cedar"]
+    assert old(town) == 300
+    assert birch not in cedar.engine._conduct._records
+    assert not cedar.closed

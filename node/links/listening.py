@@ -30,6 +30,9 @@ QUEUE_MAX: Final = 1_024
 """Calls that the system keeps for us; all of them are taken in at once."""
 _OUT_OF: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 """What accept(2) says when the machine has no room for a call now."""
+_OURS: Final = {errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK}
+"""What it says of the listener. All else happened to one call, the network on its way
+in among it, and the next may be well."""
 _BREATH_S: Final = 0.05
 _REFUSALS_A_BREATH: Final = 64
 """A flood of calls costs part of a core; who is linked hears nothing of it."""
@@ -103,16 +106,18 @@ def _accept_all(
 ) -> tuple[list[tuple[socket.socket, Address]], bool]:
     """All calls that wait, and whether the machine has no room for more now."""
     calls: list[tuple[socket.socket, Address]] = []
-    while len(calls) < QUEUE_MAX:
+    failed = 0
+    while len(calls) < QUEUE_MAX and failed < _REFUSALS_A_BREATH:
         try:
             call, (host, port, *_) = listening.accept()
         except BlockingIOError:
-            break
+            return calls, False
         except OSError as error:
+            if error.errno in _OURS:
+                raise
             if error.errno in _OUT_OF:
                 return calls, True
-            if error.errno != errno.ECONNABORTED:
-                raise
+            failed += 1
         else:
             calls.append((call, (str(host), int(port))))
-    return calls, False
+    return calls, failed >= _REFUSALS_A_BREATH

@@ -1,5 +1,8 @@
 """Calls taken in: a stranger that calls without pause holds up nobody else."""
 
+import errno
+import os
+import socket
 from contextlib import AbstractContextManager, AsyncExitStack
 
 import pytest
@@ -101,6 +104,84 @@ async def test_calls_in_one_turn_are_counted_one_by_one() -> None:
         await door.until_served("127.0.0.8", 1)
         await trio.testing.wait_all_tasks_blocked()
         assert door.served.count(MEMBER) == HALF_OPEN_PER_ADDRESS_MAX
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ETIMEDOUT,
+        getattr(errno, "ENONET", errno.EPROTO),
+    ],
+    ids=errno.errorcode.get,
+)
+async def test_what_befalls_one_call_costs_no_other(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """accept(2) hands on what a call met in the network, and a filter's refusal."""
+    accept, asked = socket.socket.accept, 0
+
+    def fails_second(sock: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise OSError(code, os.strerror(code))
+        return accept(sock)
+
+    door = Door()
+    (listener,) = await open_listeners([("127.0.0.1", 0)])
+    at = listener.socket.getsockname()
+    async with AsyncExitStack() as calls, trio.open_nursery() as nursery:
+        for _ in range(3):
+            await call(at, MEMBER, calls)
+        monkeypatch.setattr(socket.socket, "accept", fails_second)
+        gate = door.gate
+        nursery.start_soon(
+            take_calls, listener, nursery, gate.is_members, gate.let_in, door.serve
+        )
+        await door.until_served(MEMBER, 3)
+        monkeypatch.undo()
+        await call(at, MEMBER, calls)
+        await door.until_served(MEMBER, 4)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_listener_of_which_every_call_fails_takes_a_breath_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    asked = 0
+
+    def fails(_sock: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal asked
+        asked += 1
+        raise PermissionError(errno.EPERM, "filtered")
+
+    door = Door()
+    (listener,) = await open_listeners([("127.0.0.1", 0)])
+    at = listener.socket.getsockname()
+    async with AsyncExitStack() as calls, trio.open_nursery() as nursery:
+        await call(at, MEMBER, calls)
+        with monkeypatch.context() as patched:
+            patched.setattr(socket.socket, "accept", fails)
+            gate = door.gate
+            nursery.start_soon(
+                take_calls, listener, nursery, gate.is_members, gate.let_in, door.serve
+            )
+            while not asked:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert asked <= 64
+        mock_clock.jump(0.05)
+        await door.until_served(MEMBER, 1)
         nursery.cancel_scope.cancel()
 
 

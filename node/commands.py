@@ -130,6 +130,7 @@ def _quarantine_list(daemon: "Daemon", args: Args) -> Json:
             "voices": standing.sum_micro / 1e6,
             "enforced": court.denial(subject) is not None,
             "held_back": court.held_back(subject),
+            "held_back_until_ms": court.held_back_until(subject),
         }
         for subject, standing in sorted(court.standings().items())
     ]

@@ -7,9 +7,16 @@ it names; what operators decide is only drafted here.
 from typing import TYPE_CHECKING
 
 from enforcement.decide.acts import write_confirmation
+from enforcement.decide.thresholds import MICRO, Thresholds
 from gossip.errors import PeerError, UserError
 from gossip.ledger.entries import EntryKind
-from gossip.membership.admittance import Card, Waiting, read_card_untrusted, write_card
+from gossip.membership.admittance import (
+    Card,
+    Newcomer,
+    Waiting,
+    read_card_untrusted,
+    write_card,
+)
 from gossip.membership.founders import ActKind, Founder, parse_card, parse_sponsor
 from gossip.units import NodeId
 from node.commands_justice import Table, draft_answer
@@ -127,7 +134,23 @@ def _confirm_draft(daemon: "Daemon", args: Args) -> Json:
     reason = text_arg(args, "reason", "")
     payload = write_confirmation(newcomer.member.node, reason)
     sentence = f"give {meant} a voice of its own: {reason or '-'}"
-    return draft_answer(daemon, ActKind.ROSTER, payload, sentence)
+    drafted = draft_answer(daemon, ActKind.ROSTER, payload, sentence)
+    return {**drafted, "notes": [_tell_grown(daemon, newcomer)]}
+
+
+def _tell_grown(daemon: "Daemon", newcomer: Newcomer) -> str:
+    """What a confirmation makes of the cluster, and of the newcomer's word."""
+    roster, name = daemon.roster, newcomer.member.name
+    members = roster.size + (newcomer.confirmed_ms is None)
+    grown = Thresholds(members=members, colluders=roster.founders.colluders)
+    weight = daemon.court.weight_ppm(newcomer.member.node, daemon.clock.unix_ms())
+    takes = f"more than {grown.threshold // MICRO} of voices"
+    takes = takes if grown.voices_convict else "only a proof"
+    return (
+        f"N is {members} with it, of whom f = {grown.f} may lie: {takes} cut off a node;"
+        f" the voice of {name} weighs {weight / MICRO:.2f} now (nothing on its first"
+        " day, then more for a week)"
+    )
 
 
 def _list(daemon: "Daemon", args: Args) -> Json:

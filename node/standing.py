@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from enforcement.decide.case import Level
-from enforcement.decide.story import clock
+from enforcement.decide.story import clock, tell_held_back
 from gossip.clocks import is_wrong, tell_offset
 from gossip.ledger.entries import Subject, SubjectKind
 from node import lasting
@@ -89,8 +89,11 @@ def attention(daemon: "Daemon") -> list[str]:
     isolated, away, differing = [], [], []
     for subject, standing in sorted(court.standings().items()):
         if standing.level is Level.QUARANTINED:
-            enforced = court.denial(subject) is not None
-            (cut_off if enforced else shown).append(daemon.names.tell(court, subject))
+            name = daemon.names.tell(court, subject)
+            if court.denial(subject) is not None:
+                cut_off.append(name)
+            else:
+                shown.append(f"{name} (by {tell_held_back(court, subject)})")
     for member in daemon.roster.members():
         if member.node == daemon.me:
             continue

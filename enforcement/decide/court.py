@@ -196,6 +196,13 @@ class Court:
         """Why a quarantine is decided but not enforced, if that is so."""
         return self._enforcement.withheld(subject)
 
+    def held_back_until(self, subject: Subject) -> UnixMs | None:
+        """When the valve lets through whom it holds back; None if no place is free."""
+        if self.held_back(subject) is not Withheld.VALVE:
+            return None
+        at = self._enforcement.placed_ms(subject)
+        return None if at is None else UnixMs(at)
+
     def case(self, subject: Subject) -> Case | None:
         """Everything held about a subject, for `why`."""
         return self._docket.cases.get(subject)

@@ -210,6 +210,10 @@ class Enforcement:
         """Why a quarantine is decided but not enforced, if so."""
         return self._held_back.get(subject) or self._of_nodes.held_back.get(subject)
 
+    def placed_ms(self, subject: Subject) -> int | None:
+        """Since or from when the valve lets a node through, if it has a place there."""
+        return self._of_nodes.placed.get(subject)
+
     @property
     def denies_anyone(self) -> bool:
         """Whether anybody's calls are refused."""

@@ -52,13 +52,13 @@ def tell(court: Court, subject: Subject, name: str, now: UnixMs) -> Story:
     live = {voice.order for voice in case.voices()} if case else set()
     held_back = court.held_back(subject)
     sentences = [
-        _headline(name, standing, held_back),
+        _headline(name, standing, tell_held_back(court, subject)),
         *(
             _say(court, remark, live, now)
             + ("" if case is None or case.counts(remark) else " Taken back since.")
             for remark in remarks
         ),
-        _weighing(court, standing),
+        _weighing(court, standing, live),
     ]
     isolated = None
     if subject.kind is SubjectKind.NODE:
@@ -139,7 +139,22 @@ def grounds(court: Court, subject: Subject, standing: Standing) -> str:
     return f"by the voices of {', '.join(names[:NAMED_MAX])}{more}"
 
 
-def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:
+def tell_held_back(court: Court, subject: Subject) -> str:
+    """What keeps a quarantine from being enforced, and of the valve until when."""
+    why = court.held_back(subject)
+    if why is not Withheld.VALVE:
+        return why or ""
+    at, most = court.held_back_until(subject), court.thresholds
+    if at is None:
+        return f"{why}: voices cut off {most.valve} at once, and so many are out"
+    again = "once" if most.burst == 1 else f"{most.burst} times"
+    return (
+        f"{why}, until {clock(at)}: voices cut off {again} in five minutes,"
+        " one let go since included"
+    )
+
+
+def _headline(name: str, standing: Standing, held_back: str) -> str:
     if standing.level is not Level.QUARANTINED:
         return f"{name} is {_WORDS[standing.level]}."
     assert standing.until_ms is not None
@@ -152,7 +167,7 @@ def _headline(name: str, standing: Standing, held_back: Withheld | None) -> str:
 _WORDS = {
     Level.CLEAR: "clear: nothing stands against it",
     Level.WATCH: "watched: somebody complained, nothing is blocked",
-    Level.SUSPECT: "suspect: more than half of the voices it takes, nothing is blocked",
+    Level.SUSPECT: "suspect: more than half of what it takes, nothing is blocked",
 }
 
 
@@ -197,14 +212,26 @@ def _together(court: Court, voice: Voice) -> str:
     return f", one voice together with {sponsor}, who brought it in"
 
 
-def _weighing(court: Court, standing: Standing) -> str:
+def _weighing(court: Court, standing: Standing, live: set[Order]) -> str:
     thresholds = court.thresholds
     if not thresholds.voices_convict:
         return f"With {thresholds.members} members only a proof convicts."
     return (
         f"Voices now sum to {standing.sum_micro / MICRO:.2f}; a quarantine takes more"
         f" than {thresholds.threshold / MICRO:.0f}, since {thresholds.f} of {thresholds.members} may"
-        f" lie and {thresholds.m} may be mistaken."
+        f" lie and {thresholds.m} may be mistaken.{_unjudged(court, standing, live)}"
+    )
+
+
+def _unjudged(court: Court, standing: Standing, live: set[Order]) -> str:
+    """Why enough voices convict nobody: they are judged when one is said, by what it
+    took then."""
+    enough = standing.sum_micro > court.thresholds.threshold
+    if standing.level is Level.QUARANTINED or not enough or not live:
+        return ""
+    return (
+        " They were judged as they were said, when the members with a voice were too few"
+        " for it; one more report decides."
     )
 
 

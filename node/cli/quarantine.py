@@ -45,11 +45,18 @@ def quarantine_list(config: str, as_json: bool) -> None:
                 str(r["standing"]),
                 str(r["basis"] or "-"),
                 show_time(r["until_ms"]) if r["until_ms"] else "-",
-                "yes" if r["enforced"] else "no",
+                _enforced(r),
             ]
             for r in rows
         ],
     )
+
+
+def _enforced(row: Row) -> str:
+    if row["enforced"] or not row["held_back"]:
+        return "yes" if row["enforced"] else "no"
+    until = row["held_back_until_ms"]
+    return f"no: {row['held_back']}" + (f", until {show_time(until)}" if until else "")
 
 
 @quarantine.command("why")

@@ -115,6 +115,8 @@ async def test_newcomers_are_brought_in_heard_and_are_one_voice_with_their_spons
         why = await tell(b, "quarantine.why", subject=AGENT)
         assert "one voice" in str(why)
         drafted = await tell(a, "member.confirm.draft", name="gum", reason="we met")
+        assert "f = 1 may lie: more than 1 of voices" in str(drafted)
+        assert "the voice of gum weighs 0.90 now" in str(drafted)
         await sign(tmp_path, a, drafted)
         await until(lambda: all(n.court.thresholds.members == 5 for n in everybody))
         await accuse(gum)

@@ -93,7 +93,7 @@ async def test_what_is_only_shown_is_said_to_be(tmp_path: Path) -> None:
     nodes = [daemon_of(homes[name]) for name in "abcd"]
     async with running(*nodes):
         await accuse(*nodes[1:])
-        want = [f"quarantined, but not enforced: agent {'ab' * 8}"]
+        want = [f"quarantined, but not enforced: agent {'ab' * 8} (by observe mode)"]
         await until(lambda: attention(nodes[0]) == want)
         status = cast("dict[str, Json]", await tell(nodes[0], "status"))
         assert status["enforces_from_ms"]

@@ -226,7 +226,8 @@ class Intake:
                     peer is not None and self.sync.was_asked(peer, feed)
                 )
                 if self._grace.hear(entry, entry.said, now, delivered=brought):
-                    self.sync.disputes.add(feed, entry.said.number - 1)
+                    told = entry.said
+                    self.sync.disputes.add(feed, told.number - 1, told.previous)
                 elif brought:
                     effects += self.sync.on_known(feed, now)
         return effects
@@ -301,6 +302,7 @@ class Intake:
     def _accept(self, arrival: _Arrival, now: UnixMs) -> list[Effect]:
         peer, batch = arrival.peer, arrival.batch
         feed = self.ledger.add(batch)
+        promised = feed.promised
         self._budget.spend(batch, now, live=arrival.live)
         if feed.next_number < batch.number:
             self.sync.on_early(peer, batch, now, wait=True)
@@ -314,8 +316,9 @@ class Intake:
             *self.sync.on_admitted(peer, batch, now),
             Note(Fact.BATCH_ACCEPTED, peer, batch.author),
         ]
-        if feed.promised is not None and self._grace.grown(batch.feed, now):
-            self.sync.disputes.add(batch.feed, feed.next_number - 1)
+        if promised is not None and self._grace.grown(batch.feed, now):
+            named = promised.previous
+            self.sync.disputes.add(batch.feed, promised.number - 1, named)
         if isinstance(batch.entries[0].said, Keys):
             effects += self.unpark(now)
         return effects

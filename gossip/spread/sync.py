@@ -69,11 +69,15 @@ class Sync:
     """What is not fetched before more peers offer it: number, and how many must."""
     _asked: dict[FeedId, NodeId] = attrs.field(init=False, factory=dict)
     """Who was asked last for each feed."""
-    disputes: Disputes = attrs.field(init=False, factory=Disputes)
+    disputes: Disputes = attrs.field(init=False)
     _next_ms: int | None = attrs.field(init=False, default=None)
     _failed: list[NodeId] = attrs.field(init=False, factory=list)
     _deliver: set[NodeId] = attrs.field(init=False, factory=set)
     """Who brought something that was fetched: asked before others."""
+
+    @disputes.default
+    def _new_disputes(self) -> Disputes:
+        return Disputes(self.ledger)
 
     def link_up(self, peer: NodeId, now: UnixMs) -> list[Send]:
         """Begin with a peer: the one with the smaller id compares everything."""

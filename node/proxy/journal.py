@@ -214,7 +214,8 @@ def read_journal(fd: int) -> Callable[[], Left]:
 
 
 def _read(memory: mmap.mmap) -> Left:
-    said = memory[_SAID_AT:].lstrip(b"\0").partition(b"\0")[0]
+    # All around is cleared; zeros between are the client's, and end nothing.
+    said = memory[_SAID_AT:].strip(b"\0")
     *lines, rest = said.split(b"\n")
     keys: dict[Key, None] = {}
     answered: set[Key] = set()

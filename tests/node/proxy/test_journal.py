@@ -168,6 +168,21 @@ def test_of_a_line_without_end_nothing_is_kept() -> None:
         assert wrap.keys() == [1]
 
 
+@pytest.mark.parametrize("zeros", [b"\0", b"\0\0", b"x\0", b"x\0" * 9_000])
+def test_zeros_that_the_client_says_hide_nothing_that_follows(zeros: bytes) -> None:
+    with journals() as (journal, wrap):
+        read(journal, zeros + b"\n" + request(1) + b"\n" + zeros + b'\n{"half')
+        assert wrap.keys() == [1]
+        assert wrap.left().rest == b'{"half'
+        journal.asked(request(1))
+        journal.told(answer(1))
+        journal.settle()
+        assert wrap.keys() == []
+        assert wrap.left().rest == b'{"half'
+        read(journal, b"\0" + b"\n" + request(2) + b"\n")
+        assert wrap.keys() == [2]
+
+
 def test_more_calls_than_a_session_may_have_end_it() -> None:
     with journals() as (journal, _):
         for key in range(limits.PENDING_MAX * 2):

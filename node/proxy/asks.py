@@ -26,6 +26,7 @@ _HOP = frozenset(
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "proxy-connection",
         "te",
         "trailer",
         "transfer-encoding",
@@ -43,7 +44,7 @@ _NOT_ASKED = _HOP | {
     "origin",  # has been checked; the server would check it against itself
     "picket-token",
 }
-_OURS = _NOT_ASKED | {"authorization"}
+_READ = frozenset({"accept", "authorization", "last-event-id"})
 _NOT_ANSWERED = _HOP | {"content-length", "date", "server", "set-cookie"}
 
 
@@ -192,15 +193,40 @@ def asked(headers: Mapping[str, str], *, authorization: bool) -> Headers:
     ``authorization`` travels only where it is meant for the server.
     """
     named = _named(headers["connection"]) if "connection" in headers else frozenset()
-    dropped = _NOT_ASKED if authorization else _OURS
-    return tuple(
-        (k, v) for k, v in headers.items() if k not in dropped and k not in named
-    )
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in headers.items():
+        ours = name == "authorization" and not authorization
+        if not ours and name not in named and is_asked(name):
+            found.setdefault(as_read(name), (name, value))
+    return tuple(found.values())
+
+
+def is_asked(name: str) -> bool:
+    """Whether a header of a request, in lower case, may travel on at all.
+
+    Neither may one that only a server which confuses `_` with `-` would take for
+    a header of one connection, or for one that the gate has compared or counts on.
+    """
+    read = as_read(name)
+    if read in _NOT_ASKED:
+        return False
+    meant = read in _READ or read.startswith("mcp-")
+    return read == name or not meant or name.startswith("mcp-param-")
+
+
+def is_answered(name: str) -> bool:
+    """Whether a header of an answer, in lower case, may travel on."""
+    return name not in _NOT_ANSWERED
+
+
+def as_read(name: str) -> str:
+    """A header's name as servers read it that see no difference of `_` and `-`."""
+    return name.replace("_", "-")
 
 
 def answered(headers: Iterable[tuple[str, str]]) -> Headers:
     """The headers of an answer that travel on."""
-    return tuple((k, v) for k, v in headers if k not in _NOT_ANSWERED)
+    return tuple((k, v) for k, v in headers if is_answered(k))
 
 
 def _named(connection: str) -> frozenset[str]:

@@ -15,6 +15,7 @@ again, by the same agent for the same server.
 """
 
 import enum
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -34,13 +35,25 @@ from gossip.wire import (
 )
 from node.log import printable
 from node.proxy import limits
-from node.proxy.asks import METADATA, Ask, Headers, Letter, Piece, Way
+from node.proxy.asks import (
+    METADATA,
+    Ask,
+    Headers,
+    Letter,
+    Piece,
+    Way,
+    as_read,
+    is_answered,
+    is_asked,
+)
 from node.proxy.frames import FrameStream
 from node.proxy.mesh import GONE
 from node.proxy.session import Lost
 
 HTTP_PROTOCOL: Final = "/picket/http/1"
 _METHODS: Final = ("GET", "POST", "DELETE")
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_NO_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HEAD_MAX: Final = 2 * limits.HEADER_BYTES_MAX
 _NAME_MAX: Final = 64
 _SENTENCE_BYTES_MAX: Final = 512
@@ -88,13 +101,12 @@ def read_ask_untrusted(payload: bytes) -> Ask:
         blobs.append(rest[at : at + size])
         at += size
     pairs = zip(blobs[::2], blobs[1::2], strict=True)
-    return Ask(
-        name,
-        _read_headers(headers),
-        tuple(Letter(data, envelope or None) for envelope, data in pairs),
-        batch,
-        METADATA if metadata else "",
-    )
+    letters = tuple(Letter(data, envelope or None) for envelope, data in pairs)
+    fits = len(letters) > 0 if batch else len(letters) == (name == "POST")
+    if not fits or (batch and name != "POST") or (metadata and name != "GET"):
+        raise PeerError(f"a {name} that does not go with what it brings")
+    target = METADATA if metadata else ""
+    return Ask(name, _read_asked(headers), letters, batch, target)
 
 
 def encode_head(status: int, headers: Headers, *, events: bool) -> bytes:
@@ -147,15 +159,27 @@ def _read_headers(value: Value) -> Headers:
     for pair in take_list(value, 0, 256):
         key, text = take_list(pair, 2, 2)
         name = take_bytes(key, 1, 256).decode("latin-1")
-        told = take_bytes(text, 0, limits.HEADER_BYTES_MAX).decode("latin-1")
-        if not _is_token(name) or any(c in told for c in "\r\n\0"):
+        line = take_bytes(text, 0, limits.HEADER_BYTES_MAX).decode("latin-1")
+        told = line.strip(" \t")  # as every reader of HTTP does
+        if _NAME.fullmatch(name) is None or _NO_VALUE.search(told):
             raise PeerError("a header that is none")
         found.append((name, told))
     return tuple(found)
 
 
-def _is_token(name: str) -> bool:
-    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+def _read_asked(value: Value) -> Headers:
+    """Headers that our own listener would have let travel, each once.
+
+    What frames a request is ours to write, and what the gate compares must be what
+    the server will read.
+    """
+    headers = _read_headers(value)
+    if len({as_read(name) for name, _ in headers}) < len(headers):
+        raise PeerError("an ask that says a header twice")
+    for name, _ in headers:
+        if not is_asked(name):
+            raise PeerError(f"an ask with the header `{name}`, which stays behind")
+    return headers
 
 
 @attrs.define(eq=False)
@@ -276,6 +300,8 @@ class MeshAnswer:
             )
             self.status = take_int(status, 200, 599)
             self.headers = _read_headers(headers)
+            if not all(is_answered(name) for name, _ in self.headers):
+                raise PeerError("an answer with a header that stays behind")
         except PeerError as wrong:
             raise self._carrier.broke() from wrong
         self.events = events is True

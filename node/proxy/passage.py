@@ -127,7 +127,7 @@ class Passage:
             letters.append(Letter(data, envelope))
 
         headers: dict[str, str] | None = None
-        for name, _ in () if ask.batch else ask.headers:
+        for name, _ in ask.headers:
             if name.startswith(_REPEATING):
                 headers = dict(ask.headers)
                 break

@@ -16,9 +16,18 @@ from urllib.parse import urljoin, urlsplit
 import attrs
 import trio
 
-from gossip.errors import UserError
+from gossip.errors import LocalError, UserError
 from node.proxy import limits
-from node.proxy.asks import METADATA, Answer, Ask, Headers, Piece, Way, answered
+from node.proxy.asks import (
+    METADATA,
+    Answer,
+    Ask,
+    Headers,
+    Piece,
+    Way,
+    answered,
+    is_asked,
+)
 from node.proxy.httpread import KnownHead, ResponseReader, known_head
 from node.proxy.raw import READ_BYTES, SocketWire
 from node.proxy.resource import (
@@ -178,7 +187,13 @@ class HttpCarrier:
         return head + b"\r\n"
 
     def _head(self, ask: Ask, has_body: bool) -> bytes:
-        """All lines but the last, which says how long the body is."""
+        """All lines but the last, which says how long the body is.
+
+        Raises:
+            LocalError: a header that should have stayed behind is still there.
+        """
+        if not all(is_asked(name) for name, _ in ask.headers):
+            raise LocalError("a header of one connection on its way to a server")
         url = self.url
         target = ask.target or url.target
         lines = [f"{ask.method} {target} HTTP/1.1", f"host: {url.authority}"]

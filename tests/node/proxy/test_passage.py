@@ -14,11 +14,12 @@ import trio.testing
 from enforcement.defend.policy import Policy
 from node.config import ServerConfig
 from node.proxy import limits
-from node.proxy.asks import Piece
+from node.proxy.asks import Ask, Letter, Piece
 from node.proxy.http_out import HttpOut
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.provider import MeshProvider
 from node.proxy.resource import WELL_KNOWN
+from node.proxy.session import Lost
 from tests.support.proxies import (
     OTHER_TOKEN,
     TOKEN,
@@ -39,6 +40,7 @@ forbid(principal, action, resource == Tool::"vault-db/forbidden");
 """
     }
 )
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 ACCEPT = "application/json, text/event-stream"
 NEWS = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 PATHS = pytest.mark.parametrize("path", ["gate", "mesh"])
@@ -299,6 +301,32 @@ async def test_headers_nobody_knows_travel_and_private_ones_do_not(path: str) ->
         assert not private & seen.keys()
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Ask("GET", (("content-length", "58"),)),
+        Ask("POST", (("transfer-encoding", "chunked"),), (Letter(PING),)),
+        Ask("POST", (("Mcp-Name", "forbidden"),), (Letter(PING),)),
+        Ask("POST", (("mcp-name", "forbidden"), ("mcp-name", "a")), (Letter(PING),)),
+        Ask("POST", (("Mcp-Session-Id", "s1"),), (Letter(PING),)),
+        Ask("GET", letters=(Letter(PING),)),
+    ],
+)
+async def test_a_node_without_a_gate_smuggles_nothing_past_the_providers(
+    ask: Ask,
+) -> None:
+    async with before("mesh") as place, opened(place) as http:
+        desk = place.site.desk
+        agent = next(iter(desk.agents.values()))
+        way = await place.site.door._routes.find(agent, "vault-db")
+        assert way is not None
+        with pytest.raises(Lost, match=r"node `vault` says: an? "):
+            await way.ask(ask)
+        assert len(place.server.seen) == 1  # what opened the session
+        answer = await http.post(place.url, json=call(1))
+        assert "result" in answer.json()
+
+
 @PATHS
 async def test_a_call_hidden_in_a_batch_is_denied_and_the_others_pass(
     path: str,
@@ -323,6 +351,17 @@ async def test_other_revisions_have_no_batches(path: str, revision: str) -> None
     async with before(path) as place, opened(place, revision) as http:
         refused = await http.post(place.url, json=[call(1)])
         assert refused.status_code == 400
+        assert len(place.server.bodies()) == 1
+
+
+@PATHS
+async def test_a_header_that_belies_a_message_of_a_batch_goes_no_further(
+    path: str,
+) -> None:
+    async with before(path) as place, opened(place, "2025-03-26") as http:
+        belied = {"mcp-name": "other"}
+        answer = await http.post(place.url, json=[call(1)], headers=belied)
+        assert [a["error"]["code"] for a in answer.json()] == [-32020]
         assert len(place.server.bodies()) == 1
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Final
 
-import trio
-
 from gossip.domains import Domain
 from gossip.errors import UserError
 from gossip.suite import Claim
@@ -26,7 +24,7 @@ from scenarios.demo.control import NoAnswer
 from scenarios.demo.processes import Failed, first_sentence
 from scenarios.people import person
 from scenarios.prediction import predict_hops_us
-from scenarios.real.ending import ending_in_order, passing_folder, until_sigterm
+from scenarios.real.ending import ending_in_order, passing_folder, run_until_sigterm
 from scenarios.real.gauge import QUIET_PER_S, Measured, pooled, town
 from scenarios.script import Costs, Delay
 
@@ -127,7 +125,7 @@ def calibrate(count: int) -> tuple[Calibration, Measured]:
     ended: BaseException
     with ending_in_order(), passing_folder("picket-cal-") as folder:
         try:
-            found = trio.run(until_sigterm, partial(measure, folder, count))
+            found = run_until_sigterm(partial(measure, folder, count))
             return calibration_of(found, count, processors()), found
         except* (Failed, NoAnswer) as failed:
             ended = UserError(f"calibration: {first_sentence(failed)}")

@@ -14,6 +14,8 @@ import trio
 
 _SET_CHILD_SUBREAPER: Final = 36
 _STOP_S: Final = 8.0
+_GENERATIONS: Final = 8
+"""So often is looked who is left: the children of who is ended become ours."""
 _PICKET: Final = Path(sys.executable).with_name("picket")
 
 
@@ -128,17 +130,25 @@ async def stop_all(daemons: Sequence[Daemon]) -> list[str]:
 def end_leftovers() -> list[str]:
     """Kill whatever of ours still runs; returns what it was."""
     left: list[str] = []
-    for pid in _children():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "Z"
-            if not ended:
-                left.append(b" ".join(words).decode(errors="replace").strip())
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        except (OSError, ChildProcessError):
-            continue
+    for _ in range(_GENERATIONS):
+        children = _children()
+        if not children:
+            break
+        for pid in children:
+            left += _end_leftover(pid)
     return left
+
+
+def _end_leftover(pid: int) -> list[str]:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "Z"
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except OSError:
+        return []
+    return [] if ended else [b" ".join(words).decode(errors="replace").strip()]
 
 
 def _children() -> list[int]:

@@ -2,12 +2,14 @@
 
 import ctypes
 import json
+import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, cast
@@ -101,7 +103,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with_parent, os.getpid()),
             )
 
     async def ask(self, do: str, **args: Json) -> Json:
@@ -320,5 +322,7 @@ def _scrape(address: str) -> str:
         connection.close()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     _libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before we could ask

@@ -23,7 +23,7 @@ from scenarios.demo.processes import (
 )
 from scenarios.evidence import HOSTILE_TOOL
 from scenarios.real.conduct import STRINGS, Conductor
-from scenarios.real.ending import ending_in_order, passing_folder, until_sigterm
+from scenarios.real.ending import ending_in_order, passing_folder, run_until_sigterm
 from scenarios.real.fit import check_fit
 from scenarios.real.hopes import forbidden, unmet
 from scenarios.real.nodes import AGENT, HTTP_PORT, Node, bear, start_all
@@ -108,8 +108,8 @@ def run_real(
     world = World(scenario, seed, ToySuite(seed))
     plan = _cast(world)
     with ExitStack() as held:
-        held.callback(end_leftovers)
         held.enter_context(ending_in_order())
+        held.callback(end_leftovers)
         folder = held.enter_context(passing_folder("picket-real-"))
         wires = _wires(scenario.size, held)
         check_fit(name, scenario, namespaces=wires.desk is not None)
@@ -133,7 +133,7 @@ def _conducted(name: str, play: Callable[[], Awaitable[RealVerdict]]) -> RealVer
     """Run to the end; what went wrong between processes is a user's sentence."""
     ended: BaseException
     try:
-        return trio.run(partial(until_sigterm, play))
+        return run_until_sigterm(play)
     except* (Failed, NoAnswer) as failed:
         ended = UserError(f"{name}: {first_sentence(failed)}")
     except* KeyboardInterrupt:

@@ -13,7 +13,6 @@ judged over nobody does not hold, but for ``any guilty``: whoever did, if anybod
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -33,7 +32,6 @@ from scenarios.figures import Figures
 AGREEMENTS: Final = ("ledgers agree", "standings agree", "deliver everything")
 GUILTY: Final = "guilty"
 ANY_GUILTY: Final = "any guilty"
-_AGENT: Final = re.compile(r"agent-[0-9]+")
 _VERBS: Final = {
     "never": ("quarantine", "deny"),
     "eventually": ("quarantine", "deny", "clear"),
@@ -46,7 +44,10 @@ def agent(name: str) -> Subject:
 
 
 def check_words(key: str, words: str, names: set[str]) -> str | None:
-    """What is wrong with an expectation, or None."""
+    """What is wrong with an expectation, or None.
+
+    ``names`` are those of all nodes, and of the agents that the story is about.
+    """
     if key == "eventually" and words in AGREEMENTS:
         return None
     verb, _, name = words.partition(" ")
@@ -55,7 +56,7 @@ def check_words(key: str, words: str, names: set[str]) -> str | None:
         also = "" if key == "never" else ", " + ", ".join(f"`{a}`" for a in AGREEMENTS)
         return f"`{words}` cannot be checked; say {known}{also}"
     roles = {n.rpartition("-")[0] for n in names}
-    if name in names or name in roles or _AGENT.fullmatch(name):
+    if name in names or name in roles:
         return None
     if name in (GUILTY, ANY_GUILTY) and key == "eventually":
         return None

@@ -13,7 +13,6 @@ from scenarios.figures import BARS
 from scenarios.geography import CITIES
 from scenarios.script import (
     NODES_MAX,
-    SOME,
     STEPS_MAX,
     Cluster,
     Costs,
@@ -21,11 +20,11 @@ from scenarios.script import (
     Expectations,
     NetworkPlan,
     Scenario,
-    Some,
     Step,
 )
+from scenarios.steps import StepReader
 from scenarios.tables import Table, read_toml
-from scenarios.verbs import VERBS
+from scenarios.verbs import AGENTS
 
 _LENGTH_S_MAX: Final = 30 * 3_600.0  # the cast's operational keys live for 40 h
 _TOP: Final = {
@@ -80,6 +79,8 @@ def parse(text: str, file: str) -> Scenario:
     ci.only({"nodes", "length_s"})
     if len(steps) > STEPS_MAX:
         raise top.wrong("story", f"has more than {STEPS_MAX} steps")
+    story = tuple(StepReader(step, names, length_s).step() for step in steps)
+    known = names | _agents(story)
     return Scenario(
         title=top.text("title"),
         about=top.text("about", ""),
@@ -95,9 +96,18 @@ def parse(text: str, file: str) -> Scenario:
         cluster=_cluster(top.table("cluster")),
         network=_network(top.table("network")),
         costs=_costs(top.table("costs")),
-        story=tuple(_StepReader(step, names, length_s).step() for step in steps),
-        expect=_expect(top.table("expect"), top.table("bars"), names),
+        story=story,
+        expect=_expect(top.table("expect"), top.table("bars"), known),
     )
+
+
+def _agents(story: tuple[Step, ...]) -> set[str]:
+    """Names of all agents that the story is about."""
+    named = {str(some) for step in story for some in step.whom}
+    harmless = AGENTS if any(step.does == "report" for step in story) else 0
+    return {name for name in named if name.startswith("agent-")} | {
+        f"agent-{i}" for i in range(harmless)
+    }
 
 
 def _rules(top: Table) -> str:
@@ -167,6 +177,21 @@ def _network(table: Table) -> NetworkPlan:
     )
 
 
+def _check_reached(bars: Table, eventually: tuple[str, ...]) -> None:
+    """Refuse a bar on how soon things arrive where nothing says that they must."""
+    for name in bars.names:
+        figure, word = name.partition("_")[0], None
+        if figure == "reach" and "deliver everything" not in eventually:
+            word = "delivered_percent"
+        if figure == "cut" and not any(
+            words.startswith(("quarantine ", "deny ")) for words in eventually
+        ):
+            word = "cut_percent"
+        if word is not None and word not in bars.names:
+            what = f"`{name}` counts only what arrived: add a bar for `{word}`"
+            raise bars.wrong(name, what)
+
+
 def _ways(table: Table, cities: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
     """Measured ways between cities; every other pair must be of known cities."""
     for pair in table.names:
@@ -209,136 +234,10 @@ def _expect(table: Table, bars: Table, names: set[str]) -> Expectations:
         if name not in BARS:
             known = ", ".join(BARS)
             raise bars.wrong(name, f"unknown figure `{name}`; known are {known}")
+    _check_reached(bars, table.listed("eventually", str, []))
     return Expectations(
         never=table.listed("never", str, []),
         eventually=table.listed("eventually", str, []),
         within_s=table.number("within_s", 30.0, 0.0, 86_400.0),
         bars=tuple((name, bars.number(name, 0.0, 0.0, 1e15)) for name in bars.names),
     )
-
-
-@attrs.frozen
-class _StepReader:
-    """Reads one step of the story."""
-
-    table: Table
-    names: set[str]
-    length_s: float
-
-    def step(self) -> Step:
-        """The step, checked against the table of verbs."""
-        table, does = self.table, self.table.text("does")
-        verb = VERBS.get(does)
-        if verb is None:
-            known = ", ".join(VERBS)
-            raise table.wrong("does", f"unknown verb `{does}`; known are {known}")
-        table.only({"at_s", "does"} | verb.needs | verb.takes)
-        for key in sorted(verb.needs):
-            if key not in table:
-                raise table.wrong(None, f"`{does}` needs `{key}`")
-        usual = Step(at_s=0.0, does=does)
-        self._witnessed()
-        return Step(
-            at_s=table.number("at_s", 0.0, 0.0, self.length_s),
-            does=does,
-            who=self._some("who"),
-            but=self._some("but"),
-            whom=self._some("whom", agents=True),
-            seen_by=self._some("seen_by"),
-            sides=self._sides(),
-            every_s=self._seconds("every_s"),
-            for_s=self._seconds("for_s"),
-            times=table.whole("times", 1, 1, 10**6) if "times" in table else None,
-            severity=table.whole("severity", usual.severity, 1, 9),
-            category=table.text("category", usual.category),
-            share=table.number("share", usual.share, 0.0, 0.99),
-            factor=table.number("factor", usual.factor, 1.0, 1e5),
-            offset_ms=table.whole("offset_ms", 0, -(10**8), 10**8),
-            drift_ppm=table.whole("drift_ppm", 0, -(10**5), 10**5),
-            keep_disk=table.flag("keep_disk", usual.keep_disk),
-            bytes=table.whole("bytes", usual.bytes, 0, 60_000),
-            into=self._role("into", usual.into),
-            tool=table.text("tool", usual.tool),
-            role=table.text("role", usual.role),
-            params=self._params(),
-            forbidden=table.flag("forbidden", usual.forbidden),
-        )
-
-    def _witnessed(self) -> None:
-        """Refuse a deed that nobody but who does it could see."""
-        if "seen_by" not in self.table:
-            return
-        who, seers = (
-            set().union(*map(self._possible, self._some(key)))
-            for key in ("who", "seen_by")
-        )
-        if len(seers) == 1 and seers <= who:
-            (one,) = seers
-            raise self.table.wrong("seen_by", f"`{one}` would be its own only witness")
-
-    def _possible(self, some: Some) -> set[str]:
-        """Names of all who may be meant."""
-        found = SOME.fullmatch(some.text)
-        assert found is not None, some
-        role = found["every"] or found["of"] or found["role"]
-        if role:
-            return {name for name in self.names if name.rpartition("-")[0] == role}
-        return self.names if found["all"] else {some.text}
-
-    def _role(self, key: str, usual: str) -> str:
-        role = self.table.text(key, usual)
-        if role not in ROLES:
-            known = ", ".join(sorted(ROLES))
-            raise self.table.wrong(key, f"unknown role `{role}`; known are {known}")
-        return role
-
-    def _params(self) -> tuple[tuple[str, str | int | bool], ...]:
-        pairs: list[tuple[str, str | int | bool]] = []
-        for name, value in self.table.table("params").values.items():
-            if not isinstance(value, str | int | bool):
-                what = f"`{name}` must be a string, a whole number, true or false"
-                raise self.table.wrong("params", what)
-            pairs.append((name, value))
-        return tuple(pairs)
-
-    def _seconds(self, key: str) -> float | None:
-        if key not in self.table:
-            return None
-        return self.table.number(key, 1.0, 0.001, self.length_s)
-
-    def _sides(self) -> tuple[tuple[Some, ...], ...]:
-        value = self.table.values.get("sides", [[], []])
-        if not isinstance(value, list) or len(value) < 2:
-            raise self.table.wrong("sides", "must be a list of two or more sides")
-        sides = tuple(self._read("sides", side, agents=False) for side in value)
-        return sides if "sides" in self.table else ()
-
-    def _some(self, key: str, *, agents: bool = False) -> tuple[Some, ...]:
-        return self._read(key, self.table.values.get(key, []), agents=agents)
-
-    def _read(self, key: str, value: object, *, agents: bool) -> tuple[Some, ...]:
-        texts = value if isinstance(value, list) else [value]
-        if not texts and key in self.table:
-            raise self.table.wrong(key, "names nobody")
-        return tuple(self._one(key, text, agents=agents) for text in texts)
-
-    def _one(self, key: str, text: object, *, agents: bool) -> Some:
-        found = SOME.fullmatch(text) if isinstance(text, str) else None
-        if found is None or not isinstance(text, str):
-            raise self.table.wrong(
-                key,
-                f"`{text}` names nobody; say `honest-0`, `every liar`, `2 honest`,"
-                " `30 % of honest` or `everybody`",
-            )
-        role = found["every"] or found["of"] or found["role"]
-        there = sum(name.rpartition("-")[0] == role for name in self.names)
-        if role and not there:
-            raise self.table.wrong(key, f"no node is of role `{role}`")
-        if found["count"] and not 1 <= int(found["count"]) <= there:
-            raise self.table.wrong(key, f"`{text}`: there are 1 to {there} to choose")
-        if found["share"] and not 0 < float(found["share"]) <= 100:
-            raise self.table.wrong(key, f"`{text}` is not a share, 0 to 100 %")
-        is_agent = agents and text.startswith("agent-")
-        if found["name"] and text not in self.names and not is_agent:
-            raise self.table.wrong(key, f"there is no `{text}`")
-        return Some(text)

@@ -149,7 +149,7 @@ class Step:
             return []
         if self.every_s is None:
             return [self.at_s] * (self.times or 1)
-        fits = max(0, math.ceil((length_s - self.at_s) / self.every_s))
+        fits = max(1, math.ceil((length_s - self.at_s) / self.every_s))
         count = fits if self.times is None else min(self.times, fits)
         return [self.at_s + i * self.every_s for i in range(count)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from typing import Final
 
 import attrs
@@ -29,11 +30,10 @@ from scenarios.figures import Figures
 from scenarios.linking import SILENCE_US, Linking
 from scenarios.people import act, person
 from scenarios.script import Some, Step
+from scenarios.verbs import AGENTS
 from scenarios.world import BOOT_US, World
 
 JUNK_EVERY_US: Final = 100_000
-AGENTS: Final = 1_000
-"""Harmless reports are about so many different agents."""
 
 
 @attrs.define
@@ -46,6 +46,10 @@ class Story:
     calling: Calling = attrs.field(init=False)
     _count: int = attrs.field(init=False, default=0)
     _ends_us: int = attrs.field(init=False)
+    _down_until_us: dict[int, float] = attrs.field(init=False, factory=dict)
+    """Who crashed, and when the last of these crashes is over; inf if never."""
+    _slowed: dict[int, list[float]] = attrs.field(init=False, factory=dict)
+    """By how much each slow node is slowed, once for each cause."""
 
     def __attrs_post_init__(self) -> None:
         self.calling = Calling(self.world, self.figures)
@@ -161,16 +165,22 @@ class Story:
         self.world.agenda.after(SILENCE_US, self.linking.check_silence)
 
     def crash(self, step: Step, cast: Cast) -> None:
+        """Of several, the one that ends last counts."""
         for citizen in cast.who:
-            if not citizen.is_up:
-                continue
-            self.figures.crashed(citizen)
-            self.world.stop(citizen)
+            if citizen.is_up:
+                self.figures.crashed(citizen)
+                self.world.stop(citizen)
+            elif citizen.index not in self._down_until_us:
+                continue  # it has not joined yet
             if not step.keep_disk:
                 citizen.disk = Disk()
                 self.figures.disk_lost(citizen, self.world.citizens)
+            until_us = inf
             if step.for_s is not None:
-                self._after(step.for_s, partial(self._start, citizen))
+                until_us = self.world.agenda.now_us + round(step.for_s * SECOND_US)
+                self._after(step.for_s, partial(self._return, citizen))
+            before_us = self._down_until_us.get(citizen.index, until_us)
+            self._down_until_us[citizen.index] = max(before_us, until_us)
 
     def join(self, step: Step, cast: Cast) -> None:
         del step
@@ -178,9 +188,12 @@ class Story:
             self._start(citizen)
 
     def slow(self, step: Step, cast: Cast) -> None:
+        """Of several, the slowest counts."""
         for citizen in cast.who:
-            citizen.factor = step.factor
-            self._after(step.for_s or 0.0, partial(setattr, citizen, "factor", 1.0))
+            self._slowed.setdefault(citizen.index, []).append(step.factor)
+            citizen.factor = max(self._slowed[citizen.index])
+            ended = partial(self._quicken, citizen, step.factor)
+            self._after(step.for_s or 0.0, ended)
 
     def skew(self, step: Step, cast: Cast) -> None:
         for citizen in cast.who:
@@ -201,8 +214,17 @@ class Story:
     # --- parts of deeds -------------------------------------------------------------
 
     def _start(self, citizen: Citizen) -> None:
+        self._down_until_us.pop(citizen.index, None)
         if not citizen.is_up:
             self.world.start(citizen)
+
+    def _return(self, citizen: Citizen) -> None:
+        if self._down_until_us.get(citizen.index, inf) <= self.world.agenda.now_us:
+            self._start(citizen)
+
+    def _quicken(self, citizen: Citizen, factor: float) -> None:
+        self._slowed[citizen.index].remove(factor)
+        citizen.factor = max(self._slowed[citizen.index], default=1.0)
 
     def _after(self, delay_s: float, do: Callable[[], None]) -> None:
         self.world.agenda.after(round(delay_s * SECOND_US), do)

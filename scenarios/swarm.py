@@ -104,11 +104,12 @@ def _calling(
     """Honest agents call; now and then one tries what is forbidden."""
     for _ in range(rng.randint(0, 2)):
         forbidden = rng.random() < 0.3
+        caller, provider = rng.sample(range(roles["honest"]), 2)
         yield Step(
             at_s=_time(rng, scenario),
             does="call",
-            who=(_one_of(rng, "honest", roles),),
-            whom=(_one_of(rng, "honest", roles),),
+            who=(Some(f"honest-{caller}"),),
+            whom=(Some(f"honest-{provider}"),),
             tool=HOSTILE_TOOL if forbidden else "ask",
             role=rng.choice(["", "clerk"]),
             forbidden=forbidden,

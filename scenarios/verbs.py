@@ -8,6 +8,9 @@ from typing import Final
 
 import attrs
 
+AGENTS: Final = 1_000
+"""Harmless reports are about so many different agents."""
+
 REPEATED: Final = frozenset({"every_s", "times"})
 _TOLD: Final = frozenset({"severity", "category"})
 
@@ -86,13 +89,13 @@ VERBS: Final[dict[str, Verb]] = {
         needs=frozenset({"who", "for_s"}),
     ),
     "crash": Verb(
-        meaning="stop at once; start again after for_s, or never",
+        meaning="stop at once; start again after for_s, or never unless it joins",
         takes=frozenset({"for_s", "keep_disk", "but"}),
     ),
     "leave": Verb(meaning="close all links and stop", takes=frozenset({"for_s"})),
     "join": Verb(meaning="be absent until now"),
     "slow": Verb(
-        meaning="take `factor` times as long for everything",
+        meaning="take `factor` times as long to do anything about what it hears",
         needs=frozenset({"who", "factor", "for_s"}),
     ),
     "skew": Verb(

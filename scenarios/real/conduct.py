@@ -24,7 +24,7 @@ from scenarios.real.nodes import AGENT, OPERATOR, Node, wait_ready
 from scenarios.real.seen import Seen
 from scenarios.real.wires import Wire
 from scenarios.script import Scenario, Step
-from scenarios.story import AGENTS
+from scenarios.verbs import AGENTS
 
 if TYPE_CHECKING:
     from scenarios.demo.agents import Agents, Caller

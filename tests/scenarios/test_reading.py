@@ -77,6 +77,28 @@ false_quarantines = 0
         ('"honest-0"', '"every hon"', "no node is of role `hon`"),
         ("[nodes]", "[nods]", "line 4: nods: unknown key `nods`"),
         ("[nodes]", "nodes]", "not valid TOML"),
+        ('"accuse"', '"forge"', "story.2.whom: `agent-7`: `forge` is for nodes"),
+        ('whom = "agent-7"', 'whom = "liar-0"', "`liar-0` would do it to itself alone"),
+        ('whom = "agent-7"', 'whom = "1 liar"', "`liar-0` would do it to itself alone"),
+        (
+            "[expect]",
+            '[[story]]\nat_s = 3\ndoes = "partition"\nfor_s = 1\n'
+            'sides = ["everybody", "every honest"]\n[expect]',
+            "story.3.sides: `every honest`: all are on another side",
+        ),
+        (
+            "[expect]",
+            '[[story]]\nat_s = 3\ndoes = "crash"\nwho = "every honest"\n'
+            'but = "everybody"\n[expect]',
+            "story.3.but: leaves nobody",
+        ),
+        ("quarantine agent-7", "quarantine agent-99999", "there is no `agent-99999`"),
+        (
+            "false_quarantines",
+            "reach_p99_ms",
+            "`reach_p99_ms` counts only what arrived: add a bar for `delivered_p",
+        ),
+        ("false_quarantines", "cut_p50_ms", "add a bar for `cut_percent`"),
     ],
 )
 def test_a_mistake_is_told_with_line_and_key(

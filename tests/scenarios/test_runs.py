@@ -88,15 +88,16 @@ def test_a_restarted_node_tells_the_same_story_and_hears_what_it_missed() -> Non
 
 
 def test_a_bar_that_is_missed_fails_the_run_and_is_named() -> None:
-    text = SMALL + "\n[bars]\nreach_p99_ms = 0.001\n"
+    text = SMALL + "\n[bars]\nreach_p99_ms = 0.001\ndelivered_percent = 1\n"
     (failure,) = run(parse(text, "small"), 1).failures
     assert "`reach_p99_ms` is " in failure
 
 
 def test_a_bar_without_anything_to_measure_is_missed() -> None:
-    text = SMALL + "\n[bars]\ncut_p99_ms = 1000\n"
-    (failure,) = run(parse(text, "small"), 1).failures
-    assert "was not measured" in failure
+    text = SMALL + "\n[bars]\ncut_p99_ms = 1000\ncut_percent = 0\n"
+    failures = run(parse(text, "small"), 1).failures
+    assert all("was not measured" in failure for failure in failures)
+    assert len(failures) == 2
 
 
 def test_more_liars_than_the_cluster_bears_are_believed_and_the_run_says_so() -> None:

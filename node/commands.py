@@ -146,13 +146,14 @@ def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
     headline, *rest = told.sentences
     reports = _report_ids(daemon, subject)
     strike: list[Json] = []
-    if any(reports):
-        shown = ", ".join(one[:12] for one in reports if one)
+    remarks = cast("list[dict[str, Json]]", told.facts["remarks"])
+    counting = [one for one in map(_strikable, remarks, reports) if one]
+    if counting:
+        shown = ", ".join(one[:12] for one in counting)
         strike.append(
             "What is false can be struck: `picket false-positive REPORT`, here"
             f" {shown}."
         )
-    remarks = cast("list[dict[str, Json]]", told.facts["remarks"])
     named: list[Json] = [
         {**fact, "report": one} for fact, one in zip(remarks, reports, strict=True)
     ]
@@ -160,6 +161,12 @@ def _quarantine_why(daemon: "Daemon", args: Args) -> Json:
         "sentences": [headline, *map(_say_request, requests), *rest, *strike],
         "facts": {**told.facts, "remarks": named, "requests": [*requests]},
     }
+
+
+def _strikable(remark: dict[str, Json], report: str | None) -> str | None:
+    """The report behind a remark, if to strike it would change anything."""
+    counts = not remark["taken_back"] and remark.get("voice", 1)
+    return report if counts else None
 
 
 def _report_ids(daemon: "Daemon", subject: Subject) -> list[str | None]:

@@ -1,7 +1,9 @@
 """What the control socket answers about the audit trail."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from gossip.errors import PeerError
 from gossip.ledger.audit_heads import AuditHead
@@ -14,10 +16,16 @@ from node.jsonlines import Json
 if TYPE_CHECKING:
     from node.daemon import Daemon
 
+_SETTLE_S: Final = 2.0
+"""After so long a disk that does not answer is told from what it wrote."""
 
-def audit(daemon: "Daemon", args: Args) -> Json:
-    """The last decisions."""
-    rows = daemon.store.audit(int_arg(args, "last", 50, 1, 1_000))
+
+async def audit(daemon: "Daemon", args: Args) -> Json:
+    """The last decisions, those just made too: they are written together, later."""
+    count = int_arg(args, "last", 50, 1, 1_000)
+    with trio.move_on_after(_SETTLE_S):
+        await daemon.store.settle()
+    rows = daemon.store.audit(count)
     return [_name_row(daemon, json.loads(record)) for _, _, record in rows]
 
 

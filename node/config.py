@@ -265,6 +265,8 @@ def load_founders(config: Config) -> Founders:
         UserError: missing, broken, or this node is not in it by its name.
     """
     advice = "; `picket founders` makes it of all nodes' cards"
+    if config.sponsor:
+        advice = f"; copy founders.toml from {config.sponsor}, or any other member"
     text = read_text(config.founders_file, "the founders' file", advice)
     founders = parse_founders(text, str(config.founders_file))
     if config.name in {node.name for node in founders.nodes}:

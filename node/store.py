@@ -24,13 +24,14 @@ import trio
 from gossip.errors import UserError
 from gossip.ledger.audit_heads import AuditHead
 from gossip.ledger.batch import Batch
-from gossip.units import Incarnation, NodeId
+from gossip.units import Incarnation, NodeId, UnixMs
 from node.config import AuditConfig
 from node.database import (
     Database,
     IdentitySealer,
     PutBatch,
     Sealer,
+    TrimAudit,
     Write,
 )
 
@@ -74,6 +75,12 @@ class Store:
             self._hand_over()
         elif len(self._gathered) == 1:
             self._some_gathered.set()
+
+    async def settle(self) -> None:
+        """Wait until all that was submitted before is safe."""
+        safe = trio.Event()
+        self.submit(TrimAudit(UnixMs(0)), safe.set)
+        await safe.wait()
 
     def _hand_over(self) -> None:
         if self._gathered:

@@ -8,6 +8,7 @@ import click
 from enforcement.defend.policy import Policy
 from enforcement.defend.slips import find_slips
 from gossip.errors import UserError
+from node.birth import starter_policy
 from node.cli.common import (
     ask_node,
     config_option,
@@ -40,8 +41,8 @@ def policy_check(folder: Path | None, tools: bool, config: str, as_json: bool) -
     pushed = "" if folder else _pushed(config)
     if pushed:
         click.echo(pushed, err=True)
-    for rule, slip in _slips(loaded, config):
-        click.echo(f"rule `{rule}` {slip}", err=True)
+    for slip in _slips(loaded, config):
+        click.echo(slip, err=True)
     if tools:
         files = dict(policy_files(folder or read_config(config).policy))
         asked = cast("dict[str, Json]", {"files": files})
@@ -249,19 +250,45 @@ def _pushed(config: str) -> str:
     )
 
 
-def _slips(loaded: Policy, config: str) -> list[tuple[str, str]]:
-    """What rules name and nobody has, by the founders' file and the configuration."""
+def _slips(loaded: Policy, config: str) -> list[str]:
+    """What rules name and nobody has, by the founders' file, the configuration, and
+    the pins of wrapped servers; of the tutorial's own rules, one line."""
     if not locate(config).exists():
         return []
     node = read_config(config)
     if not node.founders_file.exists():
         return []
     nodes = load_founders(node).nodes
-    return find_slips(
+    found = find_slips(
         loaded,
         {role for founder in nodes for role in founder.grants},
-        {name for founder in nodes for name in founder.servers} | {*node.servers},
+        {name for founder in nodes for name in founder.servers}
+        | {*node.servers}
+        | _pinned_servers(config),
     )
+    tutorial = Policy.load(starter_policy()).rules
+    taught = [
+        rule
+        for rule, _ in found
+        if rule in tutorial and tutorial[rule].source == loaded.rules[rule].source
+    ]
+    said = [f"rule `{rule}` {slip}" for rule, slip in found if rule not in taught]
+    if taught:
+        rules = len(set(taught))
+        said.append(
+            f"{rules} rule{'s' if rules > 1 else ''} of the tutorial policy name roles or"
+            " servers that nobody here has: examples, to be replaced by your own"
+        )
+    return said
+
+
+def _pinned_servers(config: str) -> set[str]:
+    """Servers that were wrapped beside the running node, if it runs."""
+    try:
+        rows = cast("list[dict[str, str]]", ask_node(config, "tools.list", {}))
+    except UserError:
+        return set()
+    return {row["server"] for row in rows}
 
 
 def _policy(folder: Path | None, config: str) -> Policy:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from gossip.errors import PeerError, UserError
+from node.cli import policy
 from node.cli.act import read_draft
 from node.cli.signing import duration_ms, finish_act
+from node.jsonlines import Json
 from tests.node.test_cli import fails
 from tests.node.test_daemon import bear, daemon_of, running, tell
 from tests.support.daemons import picket
@@ -64,6 +67,10 @@ def test_a_node_without_founders_says_what_it_lacks_and_what_it_could_not_check(
     said = fails("run", "-c", str(tmp_path / "n"))
     assert "the founders' file is missing" in said
     assert "picket founders" in said
+    picket("init", str(tmp_path / "m"), "--name", "late", "--sponsor", "north")
+    said = fails("run", "-c", str(tmp_path / "m"))
+    assert "copy founders.toml from north, or any other member" in said
+    assert "picket founders" not in said
 
 
 def test_a_role_is_checked_by_the_card_before_there_is_a_founders_file(
@@ -109,3 +116,22 @@ def test_an_act_that_nobody_would_hear_here_is_neither_signed_nor_written(
         finish_act({"elsewhere": "run this at another node"}, (), str(draft), ".")
     assert refused.value.exit_code == 2
     assert not draft.exists()
+
+
+async def test_a_check_of_a_policy_knows_wrapped_servers_and_the_tutorial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names that are somebody's are no slips; of the tutorial's examples one line."""
+    homes = bear(tmp_path, ["a"])
+    mine = 'permit(principal, action, resource in Server::"%s");'
+    rules = "\n".join(f'@id("{name}") ' + mine % name for name in ("clock", "nosuch"))
+    (tmp_path / "a" / "policy" / "mine.cedar").write_text(rules)
+    rows: list[Json] = [{"server": "clock"}]
+    answers: dict[str, Json] = {"tools.list": rows, "policy.show": {"version": 0}}
+    monkeypatch.setattr(policy, "ask_node", lambda _, do, args: answers[do])
+    told = CliRunner().invoke(policy.policy, ["check", "-c", str(homes["a"])])
+    assert told.exit_code == 0
+    assert "clock`, which nobody" not in told.stderr
+    assert "rule `nosuch` names the server `nosuch`, which nobody here" in told.stderr
+    assert told.stderr.count("tutorial policy name") == 1
+    assert "ledger-admin-only" not in told.stderr

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
@@ -44,6 +45,10 @@ async def sign(home: Path, daemon: Daemon, drafted: Json) -> None:
 async def accuse(*daemons: Daemon) -> None:
     for daemon in daemons:
         await tell(daemon, "report", subject=AGENT, category="odd", severity=9)
+
+
+async def accuse_of(daemon: Daemon, category: str) -> None:
+    await tell(daemon, "report", subject=AGENT, category=category, severity=9)
 
 
 def denying(daemon: Daemon) -> list[str]:
@@ -147,6 +152,14 @@ async def test_a_report_of_ours_is_taken_back_and_its_exception_drafted(
         assert not a.court.standings(), "the like of it passes now"
         why = await tell(a, "quarantine.why", subject=AGENT)
         assert "Taken back since." in str(why)
+        struck, counting = (h.entry.id.hex()[:12] for h in a.court.recent())
+        assert struck not in str(cast("dict[str, Json]", why)["sentences"])
+        assert counting not in str(cast("dict[str, Json]", why)["sentences"])
+        await accuse_of(b, "another")
+        await until(lambda: len(a.court.recent()) == 3)
+        newest = a.court.recent()[2].entry.id.hex()[:12]
+        why = await tell(a, "quarantine.why", subject=AGENT)
+        assert f"`picket false-positive REPORT`, here {newest}." in str(why)
         with pytest.raises(PeerError, match="reports begin with"):
             await tell(a, "false-positive", report="ffff", owner="x")
 

@@ -135,6 +135,15 @@ async def test_what_nobody_waits_for_is_written_soon_and_together(
     store.close()
 
 
+async def test_who_asks_waits_for_what_waits_for_company(tmp_path: Path) -> None:
+    async with running(Store(tmp_path / "store.db")) as store:
+        store.submit(PutAudit(NOW, b"just now"))
+        assert store.audit(9) == []
+        with trio.fail_after(10):
+            await store.settle()
+        assert [record for _, _, record in store.audit(9)] == [b"just now"]
+
+
 async def test_the_same_batch_twice_is_kept_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.db")
     async with running(store):

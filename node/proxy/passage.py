@@ -46,7 +46,25 @@ from node.proxy.session import Lost, Session
 JSON: Final = ("content-type", "application/json")
 _REPEATING: Final = ("mcp-method", "mcp-name", "mcp-param-")
 _OF_MESSAGE: Final = (*_REPEATING, "last-event-id")
+_TEXT: Final = ("content-type", "text/plain; charset=utf-8")
 _UNREADABLE_MAX: Final = 8_192
+_OAUTH_ERRORS: Final = frozenset(
+    {
+        "access_denied",
+        "insufficient_scope",
+        "insufficient_user_authentication",
+        "invalid_client",
+        "invalid_dpop_proof",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_token",
+        "unauthorized_client",
+        "use_dpop_nonce",
+    }
+)
+"""What a client can act on: RFC 6749, 6750, 8707, 9449 and 9470."""
 _UNCLEAR: Final = (PARSE_CODE, INVALID_CODE, MISMATCH_CODE)
 
 
@@ -182,26 +200,24 @@ class Passage:
         body = b"" if piece is None or answer.status == 202 else piece.data
         clear = answer.status == 200 and _is_json(answer.headers)
         told = await self._through(body, clear) if body else []
-        if told is not None:
-            self._note_revision(ask, told)
-            told = [*replies, *told]
-            if body and not told and answer.status < 400:
-                return await self._lost(
-                    ask, Lost("the server answered at odds"), [], out
-                )
+        if told or not body:
+            self._note_revision(ask, told or ())
+            passed = [*replies, *(told or ())]
             headers = _without_type(answer.headers)
-            if told:
+            if passed:
                 headers = (*headers, JSON)
-            batch = ask.batch and len(told) > 0
-            data = join_batch(told) if batch else b"".join(told[:1])
+            batch = ask.batch and len(passed) > 0
+            data = join_batch(passed) if batch else b"".join(passed[:1])
             await out.whole(answer.status, headers, data)
             return
-        nonsense = Lost("the server answered something else than MCP")
+        else_than = "something else than MCP" if told is None else "at odds"
+        nonsense = Lost(f"the server answered {else_than}")
         if answer.status < 400:
             return await self._lost(ask, nonsense, replies, out)
         await self._settle(ask, nonsense)
-        words = body if len(body) <= _UNREADABLE_MAX else b""
-        await out.whole(answer.status, answer.headers, words)
+        kind, words = _words(answer.status, body)
+        rest = [h for h in answer.headers if not h[0].startswith("content-")]
+        await out.whole(answer.status, (*rest, kind), words)
 
     async def _events(
         self, ask: Ask, answer: Answer, replies: Sequence[bytes], out: Out
@@ -329,6 +345,23 @@ def read_revision(answer: bytes) -> str:
         return ""
     version = result.get("protocolVersion") if isinstance(result, dict) else None
     return version if isinstance(version, str) else ""
+
+
+def _words(status: int, body: bytes) -> tuple[tuple[str, str], bytes]:
+    """What an agent is told of an error that no rule can judge, and its type.
+
+    Its words could hold what rules keep back, or orders to a model: of them only a
+    code of OAuth travels. Challenges are in headers.
+    """
+    try:
+        told: object = json.loads(body) if len(body) <= _UNREADABLE_MAX else None
+    except (ValueError, RecursionError):
+        told = None
+    code = told.get("error") if isinstance(told, dict) else None
+    if isinstance(code, str) and code in _OAUTH_ERRORS:
+        return JSON, json.dumps({"error": code}).encode()
+    sentence = f"the server answered with status {status} and no MCP message for this"
+    return _TEXT, sentence.encode() + b"\n"
 
 
 def _is_json(headers: Headers) -> bool:

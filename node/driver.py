@@ -22,6 +22,7 @@ from gossip.ledger.entries import Entry, EntryKind, Place, Report, write_report
 from gossip.spread import frames
 from gossip.suite import SigningKey
 from gossip.units import Incarnation, KeyId, MonoMs, NodeId, UnixMs
+from node import lasting
 from node.clock import Clock
 from node.database import Forget, PutBatch
 from node.keys.suites.batches import BatchVerifier
@@ -200,11 +201,17 @@ class Driver:
             await self._freed.park()
 
     def report(self, report: Report) -> None:
-        """Say in our own feed what we saw."""
-        self.handle(events.Say(EntryKind.REPORT, write_report(report)))
+        """Say in our own feed what we saw; where little room is left, without proof."""
+        said = lasting.as_said(report, self.engine, self.clock.unix_ms())
+        self.handle(events.Say(EntryKind.REPORT, write_report(said)))
 
     def retell(self, place: Place) -> None:
-        """Say again in our own feed what stands at a place, if the store holds it."""
+        """Say again in our own feed what stands at a place, if the store holds it.
+
+        Others do where our share of what lasts is nearly used.
+        """
+        if lasting.is_full(self.engine):
+            return
         author, incarnation, number, index = place
         feed = (NodeId(author), Incarnation(incarnation))
         for _, encoded in self.store.range(*feed, number, number, 1):

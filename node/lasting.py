@@ -3,12 +3,18 @@
 Its keys, and the operators' acts, endorsements and proofs that it carried. Each author
 has a share of that, beyond which others hear it no more where it says such a thing, nor
 what follows in that feed. So a person hears of it in time, and the last of the share is
-left to the keys.
+left to the keys: then proofs found here are said as mere voices, which are not kept.
 """
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from gossip.engine import Engine
 from gossip.errors import UserError
+from gossip.ledger.entries import Proof, Report, Witness
+from gossip.units import UnixMs
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
@@ -20,8 +26,26 @@ FULL: Final = 0.94
 
 def used(daemon: "Daemon") -> float:
     """Which part of its share this node has used."""
-    said = daemon.engine.ledger.lasting_of(daemon.me)
-    return said / daemon.roster.lasting_bytes_max
+    return _used_by(daemon.engine)
+
+
+def _used_by(engine: Engine) -> float:
+    return engine.ledger.lasting_of(engine.me) / engine.roster.lasting_bytes_max
+
+
+def is_full(engine: Engine) -> bool:
+    """Whether what is left is for the keys."""
+    return _used_by(engine) >= FULL
+
+
+def as_said(report: Report, engine: Engine, now: UnixMs) -> Report:
+    """A report of ours as there is room for it: a proof, or else a voice."""
+    proof = report.evidence
+    if not isinstance(proof, Proof) or not is_full(engine):
+        return report
+    digest = hashlib.sha256(proof.data).digest()
+    seen = Witness(digest=digest, count=1, first_ms=now, last_ms=now)
+    return attrs.evolve(report, evidence=seen)
 
 
 def concern(daemon: "Daemon") -> str:
@@ -42,5 +66,5 @@ def require_room(daemon: "Daemon") -> None:
     Raises:
         UserError: too much was; the others would not hear it.
     """
-    if used(daemon) >= FULL:
+    if is_full(daemon.engine):
         raise UserError(f"not said here: {concern(daemon)}")

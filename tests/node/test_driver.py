@@ -10,11 +10,21 @@ import trio
 from gossip import effects, events
 from gossip.engine import Engine
 from gossip.errors import LocalError
-from gossip.ledger.entries import Entry, EntryKind, write_policy
+from gossip.ledger.entries import (
+    Entry,
+    EntryKind,
+    Proof,
+    ProofKind,
+    Report,
+    Subject,
+    SubjectKind,
+    Witness,
+    write_policy,
+)
 from gossip.membership.roster import Roster
 from gossip.spread import frames
 from gossip.units import INCARNATION_BYTES, Incarnation, NodeId, UnixMs
-from node import birth
+from node import birth, lasting
 from node.clock import SystemClock
 from node.config import load_config, load_founders
 from node.driver import BACKLOG_REQUESTS_MAX, HELD_BYTES_MAX, Alarm, Driver
@@ -150,6 +160,43 @@ async def test_a_feed_is_read_back_and_goes_on(homes: list[Path]) -> None:
             a.driver.store.stop()
             nursery.cancel_scope.cancel()
         a.driver.store.close()
+
+
+async def test_the_last_of_what_all_keep_of_us_is_left_to_our_keys(
+    homes: list[Path],
+) -> None:
+    a, b = make(homes[0]), make(homes[1])
+    engine = a.driver.engine
+    shown = Report(
+        subject=Subject(SubjectKind.NODE, b.me),
+        category="policy-violation",
+        severity=9,
+        evidence=Proof(kind=ProofKind.DENIED_REQUEST, data=b"proof"),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.driver.store.run)
+        nursery.start_soon(a.driver.run)
+        a.open()
+        await until_heard(a, 1)
+        a.driver.report(shown)
+        await until_heard(a, 2)
+        much = round(lasting.FULL * engine.roster.lasting_bytes_max) + 1
+        engine.ledger._lasting[a.me] = much
+        a.driver.report(shown)
+        await until_heard(a, 3)
+        a.driver.retell(a.entries[1].place)
+        a.say(1)
+        await until_heard(a, 4)
+        a.driver.store.stop()
+        nursery.cancel_scope.cancel()
+    proven, voice, *more = (entry.said for entry in a.entries[1:])
+    assert proven == shown
+    assert isinstance(voice, Report)
+    assert isinstance(voice.evidence, Witness)
+    assert (voice.subject, voice.severity) == (shown.subject, shown.severity)
+    assert engine.ledger.lasting_of(a.me) == much
+    assert [entry.kind for entry in a.entries[3:]] == [EntryKind.POLICY]
+    assert len(more) == 1
 
 
 async def test_a_link_without_room_is_dropped_and_the_feed_goes_on(

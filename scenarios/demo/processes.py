@@ -2,9 +2,12 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,8 @@ _SET_CHILD_SUBREAPER: Final = 36
 _STOP_S: Final = 8.0
 _GENERATIONS: Final = 8
 """So often is looked who is left: the children of who is ended become ours."""
+_SCENARIOS: Final = Path(__file__).parents[1]
+_LOG: Final = "log.txt"
 _PICKET: Final = Path(sys.executable).with_name("picket")
 
 
@@ -27,7 +32,24 @@ def first_sentence(failed: BaseException) -> str:
     """What the first of a group of exceptions says."""
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]
-    return str(failed) or type(failed).__name__
+    if said := str(failed):
+        return said
+    slow = isinstance(failed, trio.TooSlowError)
+    what = "no answer in time" if slow else f"{type(failed).__name__} without a word"
+    frames = traceback.extract_tb(failed.__traceback__)
+    ours = [f for f in frames if Path(f.filename).is_relative_to(_SCENARIOS)]
+    if not ours:
+        return what
+    at = ours[-1]
+    return f"{what}, at `{at.line}` ({Path(at.filename).name}, line {at.lineno})"
+
+
+def save_logs(folder: Path) -> Path:
+    """Copy all that the daemons under ``folder`` logged; returns to where."""
+    saved = Path(tempfile.mkdtemp(prefix="picket-demo-logs-"))
+    for log in sorted(folder.glob(f"*/{_LOG}")):
+        shutil.copyfile(log, saved / f"{log.parent.name}.txt")
+    return saved
 
 
 @attrs.frozen
@@ -81,7 +103,7 @@ class Daemon:
         """Start it in a process group of its own: Ctrl-C is ours to pass on."""
         module = [sys.executable, "-m", "scenarios.demo.rogue"]
         program = module if rogue else [str(_PICKET), "run"]
-        log = folder / "log.txt"
+        log = folder / _LOG
         with log.open("wb") as file:
             process = await trio.lowlevel.open_process(
                 [*program, "--config", str(folder)],

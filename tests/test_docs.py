@@ -30,3 +30,10 @@ def test_every_page_can_be_found_from_the_readme() -> None:
         found.add(page)
         coming |= {p for p in links(page) if p.exists()} - found
     assert sorted(map(str, pages() - found)) == []
+
+
+def test_the_map_of_the_house_shows_each_file_that_stands_alone() -> None:
+    told = (ROOT / "docs" / "design.md").read_text()
+    rooms = [*(ROOT / "enforcement").glob("*.py"), *(ROOT / "node").glob("*.py")]
+    paths = [path.relative_to(ROOT) for path in rooms if path.name != "__init__.py"]
+    assert [str(path) for path in paths if f"| `{path}` |" not in told] == []

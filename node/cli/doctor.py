@@ -32,12 +32,14 @@ from node.config import (
 )
 from node.jsonlines import Json, ask
 from node.keys.node_keys import certified_node, renewal_ends_ms
+from node.keys.suites.probe import LOOKED
 from node.keys.suites.registry import load_suite, providers_report
 from node.lasting import FULL, MUCH
 from node.standing import local_servers, missing_servers
 from node.tables import Address, show_address
 
 _RENEW_DAYS: Final = 14
+_FOLDERS_SHOWN: Final = 3
 _MLKEM_SINCE: Final = (3, 5)
 OK, NOTE, BAD = "ok", "note", "bad"
 
@@ -114,7 +116,11 @@ def _machine(named: str, state: Path) -> Iterator[Finding]:
             where = f" at {report.path}" if report.path else ""
             yield Finding(report.name, OK, f"{report.version}{where}")
         else:
-            yield Finding(report.name, NOTE, f"not usable: {report.why_not}")
+            why, _, folders = str(report.why_not).partition(LOOKED)
+            where = f"{LOOKED}{folders}" if folders else ""
+            if (count := len(folders.split(", "))) > _FOLDERS_SHOWN:
+                where = f"{LOOKED}{count} folders, which --json names"
+            yield Finding(report.name, NOTE, f"not usable: {why}{where}")
     yield _provider(named, state)
     try:
         yield Finding("libp2p", OK, f"py-libp2p {version('libp2p')}")

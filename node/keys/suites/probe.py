@@ -19,6 +19,9 @@ from node.keys.suites.trust import foreign_hand, is_changed
 ENVIRONMENT: Final = "PICKET_LIBOQS"
 """Names the library, or a folder it is in or under; nothing else is tried then."""
 
+LOOKED: Final = "; looked in "
+"""Before the folders, which fill a line: only who asks for details wants them."""
+
 _LIBRARY: Final = "liboqs.dylib" if sys.platform == "darwin" else "liboqs.so"
 _CHECKOUT: Final = Path(__file__).resolve().parents[1] / "liboqs" / "built"
 _SYSTEM: Final = (
@@ -69,7 +72,7 @@ def _find(state_dir: Path | None) -> Found | Missing:
     looked = ", ".join(dict.fromkeys(str(path.parent) for path in places_tried))
     return Missing(
         "liboqs is not installed: run `make liboqs` in the checkout (needs cargo, cmake "
-        f"and libclang) or `brew install liboqs`; looked in {looked}"
+        f"and libclang) or `brew install liboqs`{LOOKED}{looked}"
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli.bench import crypto as bench_crypto
-from node.keys.suites import measure
+from node.cli.doctor import doctor
+from node.keys.suites import measure, probe
 from node.keys.suites.probe import ENVIRONMENT
 from tests.bench import crypto
 
@@ -68,3 +69,18 @@ def test_a_broken_liboqs_is_no_absent_one(
     monkeypatch.setenv(ENVIRONMENT, str(broken))
     with pytest.raises(SystemExit, match="does not load as liboqs"):
         crypto.main()
+
+
+def test_the_doctor_names_the_folders_where_liboqs_was_looked_for_if_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of fifteen paths hides what to do; `--json` has them all."""
+    many = [tmp_path / str(n) / "liboqs.so" for n in range(15)]
+    monkeypatch.setattr(probe, "places", lambda _=None: many)
+    words = ["-c", str(tmp_path / "none")]
+    told = CliRunner().invoke(doctor, words).output
+    assert "; looked in 15 folders, which --json names" in told
+    assert str(tmp_path / "7") not in told
+    assert str(tmp_path / "7") in CliRunner().invoke(doctor, [*words, "--json"]).output
+    monkeypatch.setattr(probe, "places", lambda _=None: many[:1])
+    assert str(tmp_path / "0") in CliRunner().invoke(doctor, words).output

@@ -53,6 +53,7 @@ def test_a_card_does_not_sign_and_an_unsigned_draft_is_not_submitted(
 
 def test_a_duration_that_cannot_be_is_refused_in_its_own_words() -> None:
     assert duration_ms("1d", days_max=1) == 86_400_000
+    assert duration_ms("1s") == 1_000
     with pytest.raises(UserError, match=r"--for: `2d` must .* a day at most"):
         duration_ms("2d", days_max=1)
     for text in ("366d", "0m", "9" * 5_000 + "m"):

@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from enforcement.decide.deeds import Deed, deed
+from enforcement.decide.remarks import Conviction
 from gossip.errors import PeerError
 from gossip.ledger.entries import Place, Subject, SubjectKind
 from gossip.membership.acts import Act
@@ -221,6 +223,11 @@ class Mercy:
         init=False, factory=dict
     )
 
+    _struck: set[tuple[tuple[Subject, ...], Deed]] = attrs.field(
+        init=False, factory=set
+    )
+    """Of whom operators say that they did not do what."""
+
     def allow(self, act: Act, allowed: Allowed) -> None:
         """Operators put a subject on the allow-list, or end that by ``until``."""
         new = (act.version, act.id, act.issued_at_ms, allowed.until_ms)
@@ -238,6 +245,19 @@ class Mercy:
         """Operators let the like of a false positive pass."""
         spans = self._exceptions.setdefault((found.subject, found.about), [])
         spans.append((act.issued_at_ms, found.until_ms))
+
+    def strike(self, convicts: tuple[Subject, ...], what: Deed) -> None:
+        """No proof of a deed counts, now or then, whoever shows it and by what rule."""
+        self._struck.add((convicts, what))
+
+    def excuses(self, proof: Conviction) -> bool:
+        """Whether operators struck what it proves, or let the like of it pass."""
+        if self._struck and (proof.convicts, deed(proof)) in self._struck:
+            return True
+        rule, at = proof.rule, proof.committed_at_ms
+        return bool(self._exceptions) and any(
+            self.spares(subject, rule, at) for subject in proof.convicts
+        )
 
     def spares(self, subject: Subject, about: str, at_ms: int) -> bool:
         """Whether a report of ``at_ms`` falls under an exception."""

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from enforcement.decide.deeds import Deed, Deeds, deed
+from enforcement.decide.deeds import Change, Deeds
 from enforcement.decide.pardons import Pardons
 from enforcement.decide.remarks import HALF_LIFE_MS as HALF_LIFE_MS
 from enforcement.decide.remarks import HALF_LIFE_S
@@ -38,12 +38,19 @@ from gossip.ledger.entries import Place, Subject
 from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
 REMARKS_PER_REPORTER_MAX: Final = 64
-
+RETRACTING_FEEDS_MAX: Final = 64
+"""In so many feeds of its author a retraction is remembered, should they fork."""
 
 Weigh: TypeAlias = Callable[[NodeId, int], int]
 """The weight of a reporter, in millionths, for what it says at a time."""
 Shares: TypeAlias = Callable[[NodeId, int], NodeId | None]
 """With which sponsor a reporter has one voice together at a time."""
+Excuses: TypeAlias = Callable[[Conviction], bool]
+"""Whether operators say that a proof proves nothing."""
+
+
+def _nothing(_proof: Conviction) -> bool:
+    return False
 
 
 @attrs.define
@@ -77,15 +84,21 @@ class Case:
 
     subject: Subject
     census: Census
+    excuses: Excuses = _nothing
     _remarks: list[tuple[Order, Remark]] = attrs.field(init=False, factory=list)
     _said: dict[NodeId, int] = attrs.field(init=False, factory=dict)
     """How many voices of each reporter are among the remarks."""
-    _deeds: Deeds = attrs.field(init=False, factory=Deeds)
-    _withdrawn: dict[Place, Place | None] = attrs.field(init=False, factory=dict)
-    """What counts no more, and the retraction that says so; None: operators."""
-    _struck: set[Deed] = attrs.field(init=False, factory=set)
-    """Of what operators say that it proves nothing here."""
+    _deeds: Deeds = attrs.field(init=False)
+    _withdrawn: dict[Place, dict[tuple[bytes, bytes], int]] = attrs.field(
+        init=False, factory=dict
+    )
+    """What its author takes back, and in which feeds, each from which number on."""
+    _refuted: set[Place] = attrs.field(init=False, factory=set)
+    """What operators say is false."""
     _track: _Track | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._deeds = Deeds(self.excuses)
 
     @classmethod
     def of(cls, subject: Subject, thresholds: Thresholds) -> "Case":
@@ -100,13 +113,10 @@ class Case:
         if at < len(self._remarks) and self._remarks[at][0] == remark.order:
             return
         if isinstance(remark, Conviction):
-            gone = self._deeds.add(remark)
-            if remark.order in gone:
+            gone, come = self._deeds.add(remark)
+            if gone or come != [remark]:
+                self._replace((gone, come))
                 return
-            for order in gone:
-                del self._remarks[bisect_left(self._remarks, order, key=_order)]
-                self._track = None
-            at = bisect_left(self._remarks, remark.order, key=_order)
         self._remarks.insert(at, (remark.order, remark))
         if self._track is not None and at == len(self._remarks) - 1:
             self._fold(self._track, remark)  # in order: the fold just goes on
@@ -117,6 +127,16 @@ class Case:
             self._said[remark.reporter] = said
             if said > REMARKS_PER_REPORTER_MAX:
                 self.forget(remark.reporter, REMARKS_PER_REPORTER_MAX)
+
+    def _replace(self, change: Change) -> None:
+        """Hold other tellings of some deeds."""
+        gone, come = change
+        for order in gone:
+            del self._remarks[bisect_left(self._remarks, order, key=_order)]
+        for proof in come:
+            insort(self._remarks, (proof.order, proof), key=_order)
+        if gone or come:
+            self._track = None
 
     def forget(self, reporter: NodeId, newest: int) -> None:
         """Of what a reporter said, hold only so many voices, the newest."""
@@ -132,35 +152,28 @@ class Case:
         self._remarks, self._said[reporter] = kept, newest
         # Each reporter's last voice is still there. So where older ones never led to
         # anything, and none was taken back, folding again would come to the same.
-        if newest == 0 or self._withdrawn or (self._track and self._track.terms.times):
+        if newest == 0 or self._takes_back or (self._track and self._track.terms.times):
             self._track = None
 
     def void(self, feed: tuple[bytes, bytes], number: int) -> None:
         """Unhear what ``feed`` said from ``number`` on. A proof holds whoever showed
         it, until another does: else its reporter could take it back by telling two
         stories."""
-        told = dict(self._deeds.void(feed, number))
+        self._replace(self._deeds.void(feed, number))
         kept = [
             (order, remark)
             for order, remark in self._remarks
-            if order not in told
-            and (
-                not isinstance(remark, Voice)
-                or (order[1], order[2]) != feed
-                or order[3] < number
-            )
+            if not isinstance(remark, Voice)
+            or (order[1], order[2]) != feed
+            or order[3] < number
         ]
-        for proof in told.values():
-            insort(kept, (proof.order, proof), key=_order)
-        holds = {
-            place: by
-            for place, by in self._withdrawn.items()
-            if by is None or by[:2] != feed or by[2] < number
-        }
-        same = len(kept) == len(self._remarks) and len(holds) == len(self._withdrawn)
-        if same and not told:
+        for feeds in self._withdrawn.values():
+            if feeds.get(feed, -1) >= number:
+                del feeds[feed]
+                self._track = None
+        if len(kept) == len(self._remarks):
             return
-        self._remarks, self._withdrawn, self._track, self._said = kept, holds, None, {}
+        self._remarks, self._track, self._said = kept, None, {}
         for _, remark in kept:
             if isinstance(remark, Voice):
                 self._said[remark.reporter] = self._said.get(remark.reporter, 0) + 1
@@ -170,15 +183,19 @@ class Case:
 
         ``by`` is where its author says so; None if operators do, which is final.
         """
-        if place not in self._withdrawn or by is None:
-            self._withdrawn[place] = by
-            self._track = None
+        if by is None:
+            self._refuted.add(place)
+        else:
+            feeds = self._withdrawn.setdefault(place, {})
+            feeds[by[:2]] = min(by[2], feeds.get(by[:2], by[2]))
+            if len(feeds) > RETRACTING_FEEDS_MAX:
+                del feeds[max(feeds)]
+        self._track = None
 
-    def strike(self, what: Deed) -> None:
-        """No proof of a deed counts, now or then, whoever shows it."""
-        if what not in self._struck:
-            self._struck.add(what)
-            self._track = None
+    def excuse(self) -> None:
+        """Operators excuse more than they did."""
+        self._replace(self._deeds.excuse())
+        self._track = None
 
     def reweigh(self, reporter: NodeId, from_ms: int, weigh: Weigh) -> bool:
         """Take over a reporter's weights from a time on; whether any changed."""
@@ -252,18 +269,26 @@ class Case:
         return tuple(remark for _, remark in self._remarks)
 
     def counts(self, remark: Remark) -> bool:
-        """Whether a remark is not withdrawn, or, if it is a proof, not struck: a proof
+        """Whether a remark is not withdrawn, or, if it is a proof, not excused: a proof
         is its author's no more to take back."""
         if isinstance(remark, Conviction):
-            return deed(remark) not in self._struck
-        return remark.order[1:] not in self._withdrawn
+            return not self.excuses(remark)
+        place = remark.order[1:]
+        return place not in self._refuted and not self._withdrawn.get(place)
 
-    def is_proven(self, rule: str) -> bool:
-        """Whether a proof by this rule is held."""
-        return any(
-            isinstance(remark, Conviction) and remark.rule == rule
+    def knows(self, offence: bytes) -> bool:
+        """Whether two stories stand against it, or operators pardoned or excuse them:
+        then it need not be told again."""
+        return self._folded().pardons.knows(offence) or any(
+            isinstance(remark, Conviction)
+            and remark.offence == offence
+            and self.excuses(remark)
             for _, remark in self._remarks
         )
+
+    @property
+    def _takes_back(self) -> bool:
+        return bool(self._withdrawn or self._refuted)
 
     # --- the fold -------------------------------------------------------------
 
@@ -290,7 +315,9 @@ class Case:
         return track
 
     def _fold(self, track: _Track, remark: Remark, latest: int = UNIX_MS_MAX) -> None:
-        if (self._withdrawn or self._struck) and not self.counts(remark):
+        if (self._takes_back or isinstance(remark, Conviction)) and not self.counts(
+            remark
+        ):
             return
         at = min(remark.order[0], latest)
         self._close_if_faded(track, at)

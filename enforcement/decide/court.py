@@ -86,7 +86,7 @@ class Court:
 
     def __attrs_post_init__(self) -> None:
         self.thresholds, census = self._count()
-        self._docket = Docket(census, Weights(self.roster.joined_ms))
+        self._docket = Docket(census, Weights(self.roster.joined_ms), self.mercy)
         self._hearing = Hearing(
             self.roster,
             self.suite,
@@ -333,7 +333,7 @@ class Court:
         if not isinstance(ruling, Found):
             return False
         case = self.case(ruling.report.subject)
-        return case is not None and case.is_proven(ruling.report.category)
+        return case is not None and case.knows(ruling.offence)
 
 
 _CLEAR: Final = Standing(level=Level.CLEAR)

@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
+from enforcement.decide.acts import Mercy
 from enforcement.decide.case import Case, Conviction, Level, Release, Shares, Voice
-from enforcement.decide.deeds import Deed
 from enforcement.decide.thresholds import Census
 from enforcement.decide.weights import Weights, borne_out, silences
 from gossip.errors import PeerError
@@ -42,6 +42,7 @@ class Docket:
 
     census: Census
     weights: Weights = attrs.field(factory=Weights)
+    mercy: Mercy = attrs.field(factory=Mercy)
     now_ms: int = attrs.field(init=False, default=0)
     """By our clock: who is out now makes room for nobody."""
     cases: dict[Subject, Case] = attrs.field(init=False, factory=dict)
@@ -93,11 +94,14 @@ class Docket:
             touched |= self._silence(subject)
         return touched
 
-    def strike(self, subjects: Iterable[Subject], what: Deed) -> Subjects:
-        """Operators say that a deed proves nothing against these."""
+    def excuse(self) -> Subjects:
+        """Operators say that some deeds prove nothing: of a node, and of its agents."""
         touched: Subjects = {}
-        for subject in subjects:
-            self._case(subject).strike(what)
+        for subject in [*self._proven]:
+            case = self.cases.get(subject)
+            if case is None or all(case.counts(each) for each in case.remarks()):
+                continue
+            case.excuse()
             touched |= {subject: None} | self._bear_out(subject)
             touched |= self._silence(subject)
         return touched
@@ -252,5 +256,5 @@ class Docket:
     def _case(self, subject: Subject) -> Case:
         case = self.cases.get(subject)
         if case is None:
-            case = self.cases[subject] = Case(subject, self.census)
+            case = self.cases[subject] = Case(subject, self.census, self.mercy.excuses)
         return case

@@ -42,17 +42,19 @@ from gossip.ledger.entries import (
 )
 from gossip.ledger.equivocation import read_equivocation_untrusted
 from gossip.ledger.manifests import (
+    offence_of,
     read_manifest_untrusted,
     read_two_faces_untrusted,
     verify_manifest_untrusted,
     write_two_faces,
 )
+from gossip.limits import FUTURE_MS_MAX
 from gossip.membership.acts import Act, read_act_untrusted
 from gossip.membership.admittance import read_card_untrusted
 from gossip.membership.founders import ActKind
 from gossip.membership.roster import Roster
 from gossip.suite import Suite
-from gossip.units import Incarnation, KeyId, NodeId, UnixMs
+from gossip.units import UNIX_MS_MAX, Incarnation, KeyId, NodeId, UnixMs
 
 RECENT_MAX: Final = 1_000
 MANIFESTS_MAX: Final = 10_000
@@ -81,6 +83,8 @@ class Offence:
     committed_at_ms: UnixMs
     dated: bool = True
     """Whether an honest node checked that stamp when it was made."""
+    key_ends_ms: int = UNIX_MS_MAX
+    """Of two stories: until when the keys that signed them were alive."""
 
 
 ReadProof: TypeAlias = Callable[[bytes], Offence | None]
@@ -129,7 +133,8 @@ class Hearing:
     _early: Early = attrs.field(init=False, factory=Early)
     """Reports about nodes that are no members yet."""
     _acts: set[bytes] = attrs.field(init=False, factory=set)
-    _struck: set[Place] = attrs.field(init=False, factory=set)
+    _struck: dict[Place, set[Subject]] = attrs.field(init=False, factory=dict)
+    """Where operators found a false positive, about whom."""
     _shown: dict[Place, tuple[tuple[Subject, ...], Deed]] = attrs.field(
         init=False, factory=dict
     )
@@ -180,18 +185,15 @@ class Hearing:
             raise PeerError("a report about a node that is no member")
         offence, voided = self._offence(report, entry.issued_at_ms)
         self._remember(Heard(entry=entry, report=report, proven=offence is not None))
-        is_struck = entry.place in self._struck
         if offence is None:
             if (
                 void
-                or is_struck
+                or subject in self._struck.get(entry.place, ())
                 or self.mercy.spares(subject, report.category, entry.issued_at_ms)
             ):
                 return voided
             return voided | self.docket.voice(subject, self._voice(entry, report))
-        at, rule = offence.committed_at_ms, offence.rule
-        if any(self.mercy.spares(s, rule, at) for s in offence.convicts):
-            return voided
+        at = offence.committed_at_ms
         # Nobody can have told of it before it was done: else whoever is convicted
         # tells it first, of a time long gone, and the term is over when it begins.
         order = (max(entry.issued_at_ms, at), *entry.order[1:])
@@ -199,20 +201,26 @@ class Hearing:
             order=order,
             reporter=entry.author,
             offence=offence.request_id,
-            rule=rule,
+            rule=offence.rule,
             severity=offence.severity,
             committed_at_ms=at,
             dated=offence.dated,
+            key_ends_ms=offence.key_ends_ms,
+            convicts=offence.convicts,
             void=self._is_void(entry),
         )
         what = deed(conviction)
-        if is_struck:
-            return voided | self.docket.strike(offence.convicts, what)
-        self.retelling.tell(what, entry, self.docket.now_ms)
         self._shown[entry.place] = (offence.convicts, what)
         if len(self._shown) > SHOWN_MAX:
             del self._shown[next(iter(self._shown))]
         touched = voided
+        if entry.place in self._struck:
+            self.mercy.strike(offence.convicts, what)
+            touched |= self.docket.excuse()
+        if not self.mercy.excuses(conviction):
+            self.retelling.tell(what, entry, self.docket.now_ms)
+        # What is excused is held too: what is held must not depend on what was heard
+        # first, the proof or the act.
         for convict in offence.convicts:
             touched |= self.docket.convict(convict, conviction)
         return touched
@@ -247,6 +255,7 @@ class Hearing:
                 severity=report.severity,
                 committed_at_ms=faces.issued_at_ms,
                 dated=False,
+                key_ends_ms=faces.key_ends_ms,
             ), {}
         forked = read_equivocation_untrusted(evidence.data, self.roster, self.suite)
         return Offence(
@@ -256,6 +265,7 @@ class Hearing:
             severity=report.severity,
             committed_at_ms=forked.issued_at_ms,
             dated=False,
+            key_ends_ms=forked.key_ends_ms,
         ), self._void(forked.feed, forked.number)
 
     def _void(self, feed: tuple[NodeId, Incarnation], number: int) -> Subjects:
@@ -284,6 +294,8 @@ class Hearing:
         chain = self.roster.chain(told.node, told.key)
         if chain is None:
             return ()  # of keys never seen here: nobody can check it
+        if entry.issued_at_ms > chain.not_after_ms + FUTURE_MS_MAX:
+            return ()  # no news: whoever finds a key that is over could have signed it
         verify_manifest_untrusted(entry.body, chain, self.roster, self.suite)
         if held is None:
             self._manifests[told.slot] = (told.content, entry.body)
@@ -299,7 +311,7 @@ class Hearing:
                 data=write_two_faces(held[1], entry.body, chain),
             ),
         )
-        return (Found(report),)
+        return (Found(report, offence_of(told)),)
 
     # --- newcomers ------------------------------------------------------------
 
@@ -364,29 +376,20 @@ class Hearing:
     def _strike(self, act: Act) -> Subjects:
         found = read_false_positive_untrusted(act)
         self.mercy.except_(act, found)
-        self._struck.add(found.place)
-        case, spares = self.docket.cases.get(found.subject), self.mercy.spares
-        voices = {found.place}
-        deeds: dict[Deed, tuple[Subject, ...]] = {}
+        self._struck.setdefault(found.place, set()).add(found.subject)
         if (shown := self._shown.get(found.place)) is not None:
-            deeds[shown[1]] = shown[0]
-        for remark in case.remarks() if case else ():
-            place = remark.order[1:]
-            if isinstance(remark, Conviction):
-                about, at = remark.rule, remark.committed_at_ms
-                alike = about == found.about and spares(found.subject, about, at)
-                if alike or place == found.place:
-                    whom = self._shown.get(place, ((found.subject,),))[0]
-                    deeds[deed(remark)] = whom
-            elif isinstance(remark, Voice):
-                about, at = remark.category, remark.at_ms
-                if about == found.about and spares(found.subject, about, at):
-                    voices.add(place)
-        touched: Subjects = {}
+            self.mercy.strike(*shown)
+        case, about = self.docket.cases.get(found.subject), found.about
+        voices = {found.place} | {
+            remark.order[1:]
+            for remark in (case.remarks() if case else ())
+            if isinstance(remark, Voice)
+            and remark.category == about
+            and self.mercy.spares(found.subject, about, remark.at_ms)
+        }
+        touched = self.docket.excuse()
         for place in sorted(voices):
             touched |= self.docket.withdraw([found.subject], place, None)
-        for what in sorted(deeds):
-            touched |= self.docket.strike(deeds[what], what)
         if found.refutes:
             touched |= self.docket.refute(found.place, act.issued_at_ms)
         return touched

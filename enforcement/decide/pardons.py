@@ -13,12 +13,15 @@ from typing import Final
 import attrs
 
 from enforcement.decide.remarks import Conviction, Release
-from gossip.limits import OPERATIONAL_LIFE_MS_MAX
+from gossip.limits import FUTURE_MS_MAX, OPERATIONAL_LIFE_MS_MAX
 
 REQUEST_SLACK_MS: Final = 120_000
 """A release covers requests signed this long before it, however late reported."""
-STORY_SLACK_MS: Final = OPERATIONAL_LIFE_MS_MAX
-"""And stories this long before it, named or not: what such a key signs is no news."""
+STORY_SLACK_MS: Final = OPERATIONAL_LIFE_MS_MAX + 5 * FUTURE_MS_MAX
+"""And stories of keys that were over this long before it, named or not. A manifest may
+be carried under a stamp as old as its carrier's key, which lives so long; two minutes
+each may pass before the one key and after the other, after the manifest's, and between
+two clocks; and two to be sure."""
 
 
 @attrs.define
@@ -37,8 +40,14 @@ class Pardons:
         if not proof.dated:
             if proof.offence in self._named:
                 return True
-            self.stories[proof.offence] = proof
+            held = self.stories.get(proof.offence)
+            if held is None or held.key_ends_ms < proof.key_ends_ms:
+                self.stories[proof.offence] = proof
         return False
+
+    def knows(self, offence: bytes) -> bool:
+        """Whether a story stands, or a release names it."""
+        return offence in self.stories or offence in self._named
 
     def grant(self, release: Release) -> Conviction | None:
         """Operators release the subject; a story that they do not pardon, if any."""
@@ -53,5 +62,6 @@ class Pardons:
 
     def _is_old(self, proof: Conviction) -> bool:
         assert self._released_ms is not None
-        slack_ms = REQUEST_SLACK_MS if proof.dated else STORY_SLACK_MS
-        return proof.committed_at_ms <= self._released_ms - slack_ms
+        if proof.dated:
+            return proof.committed_at_ms <= self._released_ms - REQUEST_SLACK_MS
+        return proof.key_ends_ms <= self._released_ms - STORY_SLACK_MS

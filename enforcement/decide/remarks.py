@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from enforcement.decide.thresholds import MICRO
-from gossip.units import NodeId, UnixMs
+from gossip.ledger.entries import Subject
+from gossip.units import UNIX_MS_MAX, NodeId, UnixMs
 
 HALF_LIFE_MS: Final = 15 * 60_000
 HALF_LIFE_S: Final = HALF_LIFE_MS // 1_000
@@ -94,6 +95,10 @@ class Conviction:
     """Whether that stamp was checked against an honest clock when it was made. Who
     tells two stories dates them as it likes: no term can be counted from that, so
     it is out until operators let it go."""
+    key_ends_ms: int = UNIX_MS_MAX
+    """Of two stories: until when the keys that signed them were alive."""
+    convicts: tuple[Subject, ...] = attrs.field(default=(), repr=False)
+    """All whom it convicts: what operators excuse one for, they excuse all for."""
     void: bool = attrs.field(default=False, eq=False)
     """Whether it was told behind a fork of its teller's feed."""
 

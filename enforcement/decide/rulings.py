@@ -71,6 +71,8 @@ class Found:
     """What was heard makes a proof that nobody reported yet: report it."""
 
     report: Report
+    offence: bytes = attrs.field(default=b"", repr=bytes.hex)
+    """What makes two proofs one."""
 
 
 @attrs.frozen

@@ -29,12 +29,14 @@ class Equivocation:
     Attributes:
         offence: The same for every pair about this feed and number.
         issued_at_ms: The later of the two stamps, by the liar's clock.
+        key_ends_ms: Until when the keys that signed were alive, the later of the two.
     """
 
     feed: FeedId
     number: int
     offence: bytes = attrs.field(repr=bytes.hex)
     issued_at_ms: UnixMs
+    key_ends_ms: UnixMs
 
 
 def write_equivocation(one: Batch, other: Batch, chains: list[Chain]) -> bytes:
@@ -61,7 +63,7 @@ def read_equivocation_untrusted(
         read_chain_untrusted(take_bytes(item, 1, limits.CHAIN_BYTES_MAX), suite)
         for item in take_list(parts[1], 1, 2)
     ]
-    one, other = (
+    (one, one_ends), (other, other_ends) = (
         _read_signed(item, chains, roster, suite) for item in take_list(parts[0], 2, 2)
     )
     number = _disputed(one, other)
@@ -71,12 +73,13 @@ def read_equivocation_untrusted(
         number=number,
         offence=digest(Domain.EQUIVOCATION, *feed, number.to_bytes(8, "big")),
         issued_at_ms=max(one.issued_at_ms, other.issued_at_ms),
+        key_ends_ms=max(one_ends, other_ends),
     )
 
 
 def _read_signed(
     item: Value, chains: list[Chain], roster: Roster, suite: Suite
-) -> Header:
+) -> tuple[Header, UnixMs]:
     header_value, signature_value = take_list(item, 2, 2)
     data = take_bytes(header_value, 1, _HEADER_BYTES_MAX)
     signature = take_bytes(signature_value, SIGNATURE_BYTES, SIGNATURE_BYTES)
@@ -87,7 +90,7 @@ def _read_signed(
     for chain in chains:
         if chain.node == header.author and chain.key == header.key:
             suite.verify(chain.operational, data, signature, Domain.BATCH)
-            return header
+            return header, chain.not_after_ms
     raise PeerError("the proof lacks the chain of a key that signed")
 
 

@@ -128,6 +128,7 @@ class TwoFaces:
         offence: The same for every pair of manifests of this slot.
         contents: The two digests, in order.
         issued_at_ms: The later of the two stamps, by the liar's clock.
+        key_ends_ms: Until when its key was alive, as far as the proof shows.
     """
 
     node: NodeId = attrs.field(repr=bytes.hex)
@@ -135,6 +136,19 @@ class TwoFaces:
     offence: bytes = attrs.field(repr=bytes.hex)
     contents: tuple[bytes, bytes]
     issued_at_ms: UnixMs
+    key_ends_ms: UnixMs
+
+
+def offence_of(told: Manifest) -> bytes:
+    """What every pair of manifests of this slot proves."""
+    return digest(
+        Domain.TWO_FACES,
+        told.node,
+        told.key,
+        told.server.encode(),
+        told.version.encode(),
+        told.sequence.to_bytes(8, "big"),
+    )
 
 
 def write_two_faces(one: bytes, other: bytes, chain: Chain) -> bytes:
@@ -167,14 +181,8 @@ def read_two_faces_untrusted(data: bytes, roster: Roster, suite: Suite) -> TwoFa
     return TwoFaces(
         node=one.node,
         server=one.server,
-        offence=digest(
-            Domain.TWO_FACES,
-            one.node,
-            one.key,
-            one.server.encode(),
-            one.version.encode(),
-            one.sequence.to_bytes(8, "big"),
-        ),
+        offence=offence_of(one),
         contents=(low, high),
         issued_at_ms=UnixMs(max(one.issued_at_ms, other.issued_at_ms)),
+        key_ends_ms=chain.not_after_ms,
     )

@@ -9,10 +9,14 @@ from tests.support.members import NOW, member
 
 
 def fork(
-    name: str, number: int = 0, at: int = NOW, incarnation: bytes = INCARNATION
+    name: str,
+    number: int = 0,
+    at: int = NOW,
+    incarnation: bytes = INCARNATION,
+    key_at: int = NOW,
 ) -> bytes:
     """That ``name`` signed two batches with one number, stamped as it likes."""
-    who = member(SUITE, name)
+    who = member(SUITE, name, at=key_at)
 
     def told(body: bytes) -> Batch:
         draft = draft_batch(

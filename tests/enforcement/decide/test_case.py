@@ -269,7 +269,9 @@ def test_a_voice_stamped_ahead_does_not_let_time_pass_for_a_convict() -> None:
 
 def test_who_tells_two_stories_is_out_until_operators_release_it() -> None:
     """However long ago it says that it told them."""
-    told = attrs.evolve(proof(at=NOW - 40 * 86_400_000), dated=False)
+    told = attrs.evolve(
+        proof(at=NOW - 40 * 86_400_000), dated=False, key_ends_ms=NOW - 38 * 86_400_000
+    )
     case = case_of(told)
     assert case.standing(NOW).level is Level.QUARANTINED
 

@@ -56,6 +56,7 @@ def proof(
         severity=8,
         committed_at_ms=at,
         dated=dated,
+        key_ends_ms=at,
     )
 
 

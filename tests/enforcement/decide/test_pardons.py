@@ -4,9 +4,9 @@ import pytest
 
 from enforcement.decide.acts import PARDONS_MAX, write_release
 from enforcement.decide.case import Level
-from enforcement.decide.court import Court, Disbelieved
+from enforcement.decide.court import Court, Disbelieved, Found
 from enforcement.decide.pardons import STORY_SLACK_MS
-from gossip.ledger.entries import Entry, ProofKind
+from gossip.ledger.entries import Entry, EntryKind, ProofKind, write_report
 from gossip.ledger.manifests import Manifest, sign_manifest, write_two_faces
 from gossip.membership.founders import ActKind
 from gossip.units import NodeId, UnixMs
@@ -23,38 +23,44 @@ from tests.support.courts import (
     subject,
 )
 from tests.support.forks import fork
-from tests.support.members import NOW, member
+from tests.support.members import HOUR, NOW, member
 
 ELM = subject("elm")
 LATER = NOW + 10 * MINUTE
 
 
-def faces(sequence: int, at: int) -> bytes:
-    """Two faces of elm's server, dated as it likes."""
-    who = member(SUITE, "elm")
-
-    def shown(content: bytes) -> bytes:
-        manifest = Manifest(
-            cluster=ROSTER.cluster,
-            node=NodeId(who.node),
-            key=who.chain.key,
-            server="sql",
-            version="1",
-            sequence=sequence,
-            content=content,
-            issued_at_ms=UnixMs(at),
-        )
-        return sign_manifest(manifest, who.key)
-
-    return write_two_faces(shown(b"1" * 32), shown(b"2" * 32), who.chain)
+def face(content: bytes, sequence: int, at: int, key_at: int = NOW) -> bytes:
+    """One face of elm's server, dated as it likes."""
+    who = member(SUITE, "elm", at=key_at)
+    manifest = Manifest(
+        cluster=ROSTER.cluster,
+        node=NodeId(who.node),
+        key=who.chain.key,
+        server="sql",
+        version="1",
+        sequence=sequence,
+        content=content * 32,
+        issued_at_ms=UnixMs(at),
+    )
+    return sign_manifest(manifest, who.key)
 
 
-def tell(feeds: Feeds, kind: ProofKind, number: int, dated: int, at: int) -> Entry:
+def tell(
+    feeds: Feeds,
+    kind: ProofKind,
+    number: int,
+    dated: int,
+    at: int,
+    key_at: int = NOW,
+    by: str = "birch",
+) -> Entry:
     if kind is ProofKind.EQUIVOCATION:  # each in another feed of its
-        proof = fork("elm", at=dated, incarnation=bytes([number]) * 16)
+        feed = bytes([number]) * 16
+        proof = fork("elm", at=dated, incarnation=feed, key_at=key_at)
     else:
-        proof = faces(number, dated)
-    return feeds.accuse("birch", ELM, at, proof=proof, category="x", kind=kind)
+        one, other = (face(c, number, dated, key_at) for c in (b"1", b"2"))
+        proof = write_two_faces(one, other, member(SUITE, "elm", at=key_at).chain)
+    return feeds.accuse(by, ELM, at, proof=proof, category="x", kind=kind)
 
 
 def pardons(judge: Court) -> tuple[bytes, ...]:
@@ -90,7 +96,9 @@ def test_a_story_that_operators_were_shown_is_pardoned_whoever_tells_it_again(
 
 @BOTH
 @pytest.mark.parametrize("told", [LATER - 5 * MINUTE, LATER + MINUTE])
-@pytest.mark.parametrize("dated", [NOW - DAY, NOW, LATER - MINUTE])
+@pytest.mark.parametrize(
+    "dated", [0, NOW - 3 * DAY, LATER - 2 * DAY - MINUTE, NOW, LATER - MINUTE]
+)
 def test_who_was_released_can_tell_no_more_stories_dated_before_it(
     kind: ProofKind, dated: int, told: int
 ) -> None:
@@ -121,13 +129,67 @@ def test_a_release_that_does_not_name_a_story_leaves_it_and_ends_all_else() -> N
 def test_a_key_found_years_later_convicts_nobody_whom_operators_released(
     kind: ProofKind,
 ) -> None:
-    """What is dated before the life of any key that was alive then is pardoned."""
+    """Whatever stamp its finder writes: the key was over when operators decided."""
     feeds, judge = Feeds(), court()
     judge.hear(tell(feeds, kind, 1, NOW, NOW), NOW)
     judge.hear(release(feeds, pardons(judge)), UnixMs(LATER))
-    old = LATER - STORY_SLACK_MS
-    judge.hear(tell(feeds, kind, 2, old, LATER + DAY), UnixMs(LATER + DAY))
+    key_at = LATER - STORY_SLACK_MS - 20 * HOUR  # that long it lives
+    for number, dated in enumerate((key_at, NOW, LATER + DAY), 2):
+        found = tell(feeds, kind, number, dated, LATER + DAY, key_at)
+        judge.hear(found, UnixMs(LATER + DAY))
     assert not is_out(judge, LATER + DAY)
+
+
+@BOTH
+@pytest.mark.parametrize("friend_first", [True, False])
+def test_no_friend_that_shows_an_older_chain_of_the_key_gets_a_story_pardoned(
+    kind: ProofKind, friend_first: bool
+) -> None:
+    feeds, judge = Feeds(), court()
+    judge.hear(release(feeds, ()), UnixMs(LATER))
+    told = [
+        tell(feeds, kind, 1, 0, LATER - MINUTE, key_at=DAY, by="cedar"),
+        tell(feeds, kind, 1, LATER, LATER + MINUTE),
+    ]
+    for entry in told if friend_first else told[::-1]:
+        judge.hear(entry, UnixMs(LATER + MINUTE))
+    assert is_out(judge, LATER + 300 * DAY)
+
+
+@pytest.mark.parametrize("dated", [0, LATER - 3 * DAY, LATER])
+def test_two_faces_shown_after_a_release_are_found_however_they_are_dated(
+    dated: int,
+) -> None:
+    feeds, judge, now = Feeds(), court(), UnixMs(LATER + MINUTE)
+    judge.hear(tell(feeds, ProofKind.TWO_FACES, 1, NOW, NOW), NOW)
+    judge.hear(release(feeds, pardons(judge)), UnixMs(LATER))
+    rulings = [
+        ruling
+        for content in (b"1", b"2")
+        for ruling in judge.hear(
+            feeds.say("elm", EntryKind.MANIFEST, face(content, 2, dated), now), now
+        )
+    ]
+    (found,) = [ruling for ruling in rulings if isinstance(ruling, Found)]
+    judge.hear(feeds.say("ash", EntryKind.REPORT, write_report(found.report), now), now)
+    assert is_out(judge, LATER + 300 * DAY)
+
+
+def test_a_pardoned_pair_of_faces_is_not_reported_again() -> None:
+    feeds, judge, now = Feeds(), court(), UnixMs(LATER + MINUTE)
+    judge.hear(tell(feeds, ProofKind.TWO_FACES, 1, NOW, NOW), NOW)
+    judge.hear(release(feeds, pardons(judge)), UnixMs(LATER))
+    for content in (b"1", b"2"):
+        said = feeds.say("elm", EntryKind.MANIFEST, face(content, 1, NOW), now)
+        assert not any(isinstance(r, Found) for r in judge.hear(said, now))
+
+
+def test_a_manifest_carried_after_its_keys_life_is_no_news() -> None:
+    """Whoever finds the key could have signed it."""
+    feeds, judge, now = Feeds(), court(), UnixMs(NOW + DAY)
+    for content in (b"1", b"2"):
+        said = feeds.say("elm", EntryKind.MANIFEST, face(content, 2, NOW), now)
+        assert judge.hear(said, now) == []
 
 
 @pytest.mark.parametrize("named", [[b"x" * 31], [b"x" * 32] * (PARDONS_MAX + 1), None])

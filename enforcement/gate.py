@@ -101,7 +101,7 @@ class Gate:
         self._signatory = Signatory(post=post, server=name, audience=who, session=me)
         if post.pins is not None:
             asks = at is not Position.EGRESS
-            self._tooling = Tooling(server=name, pins=post.pins, asks=asks)
+            self._tooling = Tooling(server=name, pins=post.pins, asks=asks, by=who)
             self._tooling.is_refused = post.is_refused
         tools = self._tooling
         self._waiting = Antechamber(post=post, position=at, server=name, tooling=tools)

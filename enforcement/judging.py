@@ -57,7 +57,7 @@ class Judge:
     )
 
     def __attrs_post_init__(self) -> None:
-        self._screen = Screen(self.post, self.position, self.server)
+        self._screen = Screen(self.post, self.position, self.server, self.audience)
         self._verifier = Verifier(self.post, self.server, self.audience)
 
     def distrust(self, principal: Principal, why: DeniedError, now_ms: UnixMs) -> None:

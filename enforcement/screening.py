@@ -17,7 +17,7 @@ from enforcement.mcp.strictjson import Json
 from enforcement.post import DeniedError, Post
 from enforcement.principal import Principal
 from enforcement.supplied import answers_of, overlaid
-from gossip.units import UnixMs
+from gossip.units import NodeId, UnixMs
 
 INGRESS_RATE_SLACK: Final = 2.0
 """An honest node's calls may arrive bunched: it is allowed this much more."""
@@ -38,11 +38,16 @@ _DISTRUSTED: Final = frozenset(
 
 @attrs.frozen
 class Screen:
-    """Screens the requests of one session. Every ``check`` may raise `DeniedError`."""
+    """Screens the requests of one session. Every ``check`` may raise `DeniedError`.
+
+    Attributes:
+        provider: The node that provides the server.
+    """
 
     post: Post
     position: Position
     server: str
+    provider: NodeId
 
     def distrust(self, principal: Principal, why: DeniedError, now_ms: UnixMs) -> None:
         """A call was denied: what that costs the agent."""
@@ -91,7 +96,7 @@ class Screen:
         if manifest is None:
             return None  # in no list: policy reads `context.listed`
         if named not in (NO_MANIFEST, manifest.digest) or pins.held(
-            self.server, request.tool
+            self.server, request.tool, self.provider
         ):
             raise DeniedError(
                 Reason.TOOL_CHANGED,

@@ -26,7 +26,7 @@ from enforcement.mcp.strictjson import (
 )
 from enforcement.post import DeniedError
 from gossip.errors import PeerError
-from gossip.units import UnixMs
+from gossip.units import NodeId, UnixMs
 
 _LISTS: Final = {
     "tools/list": "tools",
@@ -69,6 +69,8 @@ class Tooling:
     pins: Pins
     asks: bool
     """Whether this gate lists tools by itself."""
+    by: NodeId | None = None
+    """The node that provides the server."""
     is_refused: Callable[[Subject], bool] = lambda _subject: False
     """Whether a tool is quarantined: then it is not shown."""
     _heard: bool = attrs.field(init=False, default=False)
@@ -254,7 +256,7 @@ class Tooling:
         for tool in tools if isinstance(tools, list) else []:
             try:
                 manifest = read_manifest_untrusted(self.server, tool)
-                sighting = self.pins.see(manifest)
+                sighting = self.pins.see(manifest, self.by)
             except PeerError:
                 learnt.append((False, None))
                 continue

@@ -134,11 +134,13 @@ def join_founders(
     output: Path,
     quorum: Mapping[str, int] | None = None,
     colluders: int | None = None,
+    replicated: Sequence[str] = (),
 ) -> Founders:
     """Join cards into a founders' file, checked before it is written.
 
     Args:
         quorum: How many operators each kind of act takes, where not the default.
+        replicated: The servers that more than one node provides.
 
     Raises:
         UserError: a card is broken, or together they make no cluster.
@@ -150,6 +152,8 @@ def join_founders(
     head = [_toml("", cluster=name).strip()]
     if colluders is not None:
         head.append(f"colluders = {colluders}")
+    if replicated:
+        head.append(_toml("", replicated=sorted(set(replicated))).strip())
     told = [*head, "", "[quorum]", *given]
     whole = parse_founders("\n".join([*told, "", *cards]), str(output))
     told[-len(given) - 1] += "  # how many operators each kind of act takes"

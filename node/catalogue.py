@@ -157,7 +157,7 @@ class Catalogue:
             )
 
     def _publish(self, server: str) -> None:
-        if self.say is None or self.roster.provider(server) != self.me:
+        if self.say is None or self.me not in self.roster.providers(server):
             return
         sealed = server in self.restricted
         bodies = write_tools(server, self.pins, _SEALED_ROOM if sealed else _ROOM)
@@ -200,15 +200,22 @@ class Catalogue:
 
     def _learn(self, author: NodeId, body: bytes) -> None:
         server, declared = read_tools_untrusted(body)
-        if self.roster.provider(server) != author:
+        providers = self.roster.providers(server)
+        if author not in providers:
             raise PeerError(f"it does not provide `{server}`")
+        if self.me in providers:
+            return  # what our own server declares is ours to pin, and to tell
         for encoded in declared:
             value = read_json_untrusted(encoded, limits.SERVER_KEYS_MAX)
             manifest = read_manifest_untrusted(server, value)
-            if self.pins.publish(manifest) is Sighting.CHANGED and self.say is not None:
+            if (
+                self.pins.publish(manifest, author) is Sighting.CHANGED
+                and self.say is not None
+            ):
                 self.log.warn(
                     f"the tool `{manifest.tool}` of `{server}` declares something else"
-                    " than it did; it is held here until it is accepted"
+                    f" at {self.roster.name(author)} than it did; it is held here until"
+                    " it is accepted"
                 )
 
     def _approved(self, entry: Entry) -> None:

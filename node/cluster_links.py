@@ -135,6 +135,10 @@ class ClusterLinks:
                 await linked.wait()
         return await self._links.open_stream(peer, protocol)
 
+    def round_trip_s(self, peer: NodeId) -> float | None:
+        """Over the link to ``peer``; see `Linkage`."""
+        return self._links.round_trip_s(peer)
+
     def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
         """Let ``handler`` serve the streams that peers open."""
 

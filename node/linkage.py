@@ -63,6 +63,11 @@ class Linkage(Protocol):
         """
         ...
 
+    def round_trip_s(self, peer: NodeId) -> float | None:
+        """Over the link to ``peer``; infinite before it was measured, None without
+        a link."""
+        ...
+
     def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
         """Let ``handler`` serve the streams that peers open."""
         ...
@@ -102,6 +107,11 @@ class NoLinks:
         del peer, protocol
         await trio.lowlevel.checkpoint()
         raise PeerError("this node has no peers")
+
+    def round_trip_s(self, peer: NodeId) -> float | None:
+        """There is no link."""
+        del peer
+        return None
 
     def handle_stream(self, protocol: str, handler: StreamHandler) -> None:
         """Nobody opens one."""

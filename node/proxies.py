@@ -36,11 +36,12 @@ def check_servers(config: Config, me: NodeId, roster: Roster, log: Log) -> None:
         UserError: another node provides a server that is configured here.
     """
     for name in config.servers:
-        provider = roster.provider(name)
-        if provider is not None and provider != me:
+        providers = roster.providers(name)
+        if providers and me not in providers:
+            told = " and ".join(map(roster.name, providers))
             raise UserError(
-                f"{config.file}: `servers.{name}` is provided by"
-                f" {roster.name(provider)}, says {config.founders_file}"
+                f"{config.file}: `servers.{name}` is provided by {told}, says"
+                f" {config.founders_file}"
             )
     for name in roster.member(me).servers:
         if name not in config.servers:
@@ -94,6 +95,7 @@ class Proxies:
             servers=config.servers,
             links=links,
             is_refused=guard.post.is_refused,
+            differs=guard.pins.differs,
         )
         desk.serve(config.servers)
         provider = HttpProvider(desk)

@@ -63,8 +63,6 @@ class Response:
         justice = self.justice
         self._alarm = Alarm(justice.clock)
         self._ender = SessionEnder(
-            me=justice.court.me,
-            roster=justice.court.roster,
             sessions=self.sessions,
             log=justice.log,
         )

@@ -25,6 +25,7 @@ from enforcement.mcp.strictjson import Json, read_json_untrusted, write_json
 from gossip.domains import Domain
 from gossip.errors import PeerError
 from gossip.suite import digest
+from gossip.units import NodeId
 from gossip.wire import Value, pack, take_bytes, take_list, unpack_untrusted
 
 
@@ -154,11 +155,11 @@ class Pins:
     _pinned: dict[str, dict[str, Manifest]] = attrs.field(
         init=False, factory=dict, repr=False
     )
-    _held: dict[tuple[str, str], Manifest] = attrs.field(
+    _held: dict[tuple[str, str], dict[NodeId | None, Manifest]] = attrs.field(
         init=False, factory=dict, repr=False
     )
-
-    _published: dict[tuple[str, str], bytes] = attrs.field(
+    """What each provider declares otherwise: nobody holds a tool for the others."""
+    _published: dict[tuple[str, NodeId | None], dict[str, bytes]] = attrs.field(
         init=False, factory=dict, repr=False
     )
     """What providers elsewhere declare in their feeds."""
@@ -185,9 +186,20 @@ class Pins:
         """The tool as it was pinned."""
         return self._pinned.get(server, {}).get(tool)
 
-    def held(self, server: str, tool: str) -> Manifest | None:
-        """What the tool declares now, if that waits for an operator."""
-        return self._held.get((server, tool))
+    def held(self, server: str, tool: str, by: NodeId | None = None) -> Manifest | None:
+        """What the tool declares now, if that waits for an operator: of this
+        provider, or without one of the first that declared otherwise."""
+        waiting = self._held.get((server, tool), {})
+        return next(iter(waiting.values()), None) if by is None else waiting.get(by)
+
+    def differs(self, server: str, by: NodeId) -> bool:
+        """Whether a provider's feed declares another tool than is pinned."""
+        pinned = self._pinned.get(server, {})
+        published = self._published.get((server, by), {})
+        return any(
+            tool in pinned and pinned[tool].digest != digest
+            for tool, digest in published.items()
+        )
 
     def tools(self) -> list[Manifest]:
         """All pinned tools, sorted by server and name."""
@@ -202,28 +214,28 @@ class Pins:
         for tools in self._pinned.values():
             yield from (m for m in tools.values() if m.digest == digest)
 
-    def see(self, manifest: Manifest) -> Sighting:
-        """A server declared this: pin it, know it again, or hold it.
+    def see(self, manifest: Manifest, by: NodeId | None = None) -> Sighting:
+        """A server declared this, at this provider: pin it, know it again, or hold it.
 
         Raises:
             PeerError: more tools than one server may have.
         """
         key = (manifest.server, manifest.tool)
         pinned = self.find(*key)
-        if self._published.get(key, manifest.digest) != manifest.digest:
+        published = self._published.get((manifest.server, by), {})
+        if published.get(manifest.tool, manifest.digest) != manifest.digest:
             return Sighting.CHANGED
         if pinned is not None and pinned.digest == manifest.digest:
-            if self._held.pop(key, None) is not None:
+            if self._let_go(key, by):
                 self.on_shown(manifest.server)
             return Sighting.SAME
         if pinned is not None and self._is_approved(manifest):
-            self._held.pop(key, None)
-            self._pinned[manifest.server][manifest.tool] = manifest
-            self.on_pinned(manifest.server)
-            self.on_shown(manifest.server)
+            self._let_go(key, by)
+            self._replace(manifest)
             return Sighting.SAME
         if pinned is not None:
-            before, self._held[key] = self._held.get(key), manifest
+            waiting = self._held.setdefault(key, {})
+            before, waiting[by] = waiting.get(by), manifest
             if before is None:
                 self.on_shown(manifest.server)
             return Sighting.CHANGED
@@ -235,7 +247,30 @@ class Pins:
         self.on_pinned(manifest.server)
         return Sighting.NEW
 
-    def publish(self, manifest: Manifest) -> Sighting:
+    def _let_go(self, key: tuple[str, str], by: NodeId | None) -> bool:
+        """Hold a tool no longer for one provider; whether it was."""
+        waiting = self._held.get(key, {})
+        was = waiting.pop(by, None) is not None
+        if not waiting:
+            self._held.pop(key, None)
+        return was
+
+    def _replace(self, manifest: Manifest) -> None:
+        """Pin a change; who still declares what was pinned is held from now on."""
+        key = (manifest.server, manifest.tool)
+        before = self._pinned[manifest.server][manifest.tool]
+        waiting = self._held.pop(key, {})
+        left = {n: m for n, m in waiting.items() if m.digest != manifest.digest}
+        for (server, by), published in self._published.items():
+            if server == key[0] and published.get(key[1]) == before.digest:
+                left[by] = before
+        if left:
+            self._held[key] = left
+        self._pinned[manifest.server][manifest.tool] = manifest
+        self.on_pinned(manifest.server)
+        self.on_shown(manifest.server)
+
+    def publish(self, manifest: Manifest, by: NodeId | None = None) -> Sighting:
         """Its provider declares this in its feed, to everybody alike; see `see`.
 
         What it shows somebody otherwise is never shown on, nor taken for the tool.
@@ -243,19 +278,17 @@ class Pins:
         Raises:
             PeerError: more tools than one server may have.
         """
-        key = (manifest.server, manifest.tool)
-        self._published.pop(key, None)
-        sighting = self.see(manifest)
-        self._published[key] = manifest.digest
+        published = self._published.setdefault((manifest.server, by), {})
+        published.pop(manifest.tool, None)
+        sighting = self.see(manifest, by)
+        published[manifest.tool] = manifest.digest
         return sighting
 
     def accept(self, server: str, tool: str) -> Manifest | None:
         """An operator accepts the change that is held; None if none is."""
-        changed = self._held.pop((server, tool), None)
+        changed = self.held(server, tool)
         if changed is not None:
-            self._pinned[server][tool] = changed
-            self.on_pinned(server)
-            self.on_shown(server)
+            self._replace(changed)
         return changed
 
     def approve(self, server: str, tool: str, version: int, digest: bytes) -> None:
@@ -271,9 +304,10 @@ class Pins:
         if len(self._approved) > limits.APPROVALS_MAX:
             # Never the newest: who carries old acts again would push it out.
             del self._approved[min(self._approved, key=self._approved.__getitem__)]
-        held = self.held(server, tool)
-        if held is not None and self._is_approved(held):
-            self.accept(server, tool)
+        waiting = self._held.get(key, {}).values()
+        accepted_now = next((m for m in waiting if self._is_approved(m)), None)
+        if accepted_now is not None:
+            self._replace(accepted_now)
 
     def _is_approved(self, manifest: Manifest) -> bool:
         accepted = self._approved.get((manifest.server, manifest.tool))

@@ -150,7 +150,9 @@ class _Reader:
 
     def founders(self, document: Mapping[str, object]) -> Founders:
         self._only(
-            document, "the file", {"cluster", "colluders", "node", "operator", "quorum"}
+            document,
+            "the file",
+            {"cluster", "colluders", "node", "operator", "quorum", "replicated"},
         )
         nodes = tuple(
             self._node(table, f"[[node]] {i}")
@@ -172,7 +174,7 @@ class _Reader:
         self._different("node id", [n.node.hex() for n in nodes])
         self._different("operator name", [o.name for o in operators])
         self._different("operator key", [o.key.hex() for o in operators])
-        self._different("server", [s for n in nodes for s in n.servers])
+        self._check_servers(nodes, self._texts(document, "the file", "replicated"))
         return Founders(
             cluster_name=self._name(document, "the file", "cluster"),
             nodes=nodes,
@@ -297,6 +299,30 @@ class _Reader:
             if key not in known:
                 raise self._wrong(
                     where, f"unknown key `{key}`; known are {', '.join(sorted(known))}"
+                )
+
+    def _check_servers(self, nodes: tuple[Founder, ...], several: list[str]) -> None:
+        """Several nodes provide one server only where somebody said that they shall:
+        else whoever writes a card could take part in anybody's server."""
+        self._different("replicated server", several)
+        providers: dict[str, list[str]] = {server: [] for server in several}
+        for node in nodes:
+            self._different("server", [*node.servers])
+            for server in node.servers:
+                providers.setdefault(server, []).append(node.name)
+        for server, names in providers.items():
+            if len(names) > 1 and server not in several:
+                raise self._wrong(
+                    "the file",
+                    f"server `{server}` is provided by {' and '.join(names)}; if they"
+                    " shall do so together, add it to `replicated`",
+                )
+            if len(names) < 2 and server in several:
+                raise self._wrong(
+                    "the file",
+                    f"`replicated` names `{server}`, which"
+                    f" {'1 node provides' if names else '0 nodes provide'}; take it"
+                    " out, or add it to the `servers` of two nodes",
                 )
 
     def _different(self, what: str, values: list[str]) -> None:

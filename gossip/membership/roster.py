@@ -37,7 +37,7 @@ class Roster:
     _shared: bool = attrs.field(init=False, default=False)
     _members: dict[NodeId, Founder] = attrs.field(init=False)
     _names: dict[str, NodeId] = attrs.field(init=False)
-    _providers: dict[str, NodeId] = attrs.field(init=False)
+    _providers: dict[str, tuple[NodeId, ...]] = attrs.field(init=False)
     _chains: dict[NodeId, dict[KeyId, Chain]] = attrs.field(init=False, factory=dict)
     _announced: dict[NodeId, dict[KeyId, Chain]] = attrs.field(init=False, factory=dict)
 
@@ -47,7 +47,11 @@ class Roster:
         self._admittance = Admittance(self.founders)
         self._members = {n.node: n for n in self.founders.nodes}
         self._names = {n.name: n.node for n in self.founders.nodes}
-        self._providers = {s: n.node for n in self.founders.nodes for s in n.servers}
+        nodes = self.founders.nodes
+        self._providers = {
+            server: tuple(n.node for n in nodes if server in n.servers)
+            for server in {s for n in nodes for s in n.servers}
+        }
 
     @property
     def size(self) -> int:
@@ -225,9 +229,9 @@ class Roster:
         """The member called ``name``."""
         return self._names.get(name)
 
-    def provider(self, server: str) -> NodeId | None:
-        """The node that provides the MCP server called ``server``."""
-        return self._providers.get(server)
+    def providers(self, server: str) -> tuple[NodeId, ...]:
+        """The nodes that provide the MCP server, in the order of the founders' file."""
+        return self._providers.get(server, ())
 
     def servers(self) -> tuple[str, ...]:
         """Every MCP server of the cluster, sorted."""

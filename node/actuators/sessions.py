@@ -11,10 +11,7 @@ from typing import Final
 import attrs
 import trio
 
-from enforcement.effects import Position
 from gossip.ledger.entries import Subject, SubjectKind
-from gossip.membership.roster import Roster
-from gossip.units import NodeId
 from node.log import Log
 from node.proxy.session import Session
 from node.proxy.stdio import ChildBackend
@@ -28,11 +25,8 @@ class SessionEnder:
 
     Args:
         sessions: All that are open now.
-        me: This node, the provider of what is local.
     """
 
-    me: NodeId
-    roster: Roster
     sessions: Callable[[], Iterable[Session]]
     log: Log
     _doomed: set[Subject] = attrs.field(init=False, factory=set)
@@ -73,6 +67,4 @@ class SessionEnder:
             return session.name == subject.id
         if subject.kind is not SubjectKind.NODE:
             return False
-        egress = session.position is Position.EGRESS
-        provider = self.roster.provider(session.server) if egress else self.me
-        return subject.id in (principal.node, provider)
+        return subject.id in (principal.node, session.audience)

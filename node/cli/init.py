@@ -165,6 +165,12 @@ def operator_init(folder: Path, name: str) -> None:
     help="How many lying nodes to tolerate; by default every third but one.",
 )
 @click.option(
+    "--replicated",
+    metavar="SERVER",
+    multiple=True,
+    help="A server that several nodes provide; repeat it.",
+)
+@click.option(
     "--output",
     "-o",
     default="founders.toml",
@@ -177,12 +183,15 @@ def founders(
     name: str,
     quorums: tuple[str, ...],
     colluders: int | None,
+    replicated: tuple[str, ...],
     output: Path,
 ) -> None:
     """Join the nodes' and operators' cards into the file every node holds."""
     _check_name(name)
     quorum = dict(map(_read_quorum, quorums))
-    made = birth.join_founders(name, cards, operators, output, quorum, colluders)
+    made = birth.join_founders(
+        name, cards, operators, output, quorum, colluders, replicated
+    )
     click.echo(
         f"{output}: {len(cards)} nodes, {len(operators)} operators, cluster id"
         f" {made.cluster.hex()[:16]}; a release takes {made.quorum[ActKind.RELEASE]}"

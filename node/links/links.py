@@ -252,6 +252,12 @@ class Links:
         self._frames_out += 1
         return True
 
+    def round_trip_s(self, node: NodeId) -> float | None:
+        """Over the link to ``node``; infinite before it was measured, None without
+        a link."""
+        link = self._links.get(node)
+        return None if link is None else link.mux.round_trip_s
+
     async def open_stream(self, node: NodeId, protocol: str) -> LinkStream:
         """Open a byte stream of its own to ``node``.
 

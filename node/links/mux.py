@@ -8,6 +8,7 @@ enforced. The wire format is yamux's (hashicorp/yamux, spec.md).
 """
 
 import contextlib
+import math
 from typing import Final, NoReturn
 
 import trio
@@ -33,6 +34,8 @@ DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 STREAMS_PER_LINK_MAX: Final = 256
 OUT_EASY_BYTES: Final = 262_144
+MEASURE_EVERY_S: Final = 60.0
+"""So often a ping goes to a peer that talks, too: for the round trip's sake."""
 NOW_BYTES_MAX: Final = 16_384
 NOW_EVERY_S: Final = 0.001
 """A short frame after a pause is sent on the spot; those that follow are gathered."""
@@ -46,6 +49,7 @@ class LinkMux(Yamux):
         fault: What the peer did, in words, if ``why`` is `LinkEnd.MISBEHAVED`.
         unread: Bytes that arrived on any stream and were not yet read.
         adopted: Set once somebody uses the connection as a link, or it ended.
+        round_trip_s: As our last ping measured it; infinite before.
     """
 
     def __init__(self, secured_conn: ISecureConn, peer_id: ID) -> None:
@@ -62,6 +66,9 @@ class LinkMux(Yamux):
         """Sealed, and to be sent before anything else."""
         self._sent_now_at = 0.0
         self._heard_at = 0.0
+        self.round_trip_s = math.inf
+        self._ping: tuple[int, float] = (-1, -math.inf)
+        """Our last: its number, and when it was posted."""
         self._writing_since: float | None = None
         self._writer = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -123,6 +130,9 @@ class LinkMux(Yamux):
         if kind == PING:
             if flags & SYN:
                 self.post(frame_header(PING, ACK, 0, length))
+            elif length == self._ping[0]:
+                self.round_trip_s = trio.current_time() - self._ping[1]
+                self._ping = (-1, self._ping[1])  # an answer counts once
             return
         if kind == GO_AWAY:
             self.fail(LinkEnd.PEER_CLOSED)
@@ -230,9 +240,12 @@ class LinkMux(Yamux):
                 self.fail(LinkEnd.SILENT)
                 return
             await trio.sleep(min(PING_EVERY_S, left))
-            if trio.current_time() - self._heard_at < PING_EVERY_S / 2:
+            now_s = trio.current_time()
+            measured = now_s - self._ping[1] < MEASURE_EVERY_S
+            if now_s - self._heard_at < PING_EVERY_S / 2 and measured:
                 continue  # Whoever talks is alive.
             nonce = (nonce + 1) % 2**32
+            self._ping = (nonce, now_s)
             self.post(frame_header(PING, SYN, 0, nonce))
 
     # libp2p's view of it

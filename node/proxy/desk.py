@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -25,6 +26,7 @@ from node.config import ServerConfig
 from node.log import Log
 from node.proxy import limits
 from node.proxy.children import start_child
+from node.proxy.choosing import Distances, Providers
 from node.proxy.frames import ByteStream, FrameStream
 from node.proxy.mesh import MESH_PROTOCOL, Credentials, MeshBackend, encode_opening
 from node.proxy.session import Backend, GateCore, Lost, Session, Signer, Sink
@@ -44,7 +46,7 @@ class NewGate(Protocol):
         ...
 
 
-class Links(Protocol):
+class Links(Distances, Protocol):
     """What the mesh needs of the links."""
 
     async def open_stream(self, peer: NodeId, protocol: str) -> ByteStream:
@@ -66,6 +68,8 @@ class Desk:
         servers: The servers this node provides, by name.
         links: None without a cluster.
         is_refused: Whether the calls of a subject are cut off now.
+        differs: Whether a node declares other tools of a server than are pinned.
+        providers: Who provides what elsewhere.
         unstarted: Our servers that could not be started when that was last tried,
             ended before they said anything, or whose command was not found.
     """
@@ -83,8 +87,19 @@ class Desk:
     servers: Mapping[str, ServerConfig]
     links: Links | None = None
     is_refused: Callable[[Subject], bool] = lambda subject: False
+    differs: Callable[[str, NodeId], bool] = lambda server, node: False
+    providers: Providers = attrs.field(init=False)
     unstarted: set[str] = attrs.field(init=False, factory=set)
     _sessions: set[Session] = attrs.field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.providers = Providers(
+            me=self.node,
+            roster=self.roster,
+            links=self.links,
+            is_cut_off=self.is_cut_off,
+            differs=self.differs,
+        )
 
     def serve(self, servers: Mapping[str, ServerConfig]) -> None:
         """Provide these from now on; logs which of them cannot be started."""
@@ -124,27 +139,38 @@ class Desk:
         Raises:
             UserError: no node of the cluster provides such a server.
         """
-        provider = self.provider(server)
+        provider, *others = self.choose(server)
         if provider == self.node:
-            position, backend = Position.LOCAL, await self.backend(nursery, server)
-        else:
-            position = Position.EGRESS
-            backend = await self._mesh(provider, principal, server)
-        return self.session(position, principal, server, provider, backend)
+            backend = await self.backend(nursery, server)
+            return self.session(Position.LOCAL, principal, server, provider, backend)
+        backend = await self._mesh(provider, principal, server)
+        for other in others:
+            if not isinstance(backend, LostBackend):
+                break  # from here on what is said may have been heard
+            provider, backend = other, await self._mesh(other, principal, server)
+        return self.session(Position.EGRESS, principal, server, provider, backend)
 
     def provider(self, server: str) -> NodeId:
-        """The node that provides ``server``; raises UserError if none does."""
+        """The node to ask for ``server``; raises UserError if none provides it."""
+        return self.choose(server)[0]
+
+    def choose(self, server: str) -> list[NodeId]:
+        """The nodes that may be asked for ``server``, this one or the best first.
+
+        Raises:
+            UserError: none provides it.
+        """
         if server in self.servers:
-            return self.node
-        provider = self.roster.provider(server)
-        if provider == self.node:
+            return [self.node]
+        others = self.providers.choose(server)
+        if not others and self.node in self.roster.providers(server):
             raise UserError(
                 f"the founders' file promises `{server}` on this node, and its"
                 f" configuration has no [servers.{server}]"
             )
-        if provider is None:
+        if not others:
             raise UserError(f"no node of this cluster provides a server `{server}`")
-        return provider
+        return others
 
     def session(
         self,
@@ -162,6 +188,7 @@ class Desk:
             position=position,
             principal=principal,
             server=server,
+            audience=audience,
             backend=backend,
             signer=self.signer,
             sink=self.sink,
@@ -240,12 +267,16 @@ class Desk:
         if self.links is None or self.is_cut_off(provider):
             return away  # the gate says why; no link would come up
         opening = encode_opening(server, self.shown(principal))
+        failed = partial(self.providers.failed, server, provider)
         try:
             with trio.move_on_after(limits.OPENING_S):
                 stream = await self.links.open_stream(provider, MESH_PROTOCOL)
-                return await MeshBackend.open(FrameStream(stream), name, opening)
+                made = await MeshBackend.open(FrameStream(stream), name, opening)
+                made.on_lost = failed
+                return made
         except (PeerError, Lost, trio.BrokenResourceError, trio.ClosedResourceError):
-            return away
+            pass
+        failed()
         return away
 
 

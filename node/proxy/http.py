@@ -25,6 +25,7 @@ from enforcement.mcp.jsonrpc import Reason, write_denial
 from enforcement.mcp.strictjson import INVALID_CODE, MalformedError
 from enforcement.principal import Principal
 from gossip.errors import UserError
+from gossip.units import NodeId
 from node.proxy import limits
 from node.proxy.asks import (
     METADATA,
@@ -174,16 +175,22 @@ class McpHttp:
     async def _serve(
         self, exchange: Exchange, principal: Principal, route: _Route
     ) -> None:
-        server = route.server
+        server, request = route.server, exchange.request
         try:
-            stateless = is_stateless(exchange.request.headers)
-            find = self._routes.find
-            carrier = await find(principal, server, stateless=stateless)
+            if self._session(request, principal, server) is not None:
+                provider, carrier = self.desk.provider(server), None
+            else:
+                provider, carrier = await self._routes.find(
+                    principal,
+                    server,
+                    stateless=is_stateless(request.headers),
+                    at=self._switchboard.provider(principal, server, _named(request)),
+                )
         except UserError as unknown:
             await _refuse(exchange, 404, str(unknown))
             return
         if carrier is not None:
-            await self._carry(exchange, principal, route, carrier)
+            await self._carry(exchange, principal, route, provider, carrier)
         elif exchange.request.method == "POST":
             await self._post(exchange, principal, server)
         else:
@@ -202,10 +209,15 @@ class McpHttp:
             await exchange.answer(200)
 
     async def _carry(
-        self, exchange: Exchange, principal: Principal, route: _Route, carrier: Carrier
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        route: _Route,
+        provider: NodeId,
+        carrier: Carrier,
     ) -> None:
         """Pass one request on to a server that speaks HTTP itself."""
-        request, provider = exchange.request, self.desk.provider(route.server)
+        request = exchange.request
         here = provider == self.desk.node
         position = Position.LOCAL if here else Position.EGRESS
         visit = Visit(position, principal, route.server, provider, carrier)
@@ -218,7 +230,7 @@ class McpHttp:
             return
         headers = route.full if theirs else route.plain
         if request.query.startswith(STREAM_QUERY):
-            named = request.query.removeprefix(STREAM_QUERY)
+            named = _named(request)
             rest = [pair for pair in headers if pair[0] != SESSION_HEADER]
             headers = (*rest, (SESSION_HEADER, named))
         if request.method == "POST":
@@ -250,14 +262,14 @@ class McpHttp:
         request = exchange.request
         server = self._server(request, WELL_KNOWN)
         someone = next(iter(self.desk.agents.values()), None)
-        carrier = None
+        provider: NodeId | None = None
+        carrier: Carrier | None = None
         if request.method == "GET" and "/" not in server and someone is not None:
             with contextlib.suppress(UserError):
-                carrier = await self._routes.find(someone, server)
-        if carrier is None or someone is None:
+                provider, carrier = await self._routes.find(someone, server)
+        if carrier is None or someone is None or provider is None:
             await _refuse(exchange, 404, "there is no such document")
             return
-        provider = self.desk.provider(server)
         visit = Visit(Position.LOCAL, someone, server, provider, carrier)
         place = self._place(request, request.path.removeprefix(WELL_KNOWN))
         ask = Ask("GET", (("accept", "application/json"),), target=METADATA)
@@ -382,6 +394,13 @@ class McpHttp:
 
 def _token_digest(token: str) -> bytes:
     return hashlib.sha256(token.strip().encode("latin-1")).digest()
+
+
+def _named(request: Request) -> str:
+    """The session a request names, by its header or its address; empty for none."""
+    if request.query.startswith(STREAM_QUERY):
+        return request.query.removeprefix(STREAM_QUERY)
+    return request.headers.get(SESSION_HEADER, "")
 
 
 def _is_json(request: Request) -> bool:

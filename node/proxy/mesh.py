@@ -14,6 +14,7 @@ follow it at once. Closing the stream ends the session on both sides.
 """
 
 import enum
+from collections.abc import Callable
 from typing import Final, Self
 
 import attrs
@@ -112,6 +113,8 @@ class MeshBackend:
     def __init__(self, frames: FrameStream, name: str) -> None:
         self._frames = frames
         self._name = name
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when the provider says that it cannot serve any more."""
 
     @classmethod
     async def open(cls, frames: FrameStream, name: str, opening: bytes) -> Self:
@@ -152,6 +155,7 @@ class MeshBackend:
         if kind == MeshFrame.MESSAGE:
             return payload
         if kind == MeshFrame.LOST:
+            self.on_lost()
             told = payload[:_SENTENCE_BYTES_MAX].decode("utf-8", "replace")
             raise Lost(
                 f"node `{self._name}` says: {printable(told)}",

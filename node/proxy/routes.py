@@ -54,16 +54,36 @@ class Routes:
                         await carrier.close()
 
     async def find(
-        self, principal: Principal, server: str, *, stateless: bool = False
-    ) -> Carrier | None:
-        """The way to ``server``; None if it is spoken to in messages.
+        self,
+        principal: Principal,
+        server: str,
+        *,
+        stateless: bool = False,
+        at: NodeId | None = None,
+    ) -> tuple[NodeId, Carrier | None]:
+        """Who provides ``server`` to this request, and the way there.
 
-        ``stateless``: for a request that needs no session every server has a way.
+        None: it is spoken to in messages.
+
+        Args:
+            stateless: For a request that needs no session every server has a way.
+            at: The only provider that will do: a session stays where it began.
 
         Raises:
             UserError: no node of the cluster provides it.
         """
-        provider = self.desk.provider(server)
+        provider, *others = self.desk.choose(server) if at is None else [at]
+        way = await self._find(provider, principal, server, stateless)
+        for other in others:
+            if not isinstance(way, LostCarrier):
+                break
+            provider = other
+            way = await self._find(provider, principal, server, stateless)
+        return provider, way
+
+    async def _find(
+        self, provider: NodeId, principal: Principal, server: str, stateless: bool
+    ) -> Carrier | None:
         if provider == self.desk.node:
             return self.here(server) or (
                 self.lone(principal, server) if stateless else None
@@ -139,6 +159,7 @@ class Routes:
                     await frames.send(HttpFrame.OPEN, opening)
                     return frames
             except (PeerError, trio.TooSlowError, *GONE):
+                self.desk.providers.failed(server, provider)
                 raise away from None
 
         way = HttpMeshCarrier(open_stream, name)

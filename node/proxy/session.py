@@ -160,6 +160,7 @@ class Session:
         position: Position,
         principal: Principal,
         server: str,
+        audience: NodeId,
         backend: Backend,
         signer: Signer,
         sink: Sink,
@@ -169,6 +170,7 @@ class Session:
         self.position = position
         self.principal = principal
         self.server = server
+        self.audience = audience
         self.backend = backend
         self._gate = gate
         self._signer = signer

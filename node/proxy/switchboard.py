@@ -61,6 +61,11 @@ class Switchboard:
         held = self._held.get(_key(visit, session)) if session else None
         return "" if held is None else held.passage.revision
 
+    def provider(self, who: Principal, server: str, session: str) -> NodeId | None:
+        """The node where an open session of an agent is; None if there is none."""
+        held = self._held.get((who.node, who.agent, server, session))
+        return None if held is None else held.passage.session.audience
+
     async def serve(self, visit: Visit, ask: Ask, out: Out) -> None:
         """Pass one request on; cancelled when the agent has gone."""
         who = visit.principal
@@ -125,9 +130,11 @@ class Switchboard:
         def on_head(answer: Answer) -> None:
             name = find(answer.headers, SESSION_HEADER) if opening else ""
             if name and answer.status == 200:
-                passage.lone = False
                 key = (who.node, who.agent, visit.server, name)
-                self._held[key] = _Held(passage, trio.current_time())
+                holder = self.provider(who, visit.server, name)
+                if holder in (None, visit.audience):  # no provider takes another's
+                    passage.lone = False
+                    self._held[key] = _Held(passage, trio.current_time())
 
         try:
             await _run(passage, ask, out, on_head)

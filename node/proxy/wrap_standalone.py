@@ -82,6 +82,7 @@ class Alone:
             position=Position.LOCAL,
             principal=principal,
             server=self.server,
+            audience=principal.node,
             backend=_OutletBackend(outlet),
             signer=_NoSigner(),
             sink=_LogSink(self.log),

@@ -78,9 +78,9 @@ async def test_an_upgrade_is_held_and_two_faces_convict_at_every_node(
         assert declared(b)[1].content == content_of(
             "files", [tool("reads a file, faster").digest]
         )
-        assert b.guard.pins.see(tool("reads a file")) is Sighting.CHANGED
+        assert b.guard.pins.see(tool("reads a file"), a.me) is Sighting.CHANGED
         assert b.guard.pins.held("files", "read"), "the old face is no way round it"
-        assert b.guard.pins.see(tool("mail me all")) is Sighting.CHANGED
+        assert b.guard.pins.see(tool("mail me all"), a.me) is Sighting.CHANGED
         assert not any(map(denying, (a, b, c))), "an upgrade convicts nobody"
         other = attrs.evolve(declared(b)[1], content=bytes(32))
         face = sign_manifest(other, a.ring.current.signing_key)

@@ -158,10 +158,12 @@ def cluster(
     *,
     extra: Mapping[str, str] | None = None,
     init: Mapping[str, Sequence[str]] | None = None,
+    replicated: Sequence[str] = (),
 ) -> Iterator[Cluster]:
     """Make a cluster in ``home``; ends whatever still runs at the end.
 
-    ``extra`` is added to each node's config.toml, ``init`` to its `picket init`.
+    ``extra`` is added to each node's config.toml, ``init`` to its `picket init`;
+    several nodes may provide what is ``replicated``.
     """
     ports = free_ports(len(names))
     nodes = [Daemon(n, home / n, p) for n, p in zip(names, ports, strict=True)]
@@ -181,6 +183,7 @@ def cluster(
     picket(
         *("founders", *cards, "--operator", card),
         *("--name", "bank", "-o", str(founders)),
+        *(word for server in replicated for word in ("--replicated", server)),
     )
     for node in nodes:
         (node.home / "founders.toml").write_bytes(founders.read_bytes())

@@ -14,6 +14,9 @@ from enforcement.detect.pins import (
 )
 from enforcement.mcp.strictjson import Json
 from gossip.errors import PeerError
+from gossip.units import NodeId
+
+NORTH, SOUTH = NodeId(bytes(32)), NodeId(b"s" * 32)
 
 
 def tool(name: str = "read", **more: Json) -> dict[str, Json]:
@@ -125,3 +128,32 @@ def test_a_server_cannot_declare_without_end(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_no_tool_is_refused(bad: Json) -> None:
     with pytest.raises(PeerError):
         read_manifest_untrusted("sql", bad)
+
+
+def test_one_provider_cannot_have_a_tool_held_for_the_others() -> None:
+    pins = Pins()
+    plain = read_manifest_untrusted("sql", tool())
+    other = read_manifest_untrusted("sql", tool(title="other"))
+    assert pins.publish(plain, NORTH) is Sighting.NEW
+    assert pins.publish(other, SOUTH) is Sighting.CHANGED
+    assert pins.see(plain, NORTH) is Sighting.SAME
+    assert pins.held("sql", "read", NORTH) is None
+    assert pins.held("sql", "read", SOUTH) == other
+    assert pins.held("sql", "read") == other, "an operator sees it"
+    assert pins.differs("sql", SOUTH)
+    assert not pins.differs("sql", NORTH)
+
+
+def test_once_a_change_is_accepted_who_has_not_made_it_is_held_until_it_does() -> None:
+    pins = Pins()
+    plain = read_manifest_untrusted("sql", tool())
+    other = read_manifest_untrusted("sql", tool(title="other"))
+    pins.publish(plain, NORTH)
+    pins.publish(other, SOUTH)
+    assert pins.accept("sql", "read") == other
+    assert pins.held("sql", "read", SOUTH) is None
+    assert pins.held("sql", "read", NORTH) == plain
+    assert pins.differs("sql", NORTH)
+    assert pins.publish(other, NORTH) is Sighting.SAME
+    assert pins.held("sql", "read") is None
+    assert not pins.differs("sql", NORTH)

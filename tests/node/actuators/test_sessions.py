@@ -18,10 +18,9 @@ from node.proxy.children import Child, start_child
 from node.proxy.session import Session
 from node.proxy.stdio import ChildBackend
 from scenarios.toy import ToySuite
-from tests.support.members import member, roster
+from tests.support.members import member
 
 SUITE = ToySuite()
-ROSTER = roster(SUITE, ["ash", "birch"])
 ASH, BIRCH = (member(SUITE, name).node for name in ("ash", "birch"))
 BOT, CLERK = AgentId(b"b" * 32), AgentId(b"c" * 32)
 STUBBORN = (
@@ -49,6 +48,10 @@ class Stand:
     backend: object
     name: bytes = bytes(32)
 
+    @property
+    def audience(self) -> NodeId:
+        return BIRCH if self.position is Position.EGRESS else ASH
+
 
 class Stream:
     """The way to a server elsewhere."""
@@ -63,8 +66,6 @@ class Stream:
 @asynccontextmanager
 async def ender(*open_now: Stand) -> AsyncIterator[SessionEnder]:
     made = SessionEnder(
-        me=ASH,
-        roster=ROSTER,
         sessions=lambda: cast("tuple[Session, ...]", open_now),
         log=Log("error"),
     )

@@ -1,6 +1,7 @@
 """The promises of ``node.links.mux`` against a peer that is authenticated and bad."""
 
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -180,6 +181,27 @@ async def test_a_peer_that_breaks_the_protocol_loses_its_link(said: bytes) -> No
         assert await until_ended(mux) is LinkEnd.MISBEHAVED
         assert mux.fault
         assert stream.closed
+
+
+async def test_the_answer_to_a_ping_measures_the_round_trip_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mux_module, "PING_EVERY_S", 0.05)
+    async with linked() as (mux, peer):
+        assert mux.round_trip_s == math.inf
+        await peer.say(frame_header(PING, ACK, 0, 77))  # nobody asked it
+        kind, flags, _, nonce, _ = await peer.hear()
+        assert (kind, flags) == (PING, SYN)
+        assert mux.round_trip_s == math.inf
+        await peer.say(frame_header(PING, ACK, 0, nonce))
+        with trio.fail_after(PATIENCE_S):
+            while math.isinf(mux.round_trip_s):
+                await trio.lowlevel.checkpoint()
+        measured = mux.round_trip_s
+        await peer.say(frame_header(PING, ACK, 0, nonce), frame_header(PING, SYN, 0, 9))
+        while (await peer.hear())[:2] != (PING, ACK):
+            pass
+        assert mux.round_trip_s == measured
 
 
 async def test_frames_for_streams_long_gone_do_no_harm() -> None:

@@ -72,6 +72,7 @@ def session(server: Server, signer: SlowSigner | None = None) -> Session:
         position=position,
         principal=places["branch"].principal,
         server="echo",
+        audience=places["branch"].node,
         backend=server,
         signer=signer or SlowSigner(),
         sink=FakeSink(),

@@ -67,12 +67,13 @@ class Routes:
 
         Args:
             stateless: For a request that needs no session every server has a way.
-            at: The only provider that will do: a session stays where it began.
+            at: Where its session is, which stays there.
 
         Raises:
             UserError: no node of the cluster provides it.
         """
-        provider, *others = self.desk.choose(server) if at is None else [at]
+        begun = at if at != self.desk.node else None  # ours may be gone by now
+        provider, *others = self.desk.choose(server) if begun is None else [begun]
         way = await self._find(provider, principal, server, stateless)
         for other in others:
             if not isinstance(way, LostCarrier):

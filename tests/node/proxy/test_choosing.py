@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import attrs
 import httpx
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enforcement.defend.policy import Policy
+from gossip.errors import UserError
 from gossip.membership.founders import parse_founders
 from gossip.membership.roster import Roster
 from gossip.units import NodeId
@@ -23,6 +25,7 @@ from node.proxy.frames import ByteStream
 from node.proxy.httpd import Exchange, listen_on, serve_http
 from node.proxy.mesh_http import HTTP_PROTOCOL
 from node.proxy.provider import MeshProvider
+from node.proxy.routes import Routes
 from node.proxy.session import Session
 from tests.node.proxy.test_lone import ask, text
 from tests.support.members import founders_text
@@ -228,6 +231,14 @@ async def test_requests_without_a_session_leave_a_provider_that_is_gone() -> Non
                 assert text(await ask(http, place.url, 3, "pid")) != first
         served = {node for node, kind in made.roads.opened if kind == HTTP_PROTOCOL}
         assert served == {made.south.node, made.north.node}
+
+
+async def test_a_session_at_a_server_of_ours_that_is_gone_is_no_way_to_it() -> None:
+    async with town() as made:
+        principal = next(iter(made.branch.agents.values()))
+        find = Routes(made.branch).find
+        with pytest.raises(UserError, match="promises `branch-db` on this node"):
+            await find(principal, "branch-db", at=made.branch.node)
 
 
 @attrs.define

@@ -190,7 +190,9 @@ class Pins:
         """What the tool declares now, if that waits for an operator: of this
         provider, or without one of the first that declared otherwise."""
         waiting = self._held.get((server, tool), {})
-        return next(iter(waiting.values()), None) if by is None else waiting.get(by)
+        if by is None:
+            return next(iter(waiting.values()), None)
+        return waiting.get(by) or waiting.get(None)  # nobody's in particular: all's
 
     def differs(self, server: str, by: NodeId) -> bool:
         """Whether a provider's feed declares another tool than is pinned."""

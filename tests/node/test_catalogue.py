@@ -269,3 +269,26 @@ def test_nobody_seals_in_anothers_name(town: Town, roster: Roster) -> None:
     assert branch.pins.tools() == []
     branch.hear(entry(ledger, EntryKind.SEALED_TOOLS, box))
     assert len(branch.pins.tools()) == 1
+
+
+def test_of_several_providers_each_tells_its_own_and_holds_nothing_for_the_other(
+    town: Town, roster: Roster
+) -> None:
+    both = (town.ledger.node, town.other.node)
+    nodes = tuple(
+        attrs.evolve(n, servers=("sql",)) if n.node in both else n
+        for n in roster.founders.nodes
+    )
+    shared = Roster(attrs.evolve(roster.founders, nodes=nodes))
+    branch = at(town.branch.node, shared)
+    other = at(town.other.node, shared)
+    (honest,) = write_tools("sql", pinned("sql", tool()))
+    (changed,) = write_tools("sql", pinned("sql", tool(title="changed")))
+    other.hear(entry(town.ledger.node, EntryKind.TOOLS, honest))
+    assert other.pins.tools() == [], "what its own server declares is its to pin"
+    branch.hear(entry(town.ledger.node, EntryKind.TOOLS, honest))
+    branch.hear(entry(town.other.node, EntryKind.TOOLS, changed))
+    assert branch.pins.held("sql", "read", town.ledger.node) is None
+    assert branch.pins.held("sql", "read", town.other.node) is not None
+    assert branch.pins.differs("sql", town.other.node)
+    assert not branch.pins.differs("sql", town.ledger.node)

@@ -323,7 +323,7 @@ async def test_a_node_without_a_gate_smuggles_nothing_past_the_providers(
     async with before("mesh") as place, opened(place) as http:
         desk = place.site.desk
         agent = next(iter(desk.agents.values()))
-        way = await place.site.door._routes.find(agent, "vault-db")
+        _, way = await place.site.door._routes.find(agent, "vault-db")
         assert way is not None
         with pytest.raises(Lost, match=r"node `vault` says: an? "):
             await way.ask(ask)

@@ -12,7 +12,6 @@ reads it. A null counts as absent.
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
@@ -20,9 +19,10 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from enforcement import limits
+from enforcement.folding import SEAM, fold, fold_name
 from enforcement.mcp.strictjson import Json
 
-FACTS_VERSION: Final = 1
+FACTS_VERSION: Final = 2
 """Part of every bundle's digest: other facts, or other limits, are another policy."""
 
 Path: TypeAlias = tuple[str, ...]
@@ -215,17 +215,13 @@ def _words_below(value: Json, budget: _Budget) -> list[Fact]:
 def _refuse_aliases(members: Mapping[str, Json], wanted: str) -> None:
     if len(members) == 1 and wanted in members:
         return
-    folded = _fold(wanted)
+    folded = fold_name(wanted)
     for key in members:
-        if key != wanted and _fold(key) == folded:
+        if key != wanted and fold_name(key) == folded:
             raise UnreadableError(f"`{key}` could be taken for `{wanted}`")
 
 
 _DECIMAL_MAX = Decimal("922337203685477.5807")
-_UNICODE = unicodedata.ucd_3_2_0
-_UNKNOWN = "\ufffd"
-_INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\uffa0" + _UNKNOWN)
-"""Those besides the categories of control, format and mark, as of edition 3.2."""
 _WORD = re.compile(r"[a-z0-9_]+")
 _ODD = re.compile(
     r"[%&\\#\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]|--|/\*|['\"`]\s*(?:['\"`]|\|\||\+)"
@@ -245,57 +241,38 @@ _ROUNDS_MAX = 3
 def words(text: str) -> set[str]:
     """Every word ``text`` may mean to whoever interprets it.
 
-    Words are runs of ``[a-z0-9_]`` after NFKC and case folding. Added to them are
-    the words that appear once invisible characters, escapes (``%5f``, ``\\u005f``,
-    ``&#95;``), comments and joints of literals are resolved. Rather one word too
-    many than one hidden. Takes time linear in the text.
+    Words are runs of ``[a-z0-9_]`` after folding. Added to them are the words that
+    appear to whoever knows no letters but these, and once invisible characters,
+    escapes (``%5f``, ``\\u005f``, ``&#95;``), comments and joints of literals are
+    resolved. Rather one word too many than one hidden. Takes time linear in the text.
 
     Raises:
         UnreadableError: the text, or what it folds to, is too long.
     """
-    folded = _fold(text)
+    folded = fold(text)
     if max(len(text), len(folded)) > limits.FACT_TEXT_CHARS_MAX:
         raise UnreadableError("a text is too long to be searched")
     found = set(_WORD.findall(folded))
-    if folded.isascii() and not _ODD.search(folded):
+    if folded.isascii() and text.isascii() and not _ODD.search(folded):
         return found  # nobody can read anything else there
+    found.update(_WORD.findall(text.lower()))
     for form in _forms(folded):
         found.update(_WORD.findall(form))
         found.update(_WORD.findall(_joined(form)))
     return found
 
 
-def _fold(text: str) -> str:
-    """NFKC and case folding, alike on every version of Python.
-
-    Each brings its own edition of Unicode, and two nodes that read one request in
-    two ways could convict an innocent. So characters that the fixed edition 3.2,
-    which all carry, does not know separate words; what it knows is stable.
-    """
-    if text.isascii():
-        return text.lower()
-    unknown = {ord(c): _UNKNOWN for c in set(text) if _UNICODE.category(c) == "Cn"}
-    folded = _UNICODE.normalize("NFKC", text.translate(unknown)).casefold()
-    return _UNICODE.normalize("NFKC", folded)
-
-
 def _forms(folded: str) -> Sequence[str]:
     """The text as read by ever more obliging interpreters."""
-    hidden = {ord(c): None for c in set(folded) if not _is_visible(c)}
-    forms = [folded.translate(hidden)]
+    forms = [folded.replace(SEAM, "")]
     for _ in range(_ROUNDS_MAX):
-        decoded = _fold(_unescape(html.unescape(_unquote(forms[-1]))))
+        decoded = fold(_unescape(html.unescape(_unquote(forms[-1]))))
         if decoded == forms[-1]:
             break
-        forms.append(decoded)
+        if SEAM in decoded:  # it may divide, and it may be nothing
+            forms.append(decoded)
+        forms.append(decoded.replace(SEAM, ""))
     return forms
-
-
-def _is_visible(character: str) -> bool:
-    if character in "\t\n\r":
-        return True
-    category = _UNICODE.category(character)
-    return character not in _INVISIBLE and category not in ("Cf", "Mn", "Me", "Cc")
 
 
 def _unquote(text: str) -> str:

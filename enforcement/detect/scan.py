@@ -16,7 +16,6 @@ no length beyond which it does not look.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from enforcement import limits
+from enforcement.folding import SEAM, fold
 from enforcement.mcp.strictjson import Json
 
 if TYPE_CHECKING:
@@ -78,9 +78,17 @@ _SIGNS: Final = {
 }
 HIDDEN: Final = "hidden"
 _PATTERN_BYTES_MAX: Final = 10_485_760
-_UNSEEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+_UNSEEN: Final = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U000e0100-\U000e01ef]"
+)
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]")
 _TAG_TO_ASCII: Final = {0xE0000 + code: code for code in range(0x20, 0x7F)}
+_FLAG: Final = re.compile(
+    "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
+)
+"""England's, Scotland's and the like: a black flag and letters that nobody sees."""
+_ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _NOT_TEXT: Final = frozenset({"blob", "data", "mimeType", "type"})
 
 
@@ -124,13 +132,19 @@ def _compile(pattern: str) -> "jsonschema_rs.Validator":
 
 
 def _fold(text: str) -> tuple[str, bool]:
-    """The text as a model may read it, and whether much of it is not to be seen."""
-    if text.isascii():
-        return text.lower(), False
-    unseen = len(_UNSEEN.findall(text)) > limits.UNSEEN_MAX
-    seen = _UNSEEN.sub("", text).translate(_TAG_TO_ASCII)
-    folded = unicodedata.normalize("NFKC", seen).casefold()
-    return folded, unseen or bool(_TAGS.search(text))
+    """The text as a model may read it, and whether much of it is not to be seen.
+
+    What nobody sees may divide words or stand within them: both are read.
+    """
+    folded = fold(_ESCAPES.sub("", text) if "\x1b" in text else text)
+    if SEAM not in folded:
+        return folded, False
+    tags = _TAGS.findall(_FLAG.sub("", text))
+    readings = [folded.replace(SEAM, ""), folded.replace(SEAM, " ")]
+    if tags:
+        readings.append("".join(tags).translate(_TAG_TO_ASCII).lower())
+    unseen = len(_UNSEEN.findall(text)) + len(tags)
+    return "\n".join(readings), unseen > limits.UNSEEN_MAX
 
 
 def texts_of(value: Json) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Signs of injection in what tools answer: found, folded, linear, and acted upon."""
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from enforcement.detect.pins import Pins, read_manifest_untrusted
 from enforcement.detect.scan import Scanner, texts_of
 from enforcement.effects import Audit, Effect, Position, ToClient, ToServer, Verdict
 from enforcement.events import ClientMessage, ServerMessage
+from enforcement.folding import EXPANSION_MAX, fold
 from enforcement.gate import Gate
 from enforcement.inspecting import META_KEY
 from enforcement.mcp.strictjson import Json
@@ -89,6 +91,30 @@ def test_other_spellings_and_unseen_letters_hide_nothing() -> None:
     few = "a\u200b" * limits.UNSEEN_MAX
     assert SCANNER.find_in_text(few) == ()
     assert SCANNER.find_in_text(few + "\u200b") == ("hidden",)
+
+
+@pytest.mark.parametrize(
+    "between", ["\x00", "\x08", "\x1b[0m", "\u0332", "\ufe0f", "\u3164", "\U000e0100"]
+)
+def test_nothing_between_letters_hides_an_order(between: str) -> None:
+    assert "override" in SCANNER.find_in_text(between.join(OVERT))
+    assert "override" in SCANNER.find_in_text(OVERT.replace("o", "\u043e"))
+
+
+def test_a_flag_hides_nothing() -> None:
+    flag = "\U0001f3f4" + "".join(chr(0xE0000 + ord(c)) for c in "gbeng") + "\U000e007f"
+    assert SCANNER.find_in_text(f"{flag} won " * 9) == ()
+    assert SCANNER.find_in_text("x" + "\U000e0061" * limits.UNSEEN_MAX) == ()
+
+
+def test_no_answer_is_normalised_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of marks cost the square of their length: one answer froze a daemon."""
+    for run in ("\u0301\u0316" * 500_000, "\ufdfa" * 500_000):
+        assert len(fold(run)) <= EXPANSION_MAX * len(run)
+        with monkeypatch.context() as patched:
+            patched.setattr(unicodedata, "normalize", None)
+            found = SCANNER.find_in_text(f"a{run} {OVERT}")
+        assert "override" in found
 
 
 def test_every_text_is_read_also_split_over_blocks_and_far_in() -> None:

@@ -39,7 +39,7 @@ class Inspector:
         scanner = trail.post.scanner
         if scanner is None or trail.position is Position.INGRESS:
             return data, []
-        signs = scanner.find(answer.result)
+        signs = scanner.find(answer.error if answer.failed else answer.result)
         if not signs:
             return data, []
         told = seen.who, note.tool, note.manifest, SUSPECT, seen.at_ms

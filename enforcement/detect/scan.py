@@ -89,7 +89,9 @@ _FLAG: Final = re.compile(
 )
 """England's, Scotland's and the like: a black flag and letters that nobody sees."""
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_NOT_TEXT: Final = frozenset({"blob", "data", "mimeType", "type"})
+_LABELS: Final = frozenset({"mimeType", "type"})
+_MEDIA: Final = ("audio", "image")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 
 
 @attrs.define
@@ -148,13 +150,34 @@ def _fold(text: str) -> tuple[str, bool]:
 
 
 def texts_of(value: Json) -> Iterator[str]:
-    """Every string in a result but pictures and sounds, names of members aside."""
+    """Every string in a result but pictures and sounds; the names of members last.
+
+    So that what is split over blocks stands together.
+    """
+    labels: dict[str, None] = {}
+    yield from _texts(value, labels)
+    yield from labels
+
+
+def _texts(value: Json, labels: dict[str, None]) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from texts_of(item)
+            yield from _texts(item, labels)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if key not in _NOT_TEXT or not isinstance(item, str):
-                yield from texts_of(item)
+            labels[key] = None
+            if key in _LABELS and isinstance(item, str):
+                labels[item] = None
+            elif not _is_media(value, key, item):
+                yield from _texts(item, labels)
+
+
+def _is_media(block: dict[str, Json], key: str, item: Json) -> bool:
+    """Whether this is the picture, the sound or the file of a block of content."""
+    if key == "data":
+        fits = block.get("type") in _MEDIA
+    else:
+        fits = key == "blob" and "uri" in block
+    return fits and isinstance(item, str) and bool(_BASE64.fullmatch(item))

@@ -87,6 +87,7 @@ class Response:
     key: RequestKey | None
     failed: bool
     result: Json = attrs.field(default=None, repr=False, eq=False)
+    error: Json = attrs.field(default=None, repr=False, eq=False)
 
 
 Message: TypeAlias = Request | Notification | Response
@@ -158,7 +159,8 @@ def read_message_untrusted(
     failed = "error" in value
     if key is None and not failed:
         raise MalformedError("an answer without an id")
-    return Response(key=key, failed=failed, result=value.get("result"))
+    result, error = value.get("result"), value.get("error")
+    return Response(key=key, failed=failed, result=result, error=error)
 
 
 def _read_key(value: dict[str, Json]) -> RequestKey | None:

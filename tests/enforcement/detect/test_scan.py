@@ -124,8 +124,24 @@ def test_every_text_is_read_also_split_over_blocks_and_far_in() -> None:
     assert SCANNER.find(deep) == ("override",)
     long = "All is well. " * 300_000 + OVERT
     assert SCANNER.find({"content": [{"type": "text", "text": long}]}) == ("override",)
-    picture: Json = {"type": "image", "data": OVERT, "mimeType": "image/png"}
+    picture: Json = {"type": "image", "data": "jailbreak", "mimeType": "image/png"}
     assert SCANNER.find({"content": [picture]}) == ()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"content": [], "structuredContent": {"data": OVERT}},
+        {"structuredContent": {"type": OVERT}},
+        {"structuredContent": {"mimeType": OVERT}},
+        {"structuredContent": {"blob": OVERT}},
+        {"structuredContent": {OVERT: 1}},
+        {"content": [{"type": "image", "data": OVERT}]},
+        {"contents": [{"uri": "a://b", "blob": OVERT}]},
+    ],
+)
+def test_no_name_of_a_member_keeps_text_from_being_read(result: Json) -> None:
+    assert SCANNER.find(result) == ("override",)
 
 
 json_values = st.recursive(
@@ -216,6 +232,20 @@ def test_a_resource_that_is_withheld_is_an_error(town: Town, clerk: Agent) -> No
     said = answer(1, contents=[{"uri": "a://b", "text": OVERT}])
     told = json.loads(shown(tested.handle(ServerMessage(said), NOW)))
     assert told["error"]["message"] == "[redacted: suspect]"
+
+
+@pytest.mark.parametrize(
+    "error", [{"message": OVERT}, {"message": "no", "data": {"why": OVERT}}]
+)
+def test_an_error_is_read_and_withheld_too(
+    town: Town, clerk: Agent, error: dict[str, Json]
+) -> None:
+    tested = guarded(town, clerk, WITHHOLD)
+    tested.handle(ClientMessage(call("read", 1)), NOW)
+    whole = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, **error}}
+    told = shown(tested.handle(ServerMessage(json.dumps(whole).encode()), NOW))
+    assert "ignore" not in told
+    assert json.loads(told)["error"]["message"] == "[redacted: suspect]"
 
 
 def test_a_warning_brings_back_nothing_that_is_redacted(

@@ -29,7 +29,9 @@ from enforcement.mcp.strictjson import Json
 if TYPE_CHECKING:
     import jsonschema_rs
 
-_SOON: Final = r"(?:\S+\s+){0,4}?"
+_GAP: Final = r"[\s_*.~-]+"
+"""What stands between words; what is no space does for a model, too."""
+_SOON: Final = rf"(?:\S+{_GAP}){{0,4}}?"
 """Up to four words between two that matter."""
 _ORDERS: Final = (
     r"(?:instruction|prompt|rule|guideline|direction|command|restriction|constraint"
@@ -48,8 +50,8 @@ _AWAY: Final = (
 _SIGNS: Final = {
     "override": (
         rf"(?:ignor(?:e|ing)|disregard(?:ing)?|forget|overrid(?:e|ing|es)|bypass(?:ing)?"
-        rf"|discard)\s+{_SOON}(?:previous|prior|above|earlier|preceding|existing|safety"
-        rf"|system|security|all|any|other|original|your|everything)\s+{_SOON}{_ORDERS}"
+        rf"|discard){_GAP}{_SOON}(?:previous|prior|above|earlier|preceding|existing|safety"
+        rf"|system|security|all|any|other|original|your|everything){_GAP}{_SOON}{_ORDERS}"
         r"|(?:ignore|disregard) the user|forget (?:everything|all) (?:above|before)"
         r"|forget all previous|stop everything|new (?:system )?instructions?\s*:"
     ),

@@ -101,6 +101,11 @@ def test_nothing_between_letters_hides_an_order(between: str) -> None:
     assert "override" in SCANNER.find_in_text(OVERT.replace("o", "\u043e"))
 
 
+@pytest.mark.parametrize("gap", ["_", "-", ".", "*", "**", "~", "\u2800", "\u00a0"])
+def test_an_order_is_found_whatever_stands_between_its_words(gap: str) -> None:
+    assert "override" in SCANNER.find_in_text(OVERT.replace(" ", gap))
+
+
 def test_a_flag_hides_nothing() -> None:
     flag = "\U0001f3f4" + "".join(chr(0xE0000 + ord(c)) for c in "gbeng") + "\U000e007f"
     assert SCANNER.find_in_text(f"{flag} won " * 9) == ()

@@ -132,13 +132,21 @@ def test_a_signal_while_the_folder_goes_does_not_keep_it(
 
 
 FAMILY = """
-import subprocess
+import subprocess, time
+from pathlib import Path
 from scenarios.demo.processes import adopt_orphans, end_leftovers
 adopt_orphans()
 with subprocess.Popen(
-    ["/bin/sh", "-c", "sleep 600 & echo; exec sleep 601"], stdout=subprocess.PIPE
+    ["/bin/sh", "-c", "sleep 600 & echo $!; exec sleep 601"], stdout=subprocess.PIPE
 ) as parent:
-    parent.stdout.readline()
+    child = int(parent.stdout.readline())
+    named = {parent.pid: b"sleep 601 ", child: b"sleep 600 "}
+    deadline = time.monotonic() + 30  # a process that is just beginning has no name
+    while time.monotonic() < deadline and any(
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\\0", b" ") != name
+        for pid, name in named.items()
+    ):
+        time.sleep(0.005)
     print(end_leftovers(), end_leftovers())
 """
 
